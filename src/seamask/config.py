@@ -1,0 +1,462 @@
+"""Every setting: its type, default, unit and source. Unknown keys are refused everywhere.
+
+A setting has one name, its dotted path (`optim.encoder.lr`), the same on the command line
+(`--optim.encoder.lr`), in `config.yaml` and in `seamask.pretrain(**settings)`. The few that
+people reach for also have a short name, e.g. `--masker` for `--masks.masker`.
+
+Short names of sources: [Seq] Sam et al. 2022; [ADIOS] Shi et al., ICML 2022, and its code;
+[SimCLR] Chen et al. 2020. Recipes (`seamask.recipes`) change the defaults given here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+from seamask.errors import UserError, unknown
+
+
+def short(name: str) -> Any:
+    """Give a setting a second, short name on the command line and in the library."""
+    return tyro.conf.arg(aliases=[f"--{name.replace('_', '-')}"])
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from."""
+
+    source: Annotated[str, short("data")] = "shapes"
+    """`shapes` (built in), `cifar10`, `cifar100`, `stl10`, `imagenet100s`, or the path of a
+    folder of images: any nesting, sizes and modes mixed, no labels needed."""
+    root: str = "data"
+    """Folder that holds the named data sets; they are downloaded to it where there is a network.
+    For `imagenet100s`: the folder with `train/<class>/` and `val/<class>/`."""
+    size: int = 0
+    """Side in pixels at which images are stored (shorter side resized, centre cropped);
+    0 means the image size."""
+    limit: int = 0
+    """Use only this many training images, a random choice that depends on the seed; 0 means all."""
+    holdout: float = 0.1
+    """Share of a labelled folder held out for the probes where it has no `val` or `test` folder."""
+    shapes_train: int = 4096
+    """Number of generated training images (`shapes` only)."""
+    shapes_test: int = 1024
+    """Number of generated held-out images (`shapes` only)."""
+    on_bad_image: Annotated[Literal["skip", "stop"], short("on_bad_image")] = "skip"
+    """An unreadable image is named and skipped, or stops the run."""
+    cache: str = "~/.cache/seamask"
+    """Where decoded images are kept (one packed uint8 file per data set and size)."""
+    resident: Literal["auto", "yes", "no"] = "auto"
+    """Hold the packed images wholly on the device; `auto`: if they fit in half its free memory."""
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How one image becomes two views; both are drawn alike ([ADIOS] scripts, = [SimCLR] s=1)."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Area of the random resized crop, as a share of the image (smallest, largest)."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Aspect ratio (width / height) of the crop (smallest, largest)."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Resampling of the crop, always antialiased ([ADIOS] scripts: bicubic)."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    jitter: float = 0.8
+    """Probability of colour jitter; its four operations come in random order per image."""
+    brightness: float = 0.8
+    """Brightness factor is drawn from 1 ± this (not below 0)."""
+    contrast: float = 0.8
+    """Contrast factor is drawn from 1 ± this (not below 0)."""
+    saturation: float = 0.8
+    """Saturation factor is drawn from 1 ± this (not below 0)."""
+    hue: float = 0.2
+    """Hue shift is drawn from ± this, in turns (at most 0.5)."""
+    grayscale: float = 0.2
+    """Probability of dropping colour."""
+    blur: float = 0.5
+    """Probability of a Gaussian blur."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Standard deviation of the blur in pixels (smallest, largest)."""
+    solarize: float = 0.0
+    """Probability of inverting all values above one half."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The network that is trained to be used afterwards."""
+
+    backbone: Annotated[str, short("backbone")] = "resnet18"
+    """Any timm model by name (`timm.list_models()`); random weights."""
+    stem: Literal["auto", "standard", "small"] = "auto"
+    """`small`: 3×3 stride-1 first convolution and no max-pool (ResNets); `auto` takes it below
+    64 pixels ([ADIOS], solo-learn at 32 px), and prints which it took."""
+    channels_last: bool = True
+    """Memory layout of the encoder; never changes a result beyond rounding."""
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """Who removes what: images → masks [B, N, H, W] in [0, 1], 1 = removed."""
+
+    masker: Annotated[str, short("masker")] = "sequential"
+    """`none`, `random-patch`, `random-block`, `simultaneous` (ADIOS) or `sequential` ([Seq])."""
+    n_masks: Annotated[int, short("n_masks")] = 4
+    """Masks per image, N ([Seq] figures 4, table 5)."""
+    budget: Annotated[float, short("budget")] = 0.25
+    """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4)."""
+    ratio: float = 0.25
+    """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
+    MAE uses 0.75, BEiT 0.4)."""
+    patch: int = 8
+    """Side in pixels of the cells that `random-patch` removes."""
+    single: bool = False
+    """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS])."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code)."""
+    detach: bool = False
+    """Sequential only: cut the gradient through earlier masks."""
+    width: int = 32
+    """Base channels of the U-Net ([ADIOS] `fbase`)."""
+    norm: Literal["instance", "group"] = "instance"
+    """Normalisation in the U-Net ([ADIOS] scripts: `in`, or `gn` with 8 groups)."""
+    downscale: int = 1
+    """Run the U-Net at 1/1, 1/2 or 1/4 of the resolution and upsample its masks: lighter."""
+
+
+@dataclass(frozen=True)
+class PenaltiesConfig:
+    """What the adversary pays: weights of the terms of [Seq] and [ADIOS]; 0 leaves one out."""
+
+    budget: float = 1.0
+    """`(mean(m) − b)²`, mean over masks; the paper gives no weight."""
+    overlap: float = 1e-4
+    """`m^i · Σ_{j<i} m^j` ([Seq] table 4). Belongs to 96×96 pixels; scaled by 9216/(H·W)."""
+    consistency: float = 1e-4
+    """`‖m − avgpool(m)‖²` ([Seq] table 4). Belongs to 96×96 pixels; scaled by 9216/(H·W)."""
+    sparsity: float = 0.0
+    """`1 / sin(π mean(m))`, summed over masks ([ADIOS])."""
+    entropy: float = 0.0
+    """`−Σ p log p`, p = softmax of the mask areas, *averaged* over the batch: pushes areas apart.
+    [ADIOS] code sums over the batch: multiply its weight by its batch size."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """How an anchor and a masked view are compared."""
+
+    name: str = "simclr"
+    """`simclr`."""
+    form: Literal["standard", "cross-view"] = "standard"
+    """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or with negatives from the other
+    view only (as [Seq] eq. 1 prints it)."""
+    temperature: float = 0.2
+    """[Seq] table 3."""
+    hidden: tuple[int, ...] = (2048,)
+    """Hidden widths of the projector ([ADIOS] code); empty: one linear map ([Seq])."""
+    out_dim: int = 128
+    """Width of the embeddings ([ADIOS] script)."""
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """Optimiser of one player; biases and norms get neither weight decay nor LARS."""
+
+    optimizer: Literal["lars", "sgd", "adamw"] = "lars"
+    """[ADIOS] wraps SGD in LARS by default, for both players."""
+    lr: float = 0.11
+    """Peak learning rate as used: never rescaled by the batch size ([Seq] table 3)."""
+    weight_decay: float = 1e-4
+    """[ADIOS] scripts; [Seq] gives none."""
+    momentum: float = 0.9
+    """Momentum of SGD and LARS, β1 of AdamW ([Seq] table 3)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimisers and their schedule: linear warm-up, then a cosine to `min_lr`."""
+
+    encoder: PlayerConfig = PlayerConfig()
+    """The encoder (backbone and projector)."""
+    masker: PlayerConfig = PlayerConfig(lr=0.0145)  # [ADIOS] script simclr/ImageNet100s
+    """The mask network."""
+    trust: float = 0.02
+    """LARS trust coefficient; the local rate is clipped: min(trust · ‖w‖/‖g‖ / lr, 1) ([ADIOS])."""
+    warmup_epochs: int = 10
+    """[ADIOS] scripts."""
+    warmup_start: float = 0.003
+    """Learning rate at the start of the warm-up, for both players ([ADIOS] code)."""
+    min_lr: float = 0.0
+    """Where the cosine ends."""
+    per: Literal["epoch", "step"] = "epoch"
+    """The rate changes once an epoch ([ADIOS] code) or at every step."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written and how often; 0 means only at the end."""
+
+    every: int = 10
+    """Steps between lines of `metrics.jsonl`, which hold means over these steps."""
+    probe_every: int = 0
+    """Epochs between kNN and linear probes, where labels exist; they never change training."""
+    masks_every: int = 1
+    """Epochs between mask figures."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+    keep_checkpoints: int = 1
+    """How many of the latest checkpoints to keep."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (needs `pip install tensorboard`)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One pretraining run."""
+
+    recipe: tyro.conf.Suppress[str] = "shapes-sequential"
+    """Name of the recipe these settings started from."""
+    out: str = ""
+    """Folder of the run; default `runs/<recipe>-<date>`."""
+    overwrite: bool = False
+    """Replace what `--out` holds."""
+    epochs: int = 500
+    """Passes over the training images ([Seq] table 3)."""
+    batch_size: int = 256
+    """Images per step, over all devices ([Seq] table 3)."""
+    accumulate: int = 1
+    """Split each batch into this many parts and add up their gradients: less memory. Negatives and
+    batch statistics then come from one part only."""
+    image_size: int = 96
+    """Side of the views in pixels."""
+    seed: int = 0
+    """Every random draw is a function of (seed, epoch, step, rank)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
+    devices: int = 1
+    """Number of GPUs, or of processes on the CPU."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` computes in bfloat16 where that is safe; weights, losses and penalties stay fp32."""
+    compile: bool = False
+    """Compile the encoder and the mask network with `torch.compile`."""
+    data: DataConfig = field(default_factory=DataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    masks: MasksConfig = field(default_factory=MasksConfig)
+    penalties: PenaltiesConfig = field(default_factory=PenaltiesConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def micro_batch(self) -> int:
+        """Images that go through the encoder at once in one process."""
+        return self.batch_size // (self.accumulate * self.devices)
+
+
+def short_names() -> dict[str, str]:
+    """Return {short name: dotted path}, e.g. `n_masks` → `masks.n_masks`."""
+    found = {}
+    for path, hint in _leaves(Config):
+        if typing.get_origin(hint) is Annotated:
+            for argument in hint.__metadata__:
+                for alias in getattr(argument, "aliases", None) or ():
+                    found[alias.lstrip("-").replace("-", "_")] = path
+    return found
+
+
+def override(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return `config` with some settings changed.
+
+    Args:
+        config: where to start from.
+        settings: values by dotted path or short name: `{"masks.n_masks": 5, "epochs": 10}`.
+
+    Raises:
+        UserError: an unknown name (with the nearest known one) or a value of the wrong type.
+    """
+    paths = dict(_leaves(Config))
+    for name, value in settings.items():
+        path = name if name in paths else short_names().get(name, name)
+        if path not in paths:
+            raise unknown("setting", name, [*paths, *short_names()])
+        config = _replace(config, path.split("."), convert(path, value, paths[path]))
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def from_dict(nested: Mapping[str, Any], start: Config | None = None) -> Config:
+    """Rebuild a `Config` from `to_dict`'s result; missing keys keep the value in `start`.
+
+    Raises:
+        UserError: an unknown key or a value of the wrong type.
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(part: Mapping[str, Any], prefix: str) -> None:
+        for key, value in part.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk(nested, "")
+    return override(start or Config(), flat)
+
+
+def read_yaml(path: Path, start: Config | None = None) -> Config:
+    """Read a `config.yaml`.
+
+    Raises:
+        UserError: the file is missing, not YAML, or holds unknown settings.
+    """
+    try:
+        nested = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot read the settings in {path}: {reason}") from error
+    if not isinstance(nested, dict):
+        raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
+    return from_dict(nested, start)
+
+
+def check(config: Config) -> Config:
+    """Refuse values that cannot work; return `config` unchanged.
+
+    Raises:
+        UserError: the first setting found out of range, with its value and its range.
+    """
+    c = config
+    at_least = {
+        "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "image_size": 8, "seed": 0,
+        "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
+        "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "objective.out_dim": 1,
+        "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
+        "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
+        "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,
+        "penalties.sparsity": 0, "penalties.entropy": 0, "optim.warmup_start": 0,
+        "optim.min_lr": 0, "optim.encoder.lr": 0, "optim.masker.lr": 0,
+        "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
+        "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,
+    }  # fmt: skip
+    for path, least in at_least.items():
+        if get(c, path) < least:
+            raise UserError(f"{flag(path)} is {get(c, path)}: it must be at least {least}")
+    shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
+    for path in [*shares, "masks.ratio", "data.holdout"]:
+        if not 0 <= get(c, path) <= 1:
+            raise UserError(f"{flag(path)} is {get(c, path)}: it must be between 0 and 1")
+    for path in ("masks.budget", "optim.encoder.momentum", "optim.masker.momentum"):
+        if not 0 <= get(c, path) < 1:
+            raise UserError(f"{flag(path)} is {get(c, path)}: it must be at least 0 and below 1")
+    for path in ("objective.temperature", "optim.trust"):
+        if not get(c, path) > 0:
+            raise UserError(f"{flag(path)} is {get(c, path)}: it must be above 0")
+    if not 0 <= c.views.hue <= 0.5:
+        raise UserError(f"--views.hue is {c.views.hue}: it must be between 0 and 0.5")
+    for path, low, high in (
+        ("views.scale", 0, 1), ("views.ratio", 0, 100), ("views.blur_sigma", 0, 1000),
+    ):  # fmt: skip
+        a, b = get(c, path)
+        if not low < a <= b <= high:
+            raise UserError(f"{flag(path)} is {a} {b}: it must rise within {low} and {high}")
+    if any(width < 1 for width in c.objective.hidden):
+        raise UserError(f"--objective.hidden is {c.objective.hidden}: widths must be at least 1")
+    if c.masks.downscale not in (1, 2, 4):
+        raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
+    parts = c.accumulate * c.devices
+    if c.batch_size % parts:
+        raise UserError(
+            f"--batch-size {c.batch_size} does not divide into {parts} equal parts "
+            f"(accumulate {c.accumulate} × devices {c.devices}): "
+            f"take {max(parts * 2, c.batch_size // parts * parts)}"
+        )
+    if c.micro_batch < 2:
+        raise UserError(
+            f"--batch-size {c.batch_size} leaves {c.micro_batch} image per part: "
+            "NT-Xent needs at least 2"
+        )
+    return config
+
+
+def get(config: Config, path: str) -> Any:
+    """Return the value of a setting by its dotted path."""
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def flag(path: str) -> str:
+    """Return the command-line name of a setting: its short name where it has one."""
+    names = {dotted: name for name, dotted in short_names().items()}
+    return "--" + names.get(path, path).replace("_", "-")
+
+
+def convert(name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the type that `hint` asks for.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise unknown(f"value for {flag(name)}:", str(value), [str(a) for a in arguments])
+    if origin is tuple and isinstance(value, list | tuple):
+        variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+        if variadic or len(value) == len(arguments):
+            kinds = [arguments[0]] * len(value) if variadic else arguments
+            return tuple(convert(name, v, k) for v, k in zip(value, kinds, strict=True))
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is float and isinstance(value, str):  # YAML reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    elif hint is str and isinstance(value, Path):
+        return str(value)
+    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+    raise UserError(f"{flag(name)} is {value!r}: expected {wanted}")
+
+
+def _leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            found += _leaves(hint, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", hint))
+    return found
+
+
+def _replace(node: Any, path: list[str], value: Any) -> Any:
+    head, *rest = path
+    return dataclasses.replace(
+        node, **{head: _replace(getattr(node, head), rest, value) if rest else value}
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

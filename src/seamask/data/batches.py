@@ -1,0 +1,120 @@
+"""Which images come when, and their way to the device: no Python work per image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from seamask.data.store import Images
+
+AHEAD = 2  # batches gathered before they are asked for
+
+
+def permutation(n: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of `n` images in an epoch: int64 [n] on the CPU, the same on every rank."""
+    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.randperm(n, generator=generator)
+
+
+def is_resident(images: Images, resident: str, device: torch.device) -> bool:
+    """Decide whether to hold the images wholly on the device.
+
+    Args:
+        images: the split that is trained on.
+        resident: `yes`, `no`, or `auto`: when they fit in half of the device's free memory.
+        device: where the batches go.
+    """
+    if resident != "auto":
+        return resident == "yes"
+    return images.pixels.nbytes <= _free_bytes(device) / 2
+
+
+class Loader:
+    """Brings batches of images to a device.
+
+    Resident images are copied to the device once and indexed there. Others are gathered from the
+    memory map by a background thread, two batches ahead, and copied asynchronously.
+
+    Args:
+        pixels: uint8 [n, S, S, 3].
+        device: where the batches go.
+        resident: hold all of them there.
+    """
+
+    waited: float
+    """Seconds spent waiting for data so far."""
+
+    def __init__(self, pixels: Tensor, device: torch.device | str, resident: bool) -> None:
+        self.device = torch.device(device)
+        self.resident = resident
+        self.pixels = (
+            torch.empty_like(pixels, device=self.device).copy_(pixels) if resident else pixels
+        )
+        self.waited = 0.0
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield a batch for each row of indices, in the order given.
+
+        Args:
+            indices: [steps, B] or a list of [B], int64 on the CPU.
+
+        Yields:
+            uint8 [B, 3, S, S] on the device: a channels-last view.
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        for batch in self._resident(indices) if self.resident else self._streamed(indices):
+            yield batch.permute(0, 3, 1, 2)
+
+    def _resident(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        for rows in indices:
+            start = time.perf_counter()
+            batch = self._gather(rows.to(self.device, non_blocking=True))
+            self.waited += time.perf_counter() - start
+            yield batch
+
+    def _streamed(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="seamask-batches")
+        ahead: deque[Future[Tensor]] = deque()
+        try:
+            for rows in indices:
+                ahead.append(pool.submit(self._gather, rows))
+                if len(ahead) > AHEAD:
+                    yield self._take(ahead.popleft())
+            while ahead:
+                yield self._take(ahead.popleft())
+        finally:  # also when the consumer stops early
+            pool.shutdown(cancel_futures=True)
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        if self.resident or self.device.type != "cuda":
+            return self.pixels.index_select(0, rows)
+        shape = (len(rows), *self.pixels.shape[1:])
+        pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        return torch.index_select(self.pixels, 0, rows, out=pinned)
+
+    def _take(self, gathered: Future[Tensor]) -> Tensor:
+        start = time.perf_counter()
+        batch = gathered.result()
+        self.waited += time.perf_counter() - start
+        return batch.to(self.device, non_blocking=True)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # no Linux: all of the memory is the best guess
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,198 @@
+"""Image files of any mode → RGB squares, in threads (Pillow decodes outside Python's lock)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from seamask.data.store import Chunk
+from seamask.errors import UserError
+
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico",
+})  # fmt: skip
+SMALLEST = 8  # pixels: a smaller side holds no picture
+CHUNK = 512  # images decoded between two writes
+# What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
+_FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
+Image.init()  # registers the formats that this build of Pillow has
+_FORMATS = [name for name in _FORMATS if name in Image.OPEN]
+
+
+class BadImage(Exception):
+    """An image that cannot be used; the message is the reason."""
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file of any mode as RGB, upright.
+
+    Transparency is laid on white; 16-bit grey is scaled to 8 bits; of an animation the first frame
+    is taken; the orientation noted by the camera is applied.
+
+    Raises:
+        UserError: it is missing or cannot be used; the message gives the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return open_rgb(path)
+    except BadImage as error:
+        raise UserError(f"cannot read the image {printable(path)}: {error}") from error
+
+
+def open_rgb(path: str | os.PathLike[str], size: int = 0) -> Image.Image:
+    """Read an image file as RGB, upright.
+
+    Args:
+        path: any format in `EXTENSIONS`, whatever the file is called.
+        size: decode JPEGs at a fraction of their size while both sides stay at least this; 0: full.
+
+    Raises:
+        BadImage: with the reason.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise BadImage("the file is empty")
+        with Image.open(path, formats=_FORMATS) as image:
+            if min(image.size) < SMALLEST:
+                width, height = image.size
+                raise BadImage(f"too small: {width}×{height} pixels, {SMALLEST}×{SMALLEST} needed")
+            if size:
+                image.draft("RGB", (size, size))
+            image.load()
+            return to_rgb(_upright(image))
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImage("not an image, or of an unknown format") from error
+    except OSError as error:
+        raise BadImage(error.strerror or _one_line(error)) from error
+    except Exception as error:  # on broken files Pillow's decoders raise nearly anything
+        raise BadImage(_one_line(error)) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: transparency on white, 16-bit and float grey scaled to 8 bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """Resize the shorter side to `size` and crop the centre: uint8 [size, size, 3]."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def file_chunks(
+    root: Path, paths: Sequence[str], labels: npt.NDArray[np.int64] | None, size: int, stop: bool
+) -> Iterator[Chunk]:
+    """Decode image files, in order.
+
+    Args:
+        root: the folder that `paths` are relative to.
+        paths: [n].
+        labels: [n] or None.
+        size: side of the squares in pixels.
+        stop: raise at the first image that cannot be used, instead of skipping it.
+
+    Raises:
+        UserError: such an image, if `stop`.
+    """
+
+    def decode(path: str) -> npt.NDArray[np.uint8] | BadImage:
+        try:
+            return square(open_rgb(os.path.join(root, path), size), size)
+        except BadImage as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), CHUNK):
+            part = paths[start : start + CHUNK]
+            with warnings.catch_warnings():  # remarks on odd but readable files: one per file
+                warnings.simplefilter("ignore")
+                results = list(pool.map(decode, part))
+            good = [result for result in results if not isinstance(result, BadImage)]
+            rows = [i for i, result in enumerate(results) if not isinstance(result, BadImage)]
+            skipped = tuple(
+                (printable(path), str(result))
+                for path, result in zip(part, results, strict=True)
+                if isinstance(result, BadImage)
+            )
+            if skipped and stop:
+                raise bad_image(*skipped[0])
+            pixels = np.stack(good) if good else np.empty((0, size, size, 3), np.uint8)
+            kept = None if labels is None else labels[start : start + CHUNK][rows]
+            yield Chunk(pixels, kept, skipped=skipped)
+
+
+def array_chunks(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, size: int
+) -> Iterator[Chunk]:
+    """Resize images that are in memory already, uint8 [n, H, W, 3], in order."""
+
+    def resize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return square(Image.fromarray(np.ascontiguousarray(image)), size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK]
+            if part.shape[1:3] != (size, size):
+                part = np.stack(list(pool.map(resize, part)))
+            yield Chunk(part, None if labels is None else labels[start : start + CHUNK])
+
+
+def bad_image(path: str, reason: str) -> UserError:
+    """Build the error of `--on-bad-image stop`."""
+    return UserError(
+        f"cannot read the image {path}: {reason}; "
+        "remove or replace it, or skip such images with --on-bad-image skip"
+    )
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Write a path so that it can be printed in one line, whatever bytes its name holds."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken notes of a camera do not make the picture bad
+        return image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 or 32 bits, or float, to 8 bits.
+
+    16-bit values are divided by 257, floats within [0, 1] multiplied by 255; any other range is
+    stretched so that its smallest value is black and its largest white.
+    """
+    values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        low, high = (0, 1) if low >= 0 and high <= 1 else (low, high)
+    elif low >= 0 and high <= 65535:
+        low, high = 0, 65535
+    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    return Image.fromarray((scaled + 0.5).astype(np.uint8))
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,83 @@
+"""Weights for others: safetensors that timm and torchvision load, and how to build the networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from seamask.errors import UserError
+from seamask.files import atomic
+from seamask.masks import build_masker
+from seamask.networks import build_backbone
+from seamask.runs import RunFolder
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's parameters and buffers, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
+    with atomic(path) as temporary:
+        try:
+            save_file(state, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(None, str(error)) from error
+
+
+def load_encoder(run: Path | str) -> nn.Module:
+    """Return the pretrained backbone of a run, in eval mode: `[B, 3, H, W]` → `[B, F]`.
+
+    Images must be scaled to [0, 1] and normalised with the `normalization` in the run's
+    `manifest.json`.
+
+    Args:
+        run: a run's folder.
+
+    Raises:
+        UserError: no run there, or its weights are missing or damaged.
+    """
+    folder = RunFolder.of_run(run)
+    config = folder.read_config()
+    backbone, _, _ = build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
+    return _load(backbone, folder.encoder)
+
+
+def load_masker(run: Path | str) -> nn.Module:
+    """Return the mask network of a run, in eval mode: `[B, 3, H, W]` → masks `[B, N, H, W]`.
+
+    Args:
+        run: a run's folder.
+
+    Raises:
+        UserError: no run there, or its weights are missing or damaged.
+    """
+    folder = RunFolder.of_run(run)
+    config = folder.read_config()
+    return _load(build_masker(config.masks, config.image_size), folder.masker)
+
+
+def _load(module: nn.Module, path: Path) -> nn.Module:
+    if not path.exists():
+        raise UserError(f"no weights at {path}: the run has not reached its first checkpoint")
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise UserError(f"cannot load {path}: damaged, or weights of another model") from error
+    return module.eval()
+
+
+def loading_code(name: str, arguments: dict[str, Any], stem_is_ours: bool) -> str:
+    """Return the Python line that loads `encoder.safetensors` with timm."""
+    extra = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    line = (
+        f'timm.create_model("{name}", num_classes=0{extra}, checkpoint_path="encoder.safetensors")'
+    )
+    return f"import timm, seamask.networks; {line}" if stem_is_ours else f"import timm; {line}"

@@ -1,0 +1,94 @@
+"""Masks: who removes what from an image, and what it costs. The heart of the house.
+
+A masker is a module with one interface: images `[B, 3, H, W]` → masks `[B, N, H, W]` in [0, 1],
+1 = removed; its attribute `learned` says whether it is a player with weights of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from seamask.config import MasksConfig
+from seamask.errors import unknown
+from seamask.masks.learned import SequentialMasker, SimultaneousMasker
+from seamask.masks.penalties import (
+    all_penalties,
+    budget_penalty,
+    consistency_penalty,
+    entropy_penalty,
+    overlap_penalty,
+    sparsity_penalty,
+    weights_at,
+)
+from seamask.masks.random import (
+    NoMasker,
+    RandomBlockMasker,
+    RandomPatchMasker,
+    check_patch,
+    random_blocks,
+)
+
+MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
+    "none": lambda c, size: NoMasker(),
+    "random-patch": lambda c, size: RandomPatchMasker(c.n_masks, c.ratio, c.patch),
+    "random-block": lambda c, size: RandomBlockMasker(c.n_masks, c.ratio),
+    "simultaneous": lambda c, size: SimultaneousMasker(
+        c.n_masks, size, c.width, c.norm, c.downscale
+    ),
+    "sequential": lambda c, size: SequentialMasker(
+        c.n_masks, size, c.width, c.norm, c.downscale, c.detach
+    ),
+}
+
+
+def build_masker(config: MasksConfig, image_size: int) -> nn.Module:
+    """Build the masker that `config` names, for images of `image_size` pixels.
+
+    Raises:
+        UserError: an unknown masker, or settings that it cannot work with.
+    """
+    if config.masker not in MASKERS:
+        raise unknown("masker", config.masker, MASKERS)
+    if config.masker == "random-patch":
+        check_patch(config.patch, image_size, image_size)
+    return MASKERS[config.masker](config, image_size)
+
+
+def draw_one(batch: int, n_masks: int, generator: Generator | None) -> Tensor:
+    """Draw which one of its N masks each image is trained on (ADIOS-s): index `[B, 1, 1, 1]`.
+
+    Args:
+        batch: B.
+        n_masks: N.
+        generator: a CPU generator, so that the choice does not depend on the device.
+    """
+    return torch.randint(n_masks, (batch, 1, 1, 1), generator=generator)
+
+
+def take_one(masks: Tensor, index: Tensor) -> Tensor:
+    """Take mask `index[b]` of each image: `[B, N, H, W]`, `[B, 1, 1, 1]` → `[B, 1, H, W]`."""
+    return torch.take_along_dim(masks, index.to(masks.device), dim=1)
+
+
+__all__ = [
+    "MASKERS",
+    "NoMasker",
+    "RandomBlockMasker",
+    "RandomPatchMasker",
+    "SequentialMasker",
+    "SimultaneousMasker",
+    "all_penalties",
+    "budget_penalty",
+    "build_masker",
+    "consistency_penalty",
+    "draw_one",
+    "entropy_penalty",
+    "overlap_penalty",
+    "random_blocks",
+    "sparsity_penalty",
+    "take_one",
+    "weights_at",
+]

@@ -1,0 +1,147 @@
+"""Mask networks: the adversary that learns which regions an encoder misses most."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from seamask.errors import UserError
+from seamask.networks.unet import Norm, UNet
+
+
+class _LearnedMasker(nn.Module):
+    """U-Net features, run once for all masks; what follows turns them into masks.
+
+    Args:
+        n_masks: N, at least 1.
+        image_size: side of the images in pixels, a size that the U-Net can take.
+        width: base channels of the U-Net.
+        norm: `instance` or `group`.
+        downscale: 2 or 4 runs the U-Net on the image averaged over that many pixels and
+            upsamples the masks bilinearly: about 4 or 16 times cheaper.
+
+    Raises:
+        UserError: fewer than one mask, or a size that the U-Net cannot take.
+    """
+
+    learned = True
+
+    def __init__(
+        self,
+        n_masks: int = 4,
+        image_size: int = 96,
+        width: int = 32,
+        norm: Norm = "instance",
+        downscale: int = 1,
+    ) -> None:
+        super().__init__()
+        if n_masks < 1:
+            raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
+        if image_size % downscale:
+            raise UserError(f"masks.downscale {downscale} does not divide {image_size} pixels")
+        self.n_masks = n_masks
+        self.downscale = downscale
+        self.unet = UNet(image_size // downscale, width, norm)
+
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
+
+        Args:
+            images: of the side given at construction.
+            generator: not used: learned masks are a function of the image.
+
+        Raises:
+            ValueError: images of another size.
+        """
+        side = self.unet.image_size * self.downscale
+        if images.shape[-2:] != (side, side):
+            raise ValueError(f"expected images of {side}×{side} pixels, got {tuple(images.shape)}")
+        if self.downscale > 1:
+            images = F.avg_pool2d(images, self.downscale)
+        masks = self.heads(self.unet(images))
+        if self.downscale > 1:
+            masks = F.interpolate(masks, scale_factor=float(self.downscale), mode="bilinear")
+        return masks
+
+    def heads(self, features: Tensor) -> Tensor:
+        """Map features `[B, width, H, W]` to masks `[B, N, H, W]`."""
+        raise NotImplementedError
+
+
+class SimultaneousMasker(_LearnedMasker):
+    """ADIOS's mask network: a softmax over the N masks at each pixel (Shi et al. 2022).
+
+    The masks are disjoint and together remove everything.
+
+    Args:
+        n_masks: N, at least 1 (with 1, everything is removed).
+        image_size: side of the images in pixels, a size that the U-Net can take.
+        width: base channels of the U-Net.
+        norm: `instance` or `group`.
+        downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
+
+    Raises:
+        UserError: fewer than one mask, or a size that the U-Net cannot take.
+    """
+
+    def __init__(
+        self,
+        n_masks: int = 4,
+        image_size: int = 96,
+        width: int = 32,
+        norm: Norm = "instance",
+        downscale: int = 1,
+    ) -> None:
+        super().__init__(n_masks, image_size, width, norm, downscale)
+        self.head = nn.Conv2d(width, n_masks, 1)
+
+    def heads(self, features: Tensor) -> Tensor:
+        """Map features `[B, width, H, W]` to masks `[B, N, H, W]` that sum to 1."""
+        return _precise(self.head(features)).softmax(dim=1)
+
+
+class SequentialMasker(_LearnedMasker):
+    """The sequential mask network: each mask sees the ones before it (Sam et al. 2022).
+
+    `m^k = sigmoid(head_k([features, m^1 … m^(k−1)]))`, every head a 1×1 convolution.
+
+    Args:
+        n_masks: N, at least 1.
+        image_size: side of the images in pixels, a size that the U-Net can take.
+        width: base channels of the U-Net.
+        norm: `instance` or `group`.
+        downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
+        detach: cut the gradient through earlier masks.
+
+    Raises:
+        UserError: fewer than one mask, or a size that the U-Net cannot take.
+    """
+
+    def __init__(
+        self,
+        n_masks: int = 4,
+        image_size: int = 96,
+        width: int = 32,
+        norm: Norm = "instance",
+        downscale: int = 1,
+        detach: bool = False,
+    ) -> None:
+        super().__init__(n_masks, image_size, width, norm, downscale)
+        self.detach = detach
+        self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
+
+    def heads(self, features: Tensor) -> Tensor:
+        """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before."""
+        seen = features
+        masks: list[Tensor] = []
+        for head in self.head:
+            mask = _precise(head(seen)).sigmoid()
+            masks.append(mask)
+            seen = torch.cat([seen, (mask.detach() if self.detach else mask).to(seen.dtype)], dim=1)
+        return torch.cat(masks, dim=1)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Return logits in at least float32: penalties need mask areas finer than bfloat16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

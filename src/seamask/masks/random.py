@@ -1,0 +1,146 @@
+"""Masks that are drawn, not learned: what learned masks are measured against."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from seamask.errors import UserError
+
+BLOCK_ROUNDS = 20  # rectangles at most
+BLOCK_ASPECT = 0.3
+
+
+class NoMasker(nn.Module):
+    """Remove nothing: the second view as it is, plain SimCLR."""
+
+    learned = False
+
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]` to one empty mask `[B, 1, H, W]` each."""
+        return images.new_zeros((images.shape[0], 1, *images.shape[-2:]))
+
+
+class RandomPatchMasker(nn.Module):
+    """Remove a share of the cells of a grid, drawn uniformly without replacement (MAE).
+
+    Args:
+        n_masks: N, masks per image, drawn independently.
+        ratio: share of the cells to remove, in [0, 1]; rounded to a whole number of cells.
+        patch: side of a cell in pixels; must divide the image's sides.
+    """
+
+    learned = False
+
+    def __init__(self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8) -> None:
+        super().__init__()
+        _check(n_masks, ratio)
+        self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
+
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
+
+        Args:
+            images: only their shape and device matter.
+            generator: a CPU generator, so that masks do not depend on the device.
+
+        Raises:
+            UserError: a patch that does not divide the image.
+        """
+        batch, _, height, width = images.shape
+        check_patch(self.patch, height, width)
+        rows, columns = height // self.patch, width // self.patch
+        noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
+        rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
+        cells = (rank < round(self.ratio * rows * columns)).to(images.dtype)
+        grid = cells.view(batch, self.n_masks, rows, columns).to(images.device)
+        return F.interpolate(grid, size=(height, width), mode="nearest")
+
+
+class RandomBlockMasker(nn.Module):
+    """Remove rectangles until a share of the image is gone, as BEiT does (Bao et al. 2022).
+
+    BEiT works on the patches of a ViT; here the pixels are the grid.
+
+    Args:
+        n_masks: N, masks per image, drawn independently.
+        ratio: share of the pixels to remove, in [0, 1]; reached from below, within
+            about 1 % up to one half.
+    """
+
+    learned = False
+
+    def __init__(self, n_masks: int = 1, ratio: float = 0.25) -> None:
+        super().__init__()
+        _check(n_masks, ratio)
+        self.n_masks, self.ratio = n_masks, ratio
+
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
+
+        Args:
+            images: only their shape and device matter.
+            generator: a CPU generator, so that masks do not depend on the device.
+        """
+        batch, _, height, width = images.shape
+        ratio = torch.full((batch, self.n_masks), self.ratio, device=images.device)
+        return random_blocks(ratio, height, width, generator).to(images.dtype)
+
+
+def random_blocks(
+    ratio: Tensor, height: int, width: int, generator: Generator | None = None
+) -> Tensor:
+    """Draw unions of rectangles that cover given shares of an image.
+
+    Each rectangle has an area drawn between a sixteenth of the image and what is still missing,
+    and an aspect ratio drawn log-uniformly in [0.3, 1/0.3], as in BEiT.
+
+    Args:
+        ratio: shares in [0, 1], `[B, N]`; reached from below, within
+            about 1 % up to one half.
+        height: in pixels.
+        width: in pixels.
+        generator: a CPU generator.
+
+    Returns:
+        bool `[B, N, height, width]`, on the device of `ratio`.
+    """
+    draws = torch.rand(BLOCK_ROUNDS, 4, *ratio.shape, generator=generator).to(ratio.device)
+    y = torch.arange(height, device=ratio.device)[:, None]
+    x = torch.arange(width, device=ratio.device)
+    pixels = height * width
+    removed = torch.zeros(*ratio.shape, height, width, dtype=torch.bool, device=ratio.device)
+    for area, aspect, top, left in draws:  # each [B, N], uniform in [0, 1)
+        missing = ratio * pixels - removed.sum((2, 3))
+        smallest = missing.clamp(max=pixels / 16)
+        side = (smallest + area * (missing - smallest)).clamp(min=0).sqrt()
+        skew = torch.exp((aspect - 0.5) * -math.log(BLOCK_ASPECT))
+        h = (side * skew).floor().clamp(max=height)
+        w = torch.minimum(side / skew, missing / h.clamp(min=1)).floor().clamp(max=width)
+        y0 = (top * (height - h + 1)).floor()[:, :, None, None]
+        x0 = (left * (width - w + 1)).floor()[:, :, None, None]
+        h, w = h[:, :, None, None], w[:, :, None, None]
+        removed |= (y >= y0) & (y < y0 + h) & (x >= x0) & (x < x0 + w)
+    return removed
+
+
+def check_patch(patch: int, height: int, width: int) -> None:
+    """Refuse a patch that does not divide the image's sides.
+
+    Raises:
+        UserError: with the nearest patch that does.
+    """
+    if height % patch or width % patch:
+        fits = [p for p in range(1, min(height, width) + 1) if not height % p and not width % p]
+        near = min(fits, key=lambda p: abs(p - patch))
+        raise UserError(f"masks.patch {patch} does not divide {height}×{width} pixels: take {near}")
+
+
+def _check(n_masks: int, ratio: float) -> None:
+    if n_masks < 1:
+        raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
+    if not 0 <= ratio <= 1:
+        raise UserError(f"masks.ratio is {ratio}: it must be between 0 and 1")

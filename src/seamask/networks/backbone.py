@@ -1,0 +1,81 @@
+"""Backbones: any timm model by name, with a stem that fits small images."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import timm
+from timm.models import register_model
+from torch import nn
+
+from seamask.errors import UserError, unknown
+
+SMALL_STEM = "_small_stem"
+SMALL_STEM_BELOW = 64  # pixels; the standard stem would leave 2×2 of a 32-pixel image
+
+
+def build_backbone(
+    name: str, image_size: int, stem: Literal["auto", "standard", "small"] = "auto"
+) -> tuple[nn.Module, str, dict[str, Any]]:
+    """Build an encoder backbone with random weights that maps images to pooled features.
+
+    Args:
+        name: a timm model name.
+        image_size: side of the images in pixels; decides the stem, and the size of a
+            position-dependent model.
+        stem: `small` replaces a ResNet's first convolution and max-pool by one 3×3 stride-1
+            convolution (ADIOS, solo-learn at 32 px); `auto` does so below 64 px.
+
+    Returns:
+        The module, `[B, 3, H, W]` → `[B, num_features]`; and the timm name and keyword arguments
+        that build it again: `timm.create_model(name, num_classes=0, **arguments)`.
+
+    Raises:
+        UserError: an unknown model, or a small stem asked of a model that has none.
+    """
+    if not timm.is_model(name):
+        raise unknown("backbone", name, timm.list_models())
+    plain = name.removesuffix(SMALL_STEM)
+    can_be_small = timm.is_model(plain + SMALL_STEM)
+    if stem == "small" and not can_be_small:
+        raise UserError(f"--encoder.stem small: {name} is not a ResNet and has no small stem")
+    small = can_be_small and (stem == "small" or (stem == "auto" and image_size < SMALL_STEM_BELOW))
+    name = plain + SMALL_STEM if small else plain
+    try:
+        return (
+            timm.create_model(name, num_classes=0, img_size=image_size),
+            name,
+            {"img_size": image_size},
+        )
+    except TypeError:  # a model that takes any size
+        return timm.create_model(name, num_classes=0), name, {}
+    except AssertionError as error:
+        raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
+
+
+def _register_small_stems() -> None:
+    """Register `<resnet>_small_stem` with timm, so that such weights load by name."""
+
+    def register(plain: str) -> None:
+        def build(pretrained: bool = False, **arguments: Any) -> nn.Module:
+            if pretrained:
+                raise UserError(f"{plain}{SMALL_STEM} has no pretrained weights")
+            model: Any = timm.create_model(plain, pretrained=False, **arguments)
+            width = model.bn1.num_features
+            model.conv1 = nn.Conv2d(3, width, 3, stride=1, padding=1, bias=False)
+            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+            model.maxpool = nn.Identity()
+            small: nn.Module = model
+            return small
+
+        build.__name__ = build.__qualname__ = plain + SMALL_STEM
+        setattr(sys.modules[__name__], build.__name__, build)
+        register_model(build)
+
+    for plain in timm.list_models(module="resnet"):
+        if not plain.endswith(SMALL_STEM):
+            register(plain)
+
+
+_register_small_stems()

@@ -1,0 +1,46 @@
+"""The encoder: a backbone and the head that its training objective asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """`I` of the method: backbone, then head (the projector of SimCLR).
+
+    Args:
+        backbone: `[B, 3, H, W]` → features `[B, F]`.
+        head: `[B, F]` → embeddings `[B, D]`.
+        channels_last: memory layout of the images inside.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, channels_last: bool = True) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.layout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `[B, 3, H, W]` to embeddings `[B, D]`."""
+        features = self.backbone(images.contiguous(memory_format=self.layout))
+        return cast(Tensor, self.head(features))
+
+
+def projector(in_dim: int, hidden: Sequence[int] = (2048,), out_dim: int = 128) -> nn.Sequential:
+    """Build the projector: linear maps with ReLU between, no norm (ADIOS code).
+
+    Args:
+        in_dim: width of the features.
+        hidden: hidden widths; empty gives a single linear map (Sam et al. 2022).
+        out_dim: width of the embeddings.
+    """
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(in_dim, width), nn.ReLU()]
+        in_dim = width
+    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))

@@ -1,0 +1,108 @@
+"""The U-Net that looks at an image and gives features at every pixel, for the mask heads."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seamask.errors import UserError
+
+Norm = Literal["instance", "group"]
+HIDDEN = 128  # of the MLP at the bottom
+
+
+class UNet(nn.Module):
+    """U-Net after the description in ADIOS (Shi et al. 2022) and GENESIS; images → features.
+
+    `floor(log2(image_size)) − 1` blocks of convolution 3×3, norm and ReLU, nearest resampling by
+    two between them, skips concatenated, a three-layer MLP across the whole bottom.
+
+    Args:
+        image_size: side of the images in pixels; each of the halvings must divide it.
+        width: base channels c; the three lowest blocks have 2c.
+        norm: instance norm (affine), or group norm with 8 groups.
+
+    Raises:
+        UserError: a size that the halvings do not divide, or group norm with a width that
+            8 does not divide.
+    """
+
+    def __init__(self, image_size: int, width: int = 32, norm: Norm = "instance") -> None:
+        super().__init__()
+        check_size(image_size)
+        if norm == "group" and width % 8:
+            raise UserError(f"masks.width is {width}: group norm needs a multiple of 8")
+        n = n_blocks(image_size)
+        down = [width] * max(n - 3, 1) + [2 * width] * min(3, n - 1)
+        self.image_size = image_size
+        self.out_channels = width
+        self.down = nn.ModuleList(
+            _block(i, o, norm) for i, o in zip([3, *down], down, strict=False)
+        )
+        # On the way up each block sees the map from below and its level's skip, of equal width.
+        self.up = nn.ModuleList(
+            _block(2 * c, o, norm)
+            for c, o in zip(reversed(down), [*down[-2::-1], width], strict=True)
+        )
+        bottom = image_size >> (n - 1)
+        flat = down[-1] * bottom * bottom
+        self.mlp = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(flat, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, flat),
+            nn.ReLU(),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `[B, 3, H, W]` to features `[B, width, H, W]`."""
+        x: Tensor = images.contiguous()  # instance norm is slow on channels-last memory
+        skips = []
+        for level, block in enumerate(self.down):
+            if level:
+                x = F.interpolate(x, scale_factor=0.5, mode="nearest")
+            x = block(x)
+            skips.append(x)
+        x = self.mlp(x).view_as(x)
+        for level, block in enumerate(self.up):
+            if level:
+                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = block(torch.cat([x, skips.pop()], dim=1))
+        return x
+
+
+def n_blocks(image_size: int) -> int:
+    """Return the number of blocks at `image_size` pixels (32: 4, 96: 5)."""
+    return int(math.log2(image_size)) - 1
+
+
+def check_size(image_size: int) -> None:
+    """Refuse a side that the U-Net's halvings do not divide.
+
+    Raises:
+        UserError: with the nearest sides that work.
+    """
+
+    def works(size: int) -> bool:
+        return size >= 8 and size % (1 << (n_blocks(size) - 1)) == 0
+
+    if not works(image_size):
+        near = sorted(
+            filter(works, range(8, 2 * max(image_size, 8))), key=lambda s: abs(s - image_size)
+        )
+        raise UserError(
+            f"the mask network cannot take images of {image_size}×{image_size} pixels: "
+            f"its poolings do not divide them; nearest sizes that work: "
+            f"{', '.join(map(str, sorted(near[:2])))}"
+        )
+
+
+def _block(channels: int, out: int, norm: Norm) -> nn.Sequential:
+    normalise = nn.InstanceNorm2d(out, affine=True) if norm == "instance" else nn.GroupNorm(8, out)
+    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), normalise, nn.ReLU())

@@ -1,0 +1,30 @@
+"""Recipes: complete settings for one published table row or one use, sources beside the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seamask.config import Config, override
+from seamask.errors import unknown
+from seamask.recipes import cifar10, imagenet100s, shapes, stl10
+
+# {name: (one line about it, settings that differ from the defaults in seamask.config)}
+RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    **shapes.RECIPES,
+    **imagenet100s.RECIPES,
+    **stl10.RECIPES,
+    **cifar10.RECIPES,
+}
+DEFAULT = "shapes-sequential"
+
+
+def recipe_config(name: str) -> Config:
+    """Return the settings of a recipe.
+
+    Raises:
+        UserError: an unknown recipe.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return override(Config(recipe=name), RECIPES[name][1])

@@ -1,0 +1,24 @@
+"""ImageNet100s: ImageNet-100 resized to 96×96 pixels ([Seq] tables 1 and 2)."""
+
+from __future__ import annotations
+
+from seamask.recipes.policies import over_policies
+
+RECIPES = over_policies(
+    "imagenet100s",
+    "ImageNet100s, ResNet-18, 96 px",
+    {
+        "data.source": "imagenet100s",
+        "image_size": 96,
+        "encoder.backbone": "resnet18",
+        "epochs": 500,  # [Seq] table 3
+        "batch_size": 256,  # [Seq] table 3; ADIOS script 128
+        "optim.encoder.lr": 0.11,  # [Seq] table 3; ADIOS script 0.1113
+        "optim.encoder.weight_decay": 1e-4,  # ADIOS script; [Seq] gives none
+        "optim.masker.lr": 0.0145,  # ADIOS script
+        "optim.masker.weight_decay": 1e-4,  # ADIOS script
+        "masks.width": 32,  # ADIOS script
+        "masks.norm": "instance",  # ADIOS script
+        "log.masks_every": 5,
+    },
+)

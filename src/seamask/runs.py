@@ -1,0 +1,123 @@
+"""A run's folder: where each of its files lies, and how a folder becomes a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seamask import config as settings
+from seamask.config import Config
+from seamask.errors import UserError
+from seamask.files import atomic, cannot_write
+
+FILES = (
+    "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
+    "masker.safetensors", "manifest.json", "tensorboard",
+)  # fmt: skip
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.masks = self.path / "masks"
+        self.curves = self.path / "curves.png"
+        self.checkpoints = self.path / "checkpoints"
+        self.encoder = self.path / "encoder.safetensors"
+        self.masker = self.path / "masker.safetensors"
+        self.manifest = self.path / "manifest.json"
+        self.tensorboard = self.path / "tensorboard"
+
+    @classmethod
+    def for_new_run(cls, config: Config) -> RunFolder:
+        """Return the folder a new run will use; refuse one that is taken. Nothing is created yet.
+
+        Raises:
+            UserError: the folder holds a run and `overwrite` is not set, or holds something else.
+        """
+        out = config.out or f"runs/{config.recipe}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+        folder = cls(out)
+        if folder.path.exists() and not folder.path.is_dir():
+            raise UserError(f"--out {out}: is a file; name a folder")
+        if not folder.path.exists() or not any(folder.path.iterdir()):
+            return folder
+        if not folder.config.exists():
+            raise UserError(f"--out {out}: holds files that are not a run; name another folder")
+        if not config.overwrite:
+            raise UserError(
+                f"--out {out}: already holds a run; name another folder, continue that run with "
+                f"`seamask resume {out}`, or replace it with --overwrite"
+            )
+        return folder
+
+    @classmethod
+    def of_run(cls, path: Path | str) -> RunFolder:
+        """Return the folder of an existing run.
+
+        Raises:
+            UserError: there is no run at `path`.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise UserError(f"no run at {path}: no such folder")
+        if not folder.config.exists():
+            raise UserError(f"no run at {path}: the folder has no config.yaml")
+        return folder
+
+    def create(self, config: Config) -> None:
+        """Make the folder, without the files of an earlier run, and write the settings to it."""
+        for name in FILES:
+            old = self.path / name
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink(missing_ok=True)
+        with atomic(self.config) as temporary:
+            temporary.write_text(yaml.safe_dump(settings.to_dict(config), sort_keys=False))
+
+    def read_config(self) -> Config:
+        """Return the settings the run was started with."""
+        return settings.check(settings.read_yaml(self.config))
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one JSON object as a line to `metrics.jsonl`."""
+        try:
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of `metrics.jsonl`."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return what `manifest.json` says.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read {self.manifest}: the run has not reached its first checkpoint, "
+                "or the file is damaged"
+            ) from error
+        return manifest
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write `manifest.json`."""
+        with atomic(self.manifest) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2) + "\n")

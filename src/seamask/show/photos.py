@@ -1,0 +1,48 @@
+"""The masks that a run learned, on any image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from seamask.data import read_image
+from seamask.errors import UserError
+from seamask.evaluate import predict
+from seamask.export import load_masker
+from seamask.runs import RunFolder
+from seamask.show.figures import mask_figure
+
+
+def draw_masks_of_photos(
+    run: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]], out: Path
+) -> Path:
+    """Write a picture of the masks that a run's mask network gives to images; return its path.
+
+    Each image is resized and centre-cropped to the run's image size, as in pretraining.
+
+    Args:
+        run: a run's folder.
+        paths: image files of any size and mode.
+        out: of the PNG.
+
+    Raises:
+        UserError: no run, no weights, or an image that cannot be read.
+    """
+    folder = RunFolder.of_run(Path(run))
+    size = folder.read_config().image_size
+    masker = load_masker(folder.path)
+    normalization = folder.read_manifest()["normalization"]
+    if not paths:
+        raise UserError("name at least one image")
+    pictures = [
+        ImageOps.fit(read_image(Path(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
+    ]
+    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures]))
+    mean, std = tuple(normalization["mean"]), tuple(normalization["std"])
+    mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
+    return out

@@ -1,0 +1,222 @@
+"""Starting, resuming and finishing a run, over one process or several."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from seamask import config as settings
+from seamask.config import Config
+from seamask.errors import UserError
+from seamask.masks import build_masker, check_patch
+from seamask.networks import build_backbone
+from seamask.objectives import build_objective
+from seamask.recipes import recipe_config
+from seamask.runs import RunFolder
+from seamask.training import checkpoint
+from seamask.training.loop import Run, Stopped, catch_signals
+
+EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")  # somebody else has started the processes
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a finished run has to say.
+
+    Attributes:
+        folder: of the run.
+        seconds: spent training.
+        images_per_second: while training.
+        backbone: timm name.
+        stem: which stem was built.
+        results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, and `mask/iou`,
+            `mask/iou_random`; as far as labels and object masks exist.
+        skipped: unreadable images and why.
+        load: the line of Python that loads the weights.
+    """
+
+    folder: Path
+    seconds: float
+    images_per_second: float
+    backbone: str
+    results: dict[str, float]
+    skipped: tuple[tuple[str, str], ...]
+    load: str
+
+
+def pretrain(
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    recipe: str = "shapes-sequential",
+    **changed: Any,
+) -> Summary:
+    """Pretrain an encoder; the same as the command `seamask pretrain`.
+
+    Args:
+        data: a folder of images or the name of a data set; the recipe's if None.
+        out: folder of the run; `runs/<recipe>-<date>` if None.
+        recipe: where the settings start from (`seamask recipes`).
+        **changed: any setting by its short name or dotted path, e.g. `epochs=10`,
+            `**{"optim.encoder.lr": 0.1}`.
+
+    Raises:
+        UserError: what a user can mend, in one line.
+    """
+    given = {"data": data, "out": out}
+    changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
+    return start(settings.override(recipe_config(recipe), changed))
+
+
+def start(config: Config) -> Summary:
+    """Start a run with fully resolved settings.
+
+    Raises:
+        UserError: what a user can mend, in one line.
+        Stopped: a signal asked for it.
+    """
+    folder = RunFolder.for_new_run(config)
+    config = dataclasses.replace(config, out=str(folder.path))
+    preflight(config)
+    return _launch(config, folder, None)
+
+
+def resume(path: str | os.PathLike[str]) -> Summary:
+    """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
+
+    Raises:
+        UserError: there is no run, or its checkpoint is damaged or of another model.
+        Stopped: a signal asked for it.
+    """
+    folder = RunFolder.of_run(path)
+    config = folder.read_config()
+    preflight(config)
+    latest = checkpoint.latest(folder.checkpoints)
+    if latest is None:
+        raise UserError(
+            f"cannot resume {path}: it has no checkpoint; start it again with "
+            f"`seamask pretrain --config {folder.config} --overwrite`"
+        )
+    checkpoint.load(latest)  # says what is wrong before anything is started
+    return _launch(config, folder, latest)
+
+
+def preflight(config: Config) -> None:
+    """Refuse settings that cannot work before any time is spent on data.
+
+    Raises:
+        UserError: the first thing found.
+    """
+    settings.check(config)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is usable here; take --device cpu")
+    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    if on_gpu and config.devices > torch.cuda.device_count():
+        raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
+    build_objective(config.objective)
+    with torch.device("meta"):
+        build_masker(config.masks, config.image_size)
+        if config.masks.masker == "random-patch":
+            check_patch(config.masks.patch, config.image_size, config.image_size)
+        build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
+
+
+def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
+    strategy: Any = "auto"
+    if config.devices > 1:
+        external = any(name in os.environ for name in EXTERNAL)
+        strategy = DDPStrategy(start_method="popen" if external else "spawn")
+    fabric = Fabric(
+        accelerator="auto" if config.device == "auto" else config.device,
+        devices=config.devices,
+        strategy=strategy,
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+    )
+    if config.devices > 1:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _pass_on)
+    try:
+        outcome = fabric.launch(_work, config, folder, latest)
+    except torch.multiprocessing.ProcessRaisedException as error:
+        found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
+        raise (UserError(found[-1]) if found else error) from error
+    if isinstance(outcome, Stopped):
+        raise outcome
+    assert isinstance(outcome, Summary)
+    return outcome
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """Hand a signal to the processes that train."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            os.kill(child.pid, number)
+
+
+def _work(
+    fabric: Fabric, config: Config, folder: RunFolder, latest: Path | None
+) -> Summary | Stopped:
+    """Train in one process; the body of every process of a run."""
+    run = Run(fabric, config, folder)
+    if latest is not None:
+        run.restore(latest)
+    elif run.lead:
+        folder.create(config)
+    fabric.barrier()
+    if run.lead:
+        _announce(run)
+    catch_signals(run)
+    try:
+        run.train()
+    except Stopped as stopped:
+        return stopped
+    return finish(run)
+
+
+def finish(run: Run) -> Summary:
+    """Score the trained encoder beside the untrained one, and write the manifest."""
+    results: dict[str, float] = {}
+    if run.lead:
+        last: Mapping[str, Any] = {}
+        for line in run.folder.read_metrics():
+            last = line if line["step"] == run.step and "probe/knn" in line else last
+        results = {n: v for n, v in last.items() if n.startswith(("probe/", "mask/iou"))}
+        results |= {f"untrained/{n}": v for n, v in run.untrained_scores().items()}
+        run.folder.write_manifest(run.manifest(results))
+    run.fabric.barrier()
+    return Summary(
+        folder=run.folder.path,
+        seconds=run.seconds,
+        images_per_second=run.step * run.config.batch_size / max(run.seconds, 1e-9),
+        backbone=run.networks.backbone_name,
+        results=results,
+        skipped=run.data.skipped,
+        load=run.manifest()["load"],
+    )
+
+
+def _announce(run: Run) -> None:
+    config, networks, data = run.config, run.networks, run.data
+    count = sum(p.numel() for p in networks.encoder.backbone.parameters())
+    mask_count = sum(p.numel() for p in networks.masker.parameters())
+    stem = "small stem" if networks.backbone_name.endswith("_small_stem") else "standard stem"
+    print(
+        f"{config.recipe}: {len(data.train):,} images of {data.name} at {config.image_size} px, "
+        f"{config.epochs} epochs of {run.steps_per_epoch} steps, batch {config.batch_size}, "
+        f"on {run.fabric.device.type} × {run.fabric.world_size}, {config.precision}\n"
+        f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
+        f"masker {config.masks.masker}"
+        + (f" ({config.masks.n_masks} masks, {mask_count:,} parameters)" if mask_count else "")
+        + f"\nrun folder {run.folder.path}",
+        flush=True,
+    )

@@ -1,0 +1,433 @@
+"""The loop around the two-player step: data, schedule, log, figures, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from seamask import config as settings
+from seamask.config import Config
+from seamask.data import Loader, is_resident, load, permutation
+from seamask.errors import UserError
+from seamask.evaluate import predict, probe, score
+from seamask.export import loading_code, save_weights
+from seamask.files import cannot_write
+from seamask.masks import build_masker, weights_at
+from seamask.networks import Encoder, build_backbone
+from seamask.networks.backbone import SMALL_STEM
+from seamask.networks.sync_batchnorm import synchronise_batchnorm
+from seamask.objectives import SimCLR, build_objective
+from seamask.progress import Progress
+from seamask.provenance import provenance
+from seamask.runs import RunFolder
+from seamask.show import curves_figure, mask_figure
+from seamask.training import checkpoint
+from seamask.training.draws import generator, mix
+from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
+from seamask.training.step import TwoPlayers, two_player_step
+from seamask.views import Views
+
+FIGURE_IMAGES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The players' networks, and how to build the backbone again with timm."""
+
+    encoder: Encoder
+    masker: nn.Module
+    backbone_name: str
+    backbone_arguments: dict[str, Any]
+
+
+class Stopped(Exception):
+    """The run was asked to stop (SIGINT, SIGTERM) and has saved a checkpoint."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(signal_number, message)  # both, so that it travels between processes
+        self.signal_number, self.message = signal_number, message
+
+
+def build_networks(config: Config, objective: SimCLR) -> Networks:
+    """Build encoder and masker with random weights that depend on the seed alone.
+
+    Raises:
+        UserError: an unknown backbone or masker, or a size one of them cannot take.
+    """
+    torch.manual_seed(mix(config.seed, "encoder"))
+    backbone, name, arguments = build_backbone(
+        config.encoder.backbone, config.image_size, config.encoder.stem
+    )
+    features = int(backbone.num_features)  # type: ignore[arg-type]
+    encoder = Encoder(backbone, objective.head(features), config.encoder.channels_last)
+    torch.manual_seed(mix(config.seed, "masker"))
+    masker = build_masker(config.masks, config.image_size)
+    return Networks(encoder, masker, name, arguments)
+
+
+class Run:
+    """One pretraining run in one process.
+
+    Args:
+        fabric: launched; knows devices, processes and precision.
+        config: all settings.
+        folder: of the run; created by the caller.
+    """
+
+    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder) -> None:
+        self.fabric, self.config, self.folder = fabric, config, folder
+        self.lead = fabric.global_rank == 0
+        self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
+        self.steps_per_epoch = len(self.data.train) // config.batch_size
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"{self.data.name}: {len(self.data.train)} images to train on are fewer than one "
+                f"batch: take --batch-size {max(2, len(self.data.train))} or less"
+            )
+        many = fabric.world_size > 1
+        gather = (lambda z: fabric.all_gather(z, sync_grads=True)) if many else None
+        self.objective = build_objective(config.objective, gather, fabric.global_rank)
+        self.networks = build_networks(config, self.objective)
+        encoder, masker = self.networks.encoder, self.networks.masker
+        if many:
+            synchronise_batchnorm(encoder, fabric.device)
+        encoder.to(fabric.device).train()
+        masker.to(fabric.device).train()
+        learned = bool(masker.learned)
+        player = (
+            build_optimizer(masker, config.optim.masker, config.optim.trust) if learned else None
+        )
+        self.players = TwoPlayers(
+            encoder=encoder,
+            masker=masker,
+            objective=self.objective,
+            encoder_optimizer=build_optimizer(encoder, config.optim.encoder, config.optim.trust),
+            masker_optimizer=player,
+            penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
+            budget=config.masks.budget,
+            reduction=config.masks.reduction,
+            single=config.masks.single,
+            autocast=fabric.autocast,
+            average=self._average if many else lambda parameters: None,
+        )
+        if config.compile:
+            encoder.compile()
+            masker.compile()
+        self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
+        resident = is_resident(self.data.train, config.data.resident, fabric.device)
+        self.loader = Loader(self.data.train.pixels, fabric.device, resident)
+        self.step = 0  # steps taken, over all epochs
+        self.seconds = 0.0  # spent training, over all sessions
+        self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
+        self.stop_signal = 0
+        self.window = Window()
+        self.tensorboard = None
+        if config.log.tensorboard and self.lead:
+            self.tensorboard = _tensorboard(folder)
+
+    # The walk of an epoch -------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train from where the run stands to its last epoch.
+
+        Raises:
+            Stopped: a signal asked for it; a checkpoint holds all that was done.
+            UserError: a loss that is not finite, a disk that is full.
+        """
+        config = self.config
+        total = config.epochs * self.steps_per_epoch
+        with Progress("pretraining", total * config.batch_size, "images", self.lead) as progress:
+            progress.skip(self.step * config.batch_size)
+            while self.step < total:
+                epoch, first = divmod(self.step, self.steps_per_epoch)
+                self.window.start()
+                for images in self.loader.batches(self._indices(epoch, first)):
+                    self._step(epoch, images)
+                    progress.advance(config.batch_size, self._note(epoch))
+                    self._stop_if_asked(epoch)
+                self._epoch_done(epoch + 1, last=self.step == total)
+
+    def _step(self, epoch: int, images: Tensor) -> None:
+        """Take one two-player step on uint8 images `[B, 3, S, S]`."""
+        config = self.config
+        rates = self._set_learning_rates()
+        draw = (config.seed, epoch, self.step, self.fabric.global_rank)
+        torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
+        views_generator = generator(*draw, "views")
+        pairs = []
+        for part in images.chunk(config.accumulate):
+            x_a, _ = self.views(part, views_generator)
+            x_b, _ = self.views(part, views_generator)
+            pairs.append((x_a, x_b))
+        metrics = two_player_step(self.players, pairs, generator(*draw, "masks"))
+        self._watch(metrics)
+        self.step += 1
+        self.window.add(metrics)
+        if self.step % config.log.every == 0 or self.step % self.steps_per_epoch == 0:
+            self._log(epoch, rates)
+
+    def _epoch_done(self, epoch: int, last: bool) -> None:
+        """Write what is due after `epoch` epochs."""
+        log = self.config.log
+
+        def due(every: int) -> bool:
+            return last or bool(every and epoch % every == 0)
+
+        if due(log.checkpoint_every):
+            self.save()
+        if due(log.probe_every) and self.lead:
+            found = self.scores()
+            if found:
+                self._write({"epoch": epoch, "step": self.step, **found})
+        if due(log.masks_every) and self.lead:
+            self.draw_masks(self.folder.masks / f"epoch-{epoch:04d}.png")
+            curves_figure(self.folder.read_metrics(), self.folder.curves)
+        self.fabric.barrier()
+
+    def _indices(self, epoch: int, first_step: int) -> Tensor:
+        """Return this process's images of an epoch's remaining steps, `[steps, B / processes]`."""
+        order = permutation(len(self.data.train), self.config.seed, epoch)
+        used = order[: self.steps_per_epoch * self.config.batch_size]
+        by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
+        return by_step[first_step:, self.fabric.global_rank]
+
+    def _set_learning_rates(self) -> dict[str, float]:
+        optim = self.config.optim
+        done = self.step / self.steps_per_epoch
+        rates = {"lr/encoder": learning_rate(optim, optim.encoder.lr, self.config.epochs, done)}
+        set_learning_rate(self.players.encoder_optimizer, rates["lr/encoder"])
+        if self.players.masker_optimizer is not None:
+            rates["lr/mask"] = learning_rate(optim, optim.masker.lr, self.config.epochs, done)
+            set_learning_rate(self.players.masker_optimizer, rates["lr/mask"])
+        return rates
+
+    def _average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Average gradients over processes, in one message; the graph needs no wrapper for it."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        flat = self.fabric.all_reduce(flat, reduce_op="mean")
+        parts = flat.split([g.numel() for g in gradients])
+        torch._foreach_copy_(
+            gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)]
+        )
+
+    # Log, checkpoints, figures --------------------------------------------------------------
+
+    def _watch(self, metrics: dict[str, Tensor]) -> None:
+        """Remember the first step whose loss is not finite, without waiting for the device."""
+        losses = [value for name, value in metrics.items() if name.startswith("loss/")]
+        bad = ~torch.isfinite(torch.stack(losses)).all() & (self.bad_step < 0)
+        self.bad_step = torch.where(bad, self.step, self.bad_step)
+
+    def _check_losses(self) -> None:
+        """Stop at a loss that was not finite; every process does, or none."""
+        step = int(self.fabric.all_reduce(self.bad_step.float(), reduce_op="max"))
+        if step >= 0:
+            raise self._not_finite(f"the loss is not finite at step {step + 1}")
+
+    def _check_weights(self) -> None:
+        """Refuse to save weights that are not finite."""
+        networks = nn.ModuleList([self.networks.encoder, self.networks.masker])
+        if not all(bool(torch.isfinite(p).all()) for p in networks.parameters()):
+            raise self._not_finite(f"the weights are not finite after step {self.step}")
+
+    def _not_finite(self, what: str) -> UserError:
+        last = checkpoint.latest(self.folder.checkpoints)
+        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+        epoch = (self.step - 1) // self.steps_per_epoch + 1
+        return UserError(
+            f"{what} (epoch {epoch}): training stopped; {kept}; "
+            "try a lower --optim.encoder.lr or --optim.masker.lr"
+        )
+
+    def _log(self, epoch: int, rates: dict[str, float]) -> None:
+        means, seconds, steps = self.window.close()
+        self.seconds += seconds
+        self._check_losses()
+        if not self.lead:
+            return
+        line: dict[str, Any] = {"epoch": epoch + 1, "step": self.step, **means, **rates}
+        line["images_per_second"] = steps * self.config.batch_size / seconds
+        line["data_wait"] = self.loader.waited / seconds
+        self.loader.waited = 0.0
+        self._write(line)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.folder.append_metrics(line)
+        if self.tensorboard is not None:
+            for name, value in line.items():
+                if name not in ("epoch", "step"):
+                    self.tensorboard.add_scalar(name, value, line["step"])
+
+    def _note(self, epoch: int) -> str:
+        loss = self.window.last.get("loss/encoder")
+        shown = "" if loss is None else f", loss {loss:.3f}"
+        return f"epoch {epoch + 1}/{self.config.epochs}{shown}"
+
+    def _stop_if_asked(self, epoch: int) -> None:
+        if self.fabric.world_size > 1:  # all processes must agree at which step
+            if self.step % self.config.log.every:
+                return
+            asked = torch.tensor(float(self.stop_signal), device=self.fabric.device)
+            self.stop_signal = int(self.fabric.all_reduce(asked, reduce_op="max"))
+        if self.stop_signal:
+            self.save()
+            where = f"stopped in epoch {epoch + 1} after step {self.step}"
+            raise Stopped(
+                self.stop_signal, f"{where}; go on with: seamask resume {self.folder.path}"
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint and the weights for others."""
+        self._check_losses()
+        self._check_weights()
+        if not self.lead:
+            return
+        players, networks = self.players, self.networks
+        mask_state = players.masker_optimizer.state_dict() if players.masker_optimizer else {}
+        state = {
+            "config": settings.to_dict(self.config),
+            "data": self.data.fingerprint,
+            "step": self.step,
+            "seconds": self.seconds,
+            "metrics_bytes": self.folder.metrics.stat().st_size
+            if self.folder.metrics.exists()
+            else 0,
+            "encoder": networks.encoder.state_dict(),
+            "masker": networks.masker.state_dict(),
+            "encoder_optimizer": players.encoder_optimizer.state_dict(),
+            "masker_optimizer": mask_state,
+        }
+        checkpoint.save(self.folder.checkpoints, self.step, state, self.config.log.keep_checkpoints)
+        save_weights(networks.encoder.backbone, self.folder.encoder)
+        save_weights(networks.masker, self.folder.masker)
+        self.folder.write_manifest(self.manifest())
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: it is damaged, or belongs to other data or another model.
+        """
+        state = checkpoint.load(path)
+        if state["data"] != self.data.fingerprint:
+            raise UserError(
+                f"cannot resume from {path}: the images of {self.data.name} have changed since; "
+                "restore them, or start a new run"
+            )
+        try:
+            self.networks.encoder.load_state_dict(state["encoder"])
+            self.networks.masker.load_state_dict(state["masker"])
+            self.players.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
+            if self.players.masker_optimizer is not None:
+                self.players.masker_optimizer.load_state_dict(state["masker_optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"cannot resume from {path}: it belongs to another model") from error
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.lead and self.folder.metrics.exists():  # drop what was logged after the checkpoint
+            try:
+                with self.folder.metrics.open("r+") as file:
+                    file.truncate(state["metrics_bytes"])
+            except OSError as error:
+                raise cannot_write(self.folder.metrics, error) from error
+
+    def scores(self) -> dict[str, float]:
+        """Return probes of the encoder and object scores of the masks, as far as labels allow."""
+        data, size = self.data, self.config.image_size
+        found = probe(self.networks.encoder.backbone, data, size)
+        masker = self.networks.masker
+        return found | score(masker, data.probe_test, size, data.mean, data.std)
+
+    def untrained_scores(self) -> dict[str, float]:
+        """Return the probes of the same encoder before any training."""
+        encoder = build_networks(self.config, self.objective).encoder
+        return probe(encoder.backbone.to(self.fabric.device), self.data, self.config.image_size)
+
+    def draw_masks(self, path: Path) -> None:
+        """Write the mask figure of the first held-out images (or training images)."""
+        shown = self.data.probe_test or self.data.train
+        pixels = shown.pixels[:FIGURE_IMAGES]
+        size, data = self.config.image_size, self.data
+        masks = predict(self.networks.masker, pixels, size, data.mean, data.std)
+        if pixels.shape[1] != size:
+            masks = nn.functional.interpolate(masks, pixels.shape[1:3], mode="bilinear")
+        mask_figure(pixels, masks, path)
+
+    def manifest(self, results: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what `manifest.json` says."""
+        networks, data = self.networks, self.data
+        ours = networks.backbone_name.endswith(SMALL_STEM)
+        return {
+            "recipe": self.config.recipe,
+            "backbone": networks.backbone_name,
+            "load": loading_code(networks.backbone_name, networks.backbone_arguments, ours),
+            "image_size": self.config.image_size,
+            "normalization": {"mean": list(data.mean), "std": list(data.std)},
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "images": len(data.train),
+                "skipped": [list(pair) for pair in data.skipped],
+            },
+            "epochs_done": self.step / self.steps_per_epoch,
+            "images_seen": self.step * self.config.batch_size,
+            "seconds": round(self.seconds, 1),
+            **provenance(),
+            "results": results or {},
+        }
+
+
+class Window:
+    """Means of metrics since the last line of the log, summed on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.last: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Start the clock, so that what came between two epochs does not count."""
+        self.started = time.perf_counter()
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add one step's metrics."""
+        self.sums = {n: v + self.sums[n] if n in self.sums else v for n, v in metrics.items()}
+        self.steps += 1
+
+    def close(self) -> tuple[dict[str, float], float, int]:
+        """Return means, seconds and steps since the last call, and start anew."""
+        values = torch.stack(list(self.sums.values())).tolist()  # the one wait for the device
+        self.last = {n: v / self.steps for n, v in zip(self.sums, values, strict=True)}
+        now = time.perf_counter()
+        result = self.last, now - self.started, self.steps
+        self.sums, self.steps, self.started = {}, 0, now
+        return result
+
+
+def _tensorboard(folder: RunFolder) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
+    return SummaryWriter(folder.tensorboard)
+
+
+def catch_signals(run: Run) -> None:
+    """Let SIGINT and SIGTERM end the run after its current step; a second one ends it at once."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        run.stop_signal = number
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)

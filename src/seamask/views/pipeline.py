@@ -1,0 +1,141 @@
+"""Images to views: the augmentations of [SimCLR] in their order, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seamask.config import ViewsConfig
+from seamask.views import colour
+from seamask.views.geometry import Interpolation, blur, crop_images
+from seamask.views.parameters import ViewParameters, draw, send
+
+
+class Views:
+    """Draws a random view of every image: call it once per view.
+
+    Args:
+        config: the augmentations.
+        size: side of the views in pixels.
+        mean: of the three channels, in [0, 1].
+        std: of the three channels, in the same unit.
+    """
+
+    def __init__(
+        self, config: ViewsConfig, size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        self.config = config
+        self.size = size
+        self.mean = mean
+        self.std = std
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, ViewParameters]:
+        """Return views [B, 3, size, size], normalised float32, and what was done (on the CPU).
+
+        Args:
+            images: [B, 3, H, W] uint8 on any device.
+            generator: a CPU generator.
+        """
+        params = draw(len(images), images.shape[2], images.shape[3], self.config, generator)
+        views = apply(images, params, self.size, self.config.interpolation)
+        return _standardize(views, self.mean, self.std), params
+
+
+def apply(
+    images: Tensor,
+    params: ViewParameters,
+    size: int,
+    interpolation: Interpolation = "bicubic",
+) -> Tensor:
+    """Crop, flip, jitter, grey, blur and solarise each image with its own parameters.
+
+    Computes in float32, also under autocast, and never waits for the device as long as `params`
+    are on the CPU, as `draw` leaves them. The crop is clamped to [0, 1], as torchvision does for
+    uint8 images (and does not for float images).
+
+    Args:
+        images: [B, 3, H, W], uint8, or floating in [0, 1]; any strides. Not changed.
+        params: of B views.
+        size: side of the views in pixels.
+        interpolation: `bicubic` or `bilinear`, always antialiased.
+
+    Returns:
+        [B, 3, size, size] float32 in [0, 1], contiguous: channel planes suit both the matrix
+        products and the colour operators.
+    """
+    host, params = params.to("cpu"), params.to(images.device)
+    steps = _steps(host, params)
+    # Which images take which step is known on the host, so only these are computed; the indices
+    # of all steps travel together.
+    chosen = [mask.nonzero()[:, 0] for mask, *_ in steps]
+    indices = torch.split(send(torch.cat(chosen), images.device), [len(c) for c in chosen])
+
+    with torch.autocast(images.device.type, enabled=False):
+        planes = images.to(torch.float32, memory_format=torch.contiguous_format)
+        if images.dtype == torch.uint8:
+            planes.div_(255)
+        views = crop_images(planes, params, size, interpolation).clamp_(0, 1)
+        for rows, (_, operator, arguments) in zip(indices, steps, strict=True):
+            if len(rows):
+                taken = (t.index_select(0, rows) for t in (views, *arguments))
+                views.index_copy_(0, rows, operator(*taken))
+    return views
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size: int) -> Tensor:
+    """Return the deterministic view for evaluation: resize, centre crop, normalise.
+
+    Args:
+        images: [B, 3, H, W] uint8.
+        mean: of the three channels, in [0, 1].
+        std: of the three channels.
+        size: the shorter side is resized to it (bicubic, antialiased) unless it has it already.
+
+    Returns:
+        [B, 3, size, size] float32, contiguous.
+    """
+    views = images.float().div_(255)
+    height, width = images.shape[2:]
+    shorter = min(height, width)
+    if shorter != size:
+        height, width = size * height // shorter, size * width // shorter
+        views = functional.interpolate(
+            views, (height, width), mode="bicubic", antialias=True
+        ).clamp_(0, 1)
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    views = views[:, :, top : top + size, left : left + size].contiguous()
+    return _standardize(views, mean, std)
+
+
+Step = tuple[Tensor, Callable[..., Tensor], tuple[Tensor, ...]]
+
+
+def _steps(host: ViewParameters, params: ViewParameters) -> list[Step]:
+    """List what follows the crop: which images [B] bool (host), the operator, its parameters."""
+    jitters: list[tuple[Callable[..., Tensor], Tensor]] = [
+        (colour.brightness, params.brightness),
+        (colour.contrast, params.contrast),
+        (colour.saturation, params.saturation),
+        (colour.hue, params.hue),
+    ]
+    steps: list[Step] = [
+        (host.jitter & (host.order[:, place] == which), operator, (parameter,))
+        for place in range(4)
+        for which, (operator, parameter) in enumerate(jitters)
+    ]
+    return [
+        *steps,
+        (host.grayscale, colour.grayscale, ()),
+        (host.sigma > 0, blur, (params.sigma,)),
+        (host.solarize, colour.solarize, ()),
+    ]
+
+
+def _standardize(views: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(views - mean) / std in place; channel by channel, so that nothing is sent to the device."""
+    for channel, m, s in zip(views.unbind(1), mean, std, strict=True):
+        channel.sub_(m).div_(s)
+    return views

@@ -1,0 +1,154 @@
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seamask.data import read_image
+from seamask.data.decode import square
+from seamask.errors import UserError
+
+RED = (200, 30, 40)
+
+
+def solid(mode="RGB", size=(20, 16), colour=RED):
+    return Image.new("RGB", size, colour).convert(mode)
+
+
+def pixel(path):
+    image = read_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)[5, 5]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("RGB", "a.png"), ("RGB", "a.jpg"), ("RGB", "a.JPEG"), ("RGB", "a.bmp"), ("RGB", "a.webp"),
+        ("RGB", "a.tiff"), ("RGB", "a.ppm"), ("P", "a.gif"), ("P", "a.png"), ("RGBA", "a.png"),
+        ("CMYK", "a.jpg"), ("CMYK", "a.tif"), ("YCbCr", "a.jpg"), ("RGBA", "a.webp"),
+    ],
+)  # fmt: skip
+def test_colour_modes_keep_their_colour(tmp_path, mode, name):
+    solid(mode).save(tmp_path / name)
+    assert np.abs(pixel(tmp_path / name).astype(int) - RED).max() <= 45  # palettes
+
+
+@pytest.mark.parametrize(("mode", "value"), [("L", 100), ("1", 255)])
+def test_grey_modes(tmp_path, mode, value):
+    Image.new(mode, (20, 16), value).save(tmp_path / "a.png")
+    assert pixel(tmp_path / "a.png").tolist() == [value] * 3
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_16_bit_grey_is_scaled(tmp_path, name):
+    Image.fromarray(np.full((16, 20), 257 * 100, np.uint16)).save(tmp_path / name)
+    assert pixel(tmp_path / name).tolist() == [100] * 3
+
+
+def test_float_and_32_bit_grey(tmp_path):
+    Image.fromarray(np.full((16, 20), 0.5, np.float32)).save(tmp_path / "unit.tif")
+    assert pixel(tmp_path / "unit.tif").tolist() == [128] * 3
+    ramp = np.linspace(-1000, 1e6, 320).reshape(16, 20)
+    for kind in (np.float32, np.int32):
+        Image.fromarray(ramp.astype(kind)).save(tmp_path / "ramp.tif")
+        values = np.asarray(read_image(tmp_path / "ramp.tif"))
+        assert (values.min(), values.max()) == (0, 255)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (20, 16), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("LA", (20, 16), (0, 0)).save(tmp_path / "b.png")
+    palette = solid().quantize(2)
+    palette.save(tmp_path / "c.png", transparency=palette.getpixel((5, 5)))
+    palette.save(tmp_path / "d.gif", transparency=palette.getpixel((5, 5)))
+    Image.new("RGB", (20, 16), RED).save(tmp_path / "e.png", transparency=RED)
+    for path in sorted(tmp_path.iterdir()):
+        assert pixel(path).tolist() == [255] * 3, path
+    Image.new("RGBA", (20, 16), (0, 0, 0, 128)).save(tmp_path / "half.png")
+    assert pixel(tmp_path / "half.png").tolist() == [127] * 3
+
+
+def test_animations_give_their_first_frame(tmp_path):
+    frames = [solid(colour=c) for c in ((255, 0, 0), (0, 255, 0))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert pixel(tmp_path / "a.gif").tolist() == [255, 0, 0]
+
+
+def test_camera_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    solid(size=(40, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").size == (20, 40)
+
+
+def test_broken_exif_is_no_obstacle(tmp_path):
+    solid().save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    assert read_image(tmp_path / "a.jpg").size == (20, 16)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 40), (40, 300), (9, 9), (65, 64)])
+def test_squares(size):
+    array = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    out = square(Image.fromarray(array), 64)
+    assert (out.shape, out.dtype) == ((64, 64, 3), np.uint8)
+    if min(size) == 64:  # nothing to resize: the very pixels
+        np.testing.assert_array_equal(out, array[:64, :64])
+
+
+def test_squares_are_centred():
+    image = Image.new("RGB", (96, 32))
+    image.paste((255, 255, 255), (32, 0, 64, 32))
+    assert square(image, 16)[:, 2:-2].min() == 255
+
+
+def bad_images(folder):
+    """Write one of each kind; return {name: a word of the reason}."""
+    good = folder.parent / "good.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(good)
+    Image.fromarray(noise).save(good.with_suffix(".jpg"))
+    png, jpg = good.read_bytes(), good.with_suffix(".jpg").read_bytes()
+    # a PNG header that claims 60000×60000 pixels
+    huge = Image.new("1", (64, 64))
+    huge.save(good)
+    head = bytearray(good.read_bytes())
+    head[16:24] = struct.pack(">II", 60000, 60000)
+    head[29:33] = struct.pack(">I", zlib.crc32(bytes(head[12:29])))
+    contents = {
+        "empty.jpg": (b"", "empty"),
+        "text.jpg": (b"hello, I am no image\n", "not an image"),
+        "cut.jpg": (jpg[: len(jpg) // 2], "truncated"),
+        "cut.png": (png[: len(png) // 2], "truncated"),
+        "flipped.png": (png[:60] + bytes(200) + png[260:], ""),
+        "huge.png": (bytes(head), "exceeds limit"),
+        "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n", "not an image"),
+    }
+    for name, (data, _) in contents.items():
+        (folder / name).write_bytes(data)
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (300, 7)).save(folder / "thin.png")
+    os.symlink("nowhere.png", folder / "link.png")
+    reasons = {name: word for name, (_, word) in contents.items()}
+    return reasons | {"dot.png": "1×1", "thin.png": "too small", "link.png": "No such file"}
+
+
+def test_every_bad_image_is_named_with_its_reason(tmp_path):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    for name, word in bad_images(folder).items():
+        with pytest.raises(UserError) as error:
+            read_image(folder / name)
+        message = str(error.value)
+        assert name in message
+        assert word in message
+        assert "\n" not in message
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(UserError, match="directory"):
+        read_image(tmp_path)

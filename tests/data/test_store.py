@@ -1,0 +1,220 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seamask.data import store as store_module
+from seamask.errors import UserError
+
+
+@pytest.fixture
+def photos(tmp_path, write):
+    write(tmp_path / "photos", *(f"{i}.png" for i in range(6)))
+    return tmp_path / "photos"
+
+
+def stores(tmp_path):
+    return sorted(p.name for p in (tmp_path / "cache").iterdir())
+
+
+def test_an_unchanged_folder_is_decoded_once(tmp_path, photos, open_data, monkeypatch):
+    first = open_data(photos)
+    (folder,) = (tmp_path / "cache").iterdir()
+    before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
+    assert folder.name == f"photos-{first.fingerprint[:16]}-16"
+    monkeypatch.setattr(store_module, "_write", None)  # would fail if it was called
+    again = open_data(photos)
+    assert {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()} == before
+    assert again.fingerprint == first.fingerprint
+    assert (again.train.pixels == first.train.pixels).all()
+
+
+def test_the_store_does_not_depend_on_where_the_folder_lies(tmp_path, photos, open_data):
+    first = open_data(photos).fingerprint
+    photos.rename(tmp_path / "moved")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "other" / "photos")
+    assert open_data(tmp_path / "other" / "photos").fingerprint == first
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "touch", "rename", "size"])
+def test_a_changed_folder_is_decoded_again(tmp_path, photos, open_data, write, change):
+    first = open_data(photos)
+    size = 16
+    if change == "add":
+        write(photos, "new.png")
+    elif change == "remove":
+        (photos / "0.png").unlink()
+    elif change == "touch":
+        os.utime(photos / "0.png", ns=(1, 1))
+    elif change == "rename":
+        (photos / "0.png").rename(photos / "z.png")
+    else:
+        size = 24
+    second = open_data(photos, size)
+    assert first.fingerprint != second.fingerprint
+    assert len(second.train) == 6 + {"add": 1, "remove": -1}.get(change, 0)
+    assert second.train.pixels.shape[1] == size
+    assert len(stores(tmp_path)) == 2
+
+
+def test_bad_images_are_skipped_and_leave_no_holes(tmp_path, photos, open_data):
+    whole = open_data(photos)
+    (photos / "2.png").write_bytes(b"")
+    (photos / "5.png").write_text("no image")
+    data = open_data(photos)
+    assert [path for path, _ in data.skipped] == ["2.png", "5.png"]
+    assert (data.train.pixels == whole.train.pixels[[0, 1, 3, 4]]).all()
+    assert open_data(photos).skipped == data.skipped  # from the store too
+    folder = tmp_path / "cache" / f"photos-{data.fingerprint[:16]}-16"
+    assert (folder / "train.pixels").stat().st_size == 4 * 16 * 16 * 3
+
+
+def test_labels_stay_with_their_images(tmp_path, write, open_data):
+    root = tmp_path / "classes"
+    write(root, *(f"{c}/{i}.png" for c in "ab" for i in range(4)))
+    (root / "a" / "1.png").write_bytes(b"")
+    data = open_data(root, holdout=0.0)
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert data.probe_test is None
+
+
+def test_stop_at_a_bad_image(tmp_path, photos, open_data):
+    (photos / "2.png").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"2\.png: the file is empty.*--on-bad-image skip"):
+            open_data(photos, on_bad_image="stop")
+        assert stores(tmp_path) == []
+    open_data(photos)
+    with pytest.raises(UserError, match=r"2\.png"):  # a store made by skipping does not hide it
+        open_data(photos, on_bad_image="stop")
+
+
+def test_no_readable_image_at_all(tmp_path, photos, open_data):
+    for path in photos.iterdir():
+        path.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"none of its 6 images can be read, e\.g\. 0\.png: not"):
+        open_data(photos)
+    assert stores(tmp_path) == []
+
+
+@pytest.mark.parametrize("harm", ["cut", "no meta", "bad meta", "old format", "missing"])
+def test_a_damaged_store_is_rebuilt(tmp_path, photos, open_data, harm):
+    good = open_data(photos).train.pixels.clone()
+    (folder,) = (tmp_path / "cache").iterdir()
+    meta = folder / "meta.json"
+    if harm == "cut":
+        os.truncate(folder / "train.pixels", 1000)
+    elif harm == "no meta":
+        meta.unlink()
+    elif harm == "bad meta":
+        meta.write_text("[1]")
+    elif harm == "old format":
+        meta.write_text(meta.read_text().replace('"format": 1', '"format": 0'))
+    else:
+        (folder / "train.pixels").unlink()
+    assert (open_data(photos).train.pixels == good).all()
+    assert stores(tmp_path) == [folder.name]
+
+
+SCRIPT = """
+import sys, time
+from seamask.config import DataConfig
+from seamask.data import decode, load
+from seamask.errors import UserError
+source, cache, delay, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+square, decode.CHUNK = decode.square, 1
+def slow(image, size):
+    time.sleep(delay)
+    return square(image, size)
+decode.square = slow
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+print("ready", flush=True)
+try:
+    print(len(load(DataConfig(source=source, cache=cache), 16, progress=False).train))
+except UserError as error:
+    print("UserError", error)
+"""
+
+
+def start(photos, cache, delay=0.0, limit=0):
+    command = [sys.executable, "-c", SCRIPT, str(photos), str(cache), str(delay), str(limit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_kill_leaves_no_half_store(tmp_path, photos, open_data):
+    process = start(photos, tmp_path / "cache", delay=20)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "cache").glob(".tmp-*/train.pixels")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [name[:5] for name in stores(tmp_path)] == [".tmp-"]
+    data = open_data(photos)
+    assert len(data.train) == 6
+    assert stores(tmp_path) == [f"photos-{data.fingerprint[:16]}-16"]
+
+
+def test_two_processes_build_at_once(tmp_path, photos):
+    processes = [start(photos, tmp_path / "cache", delay=0.3) for _ in range(2)]
+    assert [p.communicate()[0].split() for p in processes] == [["ready", "6"]] * 2
+    assert len(stores(tmp_path)) == 1
+
+
+def test_a_running_process_keeps_its_half_store(tmp_path, photos, open_data):
+    (tmp_path / "cache").mkdir()
+    running = tmp_path / "cache" / f"{store_module._prefix()}{os.getppid()}-photos"
+    elsewhere = tmp_path / "cache" / ".tmp-another_host-1-photos"
+    running.mkdir()
+    elsewhere.mkdir()
+    open_data(photos)
+    assert running.exists()
+    assert elsewhere.exists()
+
+
+def test_file_size_limit_is_one_clear_error(tmp_path, photos):
+    out = start(photos, tmp_path / "cache", limit=2000).communicate()[0]
+    assert "UserError cannot store the decoded images" in out
+    assert "File too large" in out
+    assert stores(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(options, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
+    monkeypatch.setattr(store_module, "_write_split", None)
+    with pytest.raises(UserError, match=r"No space left on device; they take 0\.02 GB: free some"):
+        open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, photos, open_data):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"--data\.cache"):
+        open_data(photos, cache=str(tmp_path / "file"))
+
+
+def test_a_failure_in_the_middle_cleans_up(tmp_path, photos, open_data, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "_write_split", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        open_data(photos)
+    assert stores(tmp_path) == []
