@@ -1,6 +1,9 @@
 import hashlib
+import io
 import pickle
+import struct
 import urllib.error
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -80,6 +83,24 @@ def publish(monkeypatch, kind, files):
         monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[name]})
 
 
+class Python2Pickler(pickle._Pickler):
+    """CIFAR's files were pickled by Python 2: their texts and array contents are byte strings."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, content):
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(content)
+
+    dispatch[bytes] = save_string
+
+
+def pickle2(content):
+    file = io.BytesIO()
+    Python2Pickler(file, protocol=2).dump(content)
+    return file.getvalue()
+
+
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
     kind = torchvision.datasets.CIFAR10
@@ -92,8 +113,8 @@ def cifar10(tmp_path, monkeypatch):
         }
         for name in names
     }
-    contents = {name: pickle.dumps(batch, protocol=2) for name, batch in batches.items()}
-    contents["batches.meta"] = pickle.dumps({b"label_names": [b"c%d" % i for i in range(10)]}, 2)
+    contents = {name: pickle2(batch) for name, batch in batches.items()}
+    contents["batches.meta"] = pickle2({b"label_names": [b"c%d" % i for i in range(10)]})
     root = tmp_path / "raw"
     publish(monkeypatch, kind, {root / kind.base_folder / n: c for n, c in contents.items()})
     return root, batches
@@ -115,13 +136,12 @@ def test_cifar100(tmp_path, monkeypatch, open_data):
     kind = torchvision.datasets.CIFAR100
     rng = np.random.default_rng(0)
     contents = {
-        name: pickle.dumps(
-            {b"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), b"fine_labels": [99] * n}, 2
+        name: pickle2(
+            {b"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), b"fine_labels": [99] * n}
         )
         for name, n in (("train", 6), ("test", 3))
     }
-    contents["meta"] = pickle.dumps({b"fine_label_names": [b"f%d" % i for i in range(100)]}, 2)
-    # CIFAR-100 inherits train_list from a class that other tests patch: patch its own
+    contents["meta"] = pickle2({b"fine_label_names": [b"f%d" % i for i in range(100)]})
     publish(monkeypatch, kind, {tmp_path / kind.base_folder / n: c for n, c in contents.items()})
     data = open_data("cifar100", 32, root=str(tmp_path))
     assert (len(data.train), len(data.probe_test), len(data.classes)) == (6, 3, 100)

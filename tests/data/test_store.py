@@ -199,7 +199,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
     monkeypatch.setattr(store_module, "_write_split", None)
-    with pytest.raises(UserError, match=r"No space left on device; they take 0\.02 GB: free some"):
+    with pytest.raises(UserError, match=r"No space left on device; they take 0\.03 GB: free some"):
         open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
     assert list(small_disk.iterdir()) == []
 

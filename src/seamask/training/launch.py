@@ -30,7 +30,7 @@ from seamask.training.loop import Run, Stopped, catch_signals
 EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")  # somebody else has started the processes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass  # not frozen: Fabric copies it between processes
 class Summary:
     """What a finished run has to say.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +33,7 @@ from seamask.show import curves_figure, mask_figure
 from seamask.training import checkpoint
 from seamask.training.draws import generator, mix
 from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
+from seamask.training.processes import average_gradients
 from seamask.training.step import TwoPlayers, two_player_step
 from seamask.views import Views
 
@@ -94,7 +95,7 @@ class Run:
                 f"batch: take --batch-size {max(2, len(self.data.train))} or less"
             )
         many = fabric.world_size > 1
-        gather = (lambda z: fabric.all_gather(z, sync_grads=True)) if many else None
+        gather = partial(fabric.all_gather, sync_grads=True) if many else None
         self.objective = build_objective(config.objective, gather, fabric.global_rank)
         self.networks = build_networks(config, self.objective)
         encoder, masker = self.networks.encoder, self.networks.masker
@@ -117,7 +118,7 @@ class Run:
             reduction=config.masks.reduction,
             single=config.masks.single,
             autocast=fabric.autocast,
-            average=self._average if many else lambda parameters: None,
+            average=partial(average_gradients, fabric),
         )
         if config.compile:
             encoder.compile()
@@ -209,16 +210,6 @@ class Run:
             rates["lr/mask"] = learning_rate(optim, optim.masker.lr, self.config.epochs, done)
             set_learning_rate(self.players.masker_optimizer, rates["lr/mask"])
         return rates
-
-    def _average(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Average gradients over processes, in one message; the graph needs no wrapper for it."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        flat = self.fabric.all_reduce(flat, reduce_op="mean")
-        parts = flat.split([g.numel() for g in gradients])
-        torch._foreach_copy_(
-            gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)]
-        )
 
     # Log, checkpoints, figures --------------------------------------------------------------
 

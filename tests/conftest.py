@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Two busy suites on two cores are far slower with two threads each than with one.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where packed images are kept during the tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(cache: Path) -> dict:
+    """Settings of a run that takes a second or two."""
+    return {
+        "data.cache": str(cache),
+        "data.shapes_train": 48,
+        "data.shapes_test": 32,
+        "image_size": 32,
+        "batch_size": 16,
+        "epochs": 2,
+        "masks.width": 4,
+        "objective.hidden": (16,),
+        "objective.out_dim": 8,
+        "optim.warmup_epochs": 1,
+        "log.every": 1,
+        "device": "cpu",
+    }

@@ -1,0 +1,65 @@
+"""Small players in float64, for tests of the step."""
+
+import copy
+
+import torch
+from torch import nn
+
+from seamask.config import ObjectiveConfig, PlayerConfig
+from seamask.masks import SequentialMasker
+from seamask.networks import Encoder
+from seamask.objectives import build_objective
+from seamask.training.optim import build_optimizer
+from seamask.training.step import TwoPlayers
+
+WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "consistency": 1e-3}
+
+
+def build_encoder(objective) -> Encoder:
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Encoder(backbone, objective.head(16))
+
+
+def build_players(
+    masker=None, n_masks=3, optimizer="sgd", lr=0.05, objective=None, **rules
+) -> TwoPlayers:
+    torch.manual_seed(0)
+    objective = objective or build_objective(ObjectiveConfig(hidden=(16,), out_dim=8))
+    encoder = build_encoder(objective).double()
+    masker = (masker or SequentialMasker(n_masks, image_size=16, width=4)).double()
+    player = PlayerConfig(optimizer=optimizer, lr=lr)
+    rules.setdefault("penalty_weights", dict(WEIGHTS))
+    return TwoPlayers(
+        encoder=encoder,
+        masker=masker,
+        objective=objective,
+        encoder_optimizer=build_optimizer(encoder, player, trust=0.02),
+        masker_optimizer=build_optimizer(masker, player, trust=0.02) if masker.learned else None,
+        **rules,
+    )
+
+
+def views(batch=8, size=16, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    return tuple(
+        torch.randn(batch, 3, size, size, generator=draw, dtype=torch.float64) for _ in "ab"
+    )
+
+
+def state(module):
+    return copy.deepcopy(module.state_dict())
+
+
+def same(before, after) -> bool:
+    return before.keys() == after.keys() and all(
+        torch.equal(before[name], after[name]) for name in before
+    )

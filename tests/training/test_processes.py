@@ -1,0 +1,69 @@
+"""Two gloo processes against one: parameters and buffers."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from players import build_players, state, views
+
+import seamask
+from seamask.config import ObjectiveConfig
+from seamask.networks.sync_batchnorm import synchronise_batchnorm
+from seamask.objectives import build_objective
+from seamask.training.processes import average_gradients
+from seamask.training.step import two_player_step
+
+STEPS = 3
+
+
+def train_half(fabric: Fabric, form: str, path: Path) -> None:
+    torch.set_num_threads(1)
+    objective = build_objective(
+        ObjectiveConfig(hidden=(16,), out_dim=8, form=form),
+        partial(fabric.all_gather, sync_grads=True),
+        fabric.global_rank,
+    )
+    players = build_players(
+        objective=objective, optimizer="lars", average=partial(average_gradients, fabric)
+    )
+    synchronise_batchnorm(players.encoder, fabric.device)
+    for seed in range(STEPS):
+        x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
+        two_player_step(players, [(x_a, x_b)])
+    torch.save((state(players.encoder), state(players.masker)), f"{path}-{fabric.global_rank}")
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("form", ["standard", "cross-view"])
+def test_two_processes_equal_one(form, tmp_path):
+    strategy = DDPStrategy(start_method="spawn")
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
+    fabric.launch(train_half, form, tmp_path / "rank")
+    first, second = (torch.load(tmp_path / f"rank-{rank}") for rank in range(2))
+
+    objective = build_objective(ObjectiveConfig(hidden=(16,), out_dim=8, form=form))
+    alone = build_players(objective=objective, optimizer="lars")
+    for seed in range(STEPS):
+        two_player_step(alone, [views(seed=seed)])
+
+    for ours, theirs, one in zip(
+        first, second, (state(alone.encoder), state(alone.masker)), strict=True
+    ):
+        assert ours.keys() == theirs.keys() == one.keys()
+        for name in one:
+            assert torch.equal(ours[name], theirs[name]), name  # ranks agree bit for bit
+            torch.testing.assert_close(ours[name], one[name], rtol=1e-8, atol=1e-10, msg=name)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_a_run_on_two_processes(tiny, tmp_path):
+    summary = seamask.pretrain(out=tmp_path / "run", devices=2, **tiny)
+    assert summary.results["probe/knn"] > 0
+    assert (tmp_path / "run/encoder.safetensors").exists()
+    assert not any(
+        torch.isnan(p).any() for p in seamask.load_encoder(tmp_path / "run").parameters()
+    )

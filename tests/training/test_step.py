@@ -1,0 +1,245 @@
+"""The two-player step against a readable one, and the promises of its docstring."""
+
+import copy
+
+import pytest
+import torch
+from players import WEIGHTS, build_players, same, state, views
+from torch import nn
+
+from seamask.masks import (
+    NoMasker,
+    RandomBlockMasker,
+    RandomPatchMasker,
+    SequentialMasker,
+    SimultaneousMasker,
+    all_penalties,
+)
+from seamask.training.step import held_still, two_player_step
+
+
+def plain_step(players, x_a, x_b):
+    """Method §1 as it is written: all graphs at once, masks computed afresh for each player."""
+    n = players.masker(x_b).shape[1]
+    scale = 1 / n if players.reduction == "mean" else 1.0
+
+    def mean_loss(masks):
+        z_a = players.encoder(x_a)
+        views_b = [players.encoder(x_b * (1 - masks[:, k : k + 1])) for k in range(n)]
+        return scale * sum(players.objective(z_a, z_m) for z_m in views_b)
+
+    players.encoder_optimizer.zero_grad()
+    loss = mean_loss(players.masker(x_b).detach())
+    loss.backward()
+    players.encoder_optimizer.step()
+
+    buffers = [b.clone() for b in players.encoder.buffers()]
+    players.masker_optimizer.zero_grad()
+    masks = players.masker(x_b)
+    penalties = all_penalties(masks, players.budget)
+    price = sum(w * penalties[name] for name, w in players.penalty_weights.items())
+    mask_loss = price - mean_loss(masks)
+    mask_loss.backward()
+    players.masker_optimizer.step()
+    with torch.no_grad():
+        for buffer, value in zip(players.encoder.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+    return loss.item(), mask_loss.item()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("n_masks", [1, 3])
+def test_equals_the_readable_step(n_masks, reduction):
+    fast = build_players(n_masks=n_masks, reduction=reduction, optimizer="lars")
+    plain = copy.deepcopy(fast)
+    for seed in range(3):
+        x_a, x_b = views(seed=seed)
+        metrics = two_player_step(fast, [(x_a, x_b)])
+        loss, mask_loss = plain_step(plain, x_a, x_b)
+        assert metrics["loss/encoder"].item() == pytest.approx(loss, rel=1e-6)
+        assert metrics["loss/mask"].item() == pytest.approx(mask_loss, rel=1e-6)
+    for a, b in ((fast.encoder, plain.encoder), (fast.masker, plain.masker)):
+        for name, value in a.state_dict().items():
+            torch.testing.assert_close(value, b.state_dict()[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("masker", "passes"),
+    [
+        (SequentialMasker(3, 16, 4), 2 * (3 + 1)),
+        (SimultaneousMasker(4, 16, 4), 2 * (4 + 1)),
+        (RandomBlockMasker(3, 0.25), 3 + 1),
+        (RandomPatchMasker(2, 0.5, 4), 2 + 1),
+        (NoMasker(), 1 + 1),
+    ],
+)
+def test_counts_of_encoder_and_masker_passes(masker, passes):
+    players = build_players(masker)
+    seen = {"encoder": 0, "masker": 0}
+    players.encoder.register_forward_hook(
+        lambda *_: seen.__setitem__("encoder", seen["encoder"] + 1)
+    )
+    players.masker.register_forward_hook(lambda *_: seen.__setitem__("masker", seen["masker"] + 1))
+    two_player_step(players, [views()], torch.Generator().manual_seed(0))
+    assert seen == {"encoder": passes, "masker": 1}
+
+
+def test_single_mask_takes_one_masked_pass_for_every_masker():
+    for masker in (SequentialMasker(3, 16, 4), RandomBlockMasker(3, 0.25), NoMasker()):
+        players = build_players(masker, single=True)
+        count = []
+        players.encoder.register_forward_hook(lambda *_, count=count: count.append(1))
+        metrics = two_player_step(players, [views()], torch.Generator().manual_seed(0))
+        assert len(count) == (4 if masker.learned else 2)
+        assert torch.isfinite(metrics["loss/encoder"])
+
+
+class Halting(Exception):
+    pass
+
+
+def test_encoder_step_leaves_the_masker_and_mask_step_leaves_the_encoder_bit_identical():
+    players = build_players()
+    x_a, x_b = views()
+    encoder, masker = state(players.encoder), state(players.masker)
+    after_encoder_step = {}
+    take = players.encoder_optimizer.step
+
+    def step_and_look(*arguments):
+        take(*arguments)
+        assert same(masker, state(players.masker))
+        after_encoder_step.update(state(players.encoder))
+
+    players.encoder_optimizer.step = step_and_look
+    two_player_step(players, [(x_a, x_b)])
+    assert not same(encoder, after_encoder_step)  # parameters and running statistics moved
+    assert same(after_encoder_step, state(players.encoder))  # the mask step moved neither
+    assert not same(masker, state(players.masker))
+    assert all(p.requires_grad for p in players.encoder.parameters())
+    assert players.encoder.training
+
+
+def test_held_still_restores_the_encoder_after_an_error():
+    encoder = build_players().encoder
+    before = state(encoder)
+    with pytest.raises(Halting), held_still(encoder):  # noqa: PT012
+        encoder(views()[0])
+        raise Halting
+    assert same(before, state(encoder))
+    assert all(p.requires_grad for p in encoder.parameters())
+
+
+def loss_of(players, x_a, x_b):
+    with torch.no_grad(), held_still(players.encoder):
+        z_a, masks = players.encoder(x_a), players.masker(x_b)
+        losses = [
+            players.objective(z_a, players.encoder(x_b * (1 - m))) for m in masks.split(1, dim=1)
+        ]
+    return float(sum(losses) / len(losses))
+
+
+def test_each_player_moves_the_loss_its_own_way():
+    # Without penalties and with small steps, the encoder's step must lower the same loss that
+    # the masker's step must then raise.
+    players = build_players(lr=1e-3, penalty_weights={})
+    x_a, x_b = views(batch=16)
+    seen = [loss_of(players, x_a, x_b)]
+    for optimizer in (players.encoder_optimizer, players.masker_optimizer):
+        take = optimizer.step
+
+        def step_and_look(take=take):
+            take()
+            seen.append(loss_of(players, x_a, x_b))
+
+        optimizer.step = step_and_look
+    two_player_step(players, [(x_a, x_b)])
+    start, after_encoder, after_masker = seen
+    assert after_encoder < start
+    assert after_masker > after_encoder
+
+
+def test_masker_pays_its_penalties():
+    players = build_players(lr=1e-2, penalty_weights={"budget": 1e4}, budget=0.1)
+    x_a, x_b = views()
+    first = two_player_step(players, [(x_a, x_b)])["penalty/budget"]
+    for _ in range(20):
+        last = two_player_step(players, [(x_a, x_b)])["penalty/budget"]
+    assert last < first / 2
+
+
+def test_accumulated_parts_are_averaged():
+    # Two equal parts give the gradients, hence the step, of either part alone.
+    x_a, x_b = views()
+    once, twice = build_players(), build_players()
+    two_player_step(once, [(x_a, x_b)])
+    metrics = two_player_step(twice, [(x_a, x_b), (x_a, x_b)])
+    for a, b in ((once.encoder, twice.encoder), (once.masker, twice.masker)):
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
+    assert set(metrics) >= {"loss/encoder", "loss/mask", "mask/binary", "mask/coverage_0"}
+
+
+def test_metrics_say_what_they_promise():
+    players = build_players(n_masks=2)
+    x_a, x_b = views()
+    with torch.no_grad():
+        masks = players.masker(x_b)
+    metrics = two_player_step(players, [(x_a, x_b)])
+    assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+    for k in range(2):
+        torch.testing.assert_close(metrics[f"mask/coverage_{k}"], masks[:, k].mean())
+    binary = ((masks < 0.1) | (masks > 0.9)).double().mean()
+    assert metrics["mask/binary"].item() == pytest.approx(binary.item())
+    for name, value in all_penalties(masks, players.budget).items():
+        torch.testing.assert_close(metrics[f"penalty/{name}"], value)
+    gain = metrics["loss/mask"] - sum(w * metrics[f"penalty/{n}"] for n, w in WEIGHTS.items())
+    assert gain < 0  # what is left is minus the contrastive loss
+
+
+def test_removed_pixels_are_the_mean_colour():
+    # 1 = removed: a masker that removes everything leaves an all-zero (mean colour) view.
+    class Everything(nn.Module):
+        learned = False
+
+        def forward(self, images, generator=None):
+            return torch.ones_like(images[:, :1])
+
+    players = build_players(Everything())
+    inputs = []
+    players.encoder.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    x_a, x_b = views()
+    two_player_step(players, [(x_a, x_b)])
+    assert torch.equal(inputs[0], x_a)
+    assert not inputs[1].any()
+
+
+def test_memory_does_not_grow_with_the_number_of_masks():
+    """Graphs are freed mask by mask: at most two of the encoder's are alive at any time."""
+    players = build_players(n_masks=6)
+    alive = []
+
+    class Count(torch.autograd.Function):
+        """A node of the encoder's graph; it counts itself out when it is run backward."""
+
+        @staticmethod
+        def forward(ctx, x):
+            alive.append(1)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            alive.pop()
+            return gradient
+
+    most = []
+
+    def on_output(module, given, output):
+        if output.requires_grad:
+            output = Count.apply(output)
+        most.append(len(alive))
+        return output
+
+    players.encoder.register_forward_hook(on_output)
+    two_player_step(players, [views()])
+    assert max(most) == 2
+    assert not alive
