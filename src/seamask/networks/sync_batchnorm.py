@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as collective
+from torch.autograd.function import FunctionCtx
 
 
 def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
@@ -19,7 +19,7 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     for name, child in model.named_children():
         if type(child) is nn.BatchNorm2d:
             synchronised = CpuSyncBatchNorm2d(child.num_features, child.eps, child.momentum)
-            synchronised.load_state_dict(child.state_dict())
+            synchronised.__dict__.update(child.__dict__)  # the very parameters and buffers
             setattr(model, name, synchronised)
         else:
             synchronise_batchnorm(child, device)
@@ -34,8 +34,9 @@ class CpuSyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training or not distributed.is_initialized():
             return super().forward(x)
         world = distributed.get_world_size()
+        kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])  # [2, C]
-        mean, square = collective.all_reduce(moments) / world
+        mean, square = _Sum.apply(moments) / world
         variance = square - mean.square()
         with torch.no_grad():
             n = x.numel() / x.shape[1] * world
@@ -48,4 +49,20 @@ class CpuSyncBatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         out: Tensor = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
-        return out
+        return out.to(kind)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total

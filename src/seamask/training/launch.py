@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -146,7 +147,8 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _pass_on)
     try:
-        outcome = fabric.launch(_work, config, folder, latest)
+        # A partial, since Fabric would take frozen dataclasses among arguments apart.
+        outcome = fabric.launch(partial(_work, config=config, folder=folder, latest=latest))
     except torch.multiprocessing.ProcessRaisedException as error:
         found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
