@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import re
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
 
 import seamask
 from seamask.errors import UserError, unknown
@@ -73,7 +76,7 @@ def pretrain(arguments: list[str]) -> int:
     return 0
 
 
-def parse_pretrain(arguments: list[str]):  # type: ignore[no-untyped-def]
+def parse_pretrain(arguments: list[str]) -> Config | None:
     """Return the `Config` that arguments ask for, or None after printing the help."""
     import tyro
 
@@ -84,6 +87,10 @@ def parse_pretrain(arguments: list[str]):  # type: ignore[no-untyped-def]
     if arguments and not arguments[0].startswith("-"):
         recipe, *arguments = arguments
     start = recipe_config(recipe or DEFAULT)
+    if any(a.startswith("--config=") for a in arguments):
+        arguments = [
+            p for a in arguments for p in (a.split("=", 1) if a[:9] == "--config=" else [a])
+        ]
     if "--config" in arguments:
         at = arguments.index("--config")
         if at + 1 == len(arguments):
@@ -111,26 +118,63 @@ def parse_pretrain(arguments: list[str]):  # type: ignore[no-untyped-def]
 
 
 def _usage_error(said: str, arguments: list[str]) -> UserError:
-    """Turn tyro's boxed message into one line that names the setting and the nearest one."""
+    """Say in one line what `arguments` got wrong; tyro's own words, `said`, are the last resort."""
     from seamask.config import Config, _leaves, flag, short_names
 
-    text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", said).split())
-    names = {f"--{p}".replace("_", "-") for p, _ in _leaves(Config)}
-    names |= {f"--{n}".replace("_", "-") for n in short_names()}
+    hints = dict(_leaves(Config))
+    paths = {path: path for path in hints} | short_names()
+    paths = {f"--{name}".replace("_", "-"): path for name, path in paths.items()}
+    paths |= {o.replace("--", "--no-", 1): p for o, p in paths.items() if hints[p] is bool}
+    see = "see `seamask pretrain --help`"
+    given: list[tuple[str, list[str]]] = []  # each option and the values after it
     for argument in arguments:
-        option = argument.split("=")[0].replace("_", "-")
-        known = names | {n.replace("--", "--no-", 1) for n in names}
-        if option.startswith("--") and option not in known:
-            return unknown("setting", option, sorted(names | {flag(p) for p, _ in _leaves(Config)}))
-    text = text.split("For full helptext")[0].strip()
-    return UserError(f"{text}; see `seamask pretrain --help`")
+        if argument.startswith("--"):
+            option, equals, value = argument.partition("=")
+            option = option.replace("_", "-")
+            if option not in paths:
+                return unknown("setting", option, {flag(path) for path in hints} | set(paths))
+            given.append((option, [value] if equals else []))
+        elif given:
+            given[-1][1].append(argument)
+        else:
+            return UserError(f"unexpected {argument!r}: settings are given as --NAME VALUE; {see}")
+    for option, values in given:
+        expected, choices = _expected(hints[paths[option]], values)
+        if not expected:
+            continue
+        if choices and len(values) == 1:
+            return unknown(f"value for {option}:", values[0], choices)
+        found = f"is {' '.join(values)!r}" if values else "has no value"
+        return UserError(f"{option} {found}: expected {expected}; {see}")
+    text = " ".join(re.sub(r"[^\w\s.,:;'\"()\[\]/-]|-{3,}", " ", said).split())
+    return UserError(f"{text.split(' For full helptext')[0]}; {see}")
+
+
+def _expected(hint: Any, values: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Return what a setting expects, and its choices; nothing if `values` are just that."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    inner = typing.get_args(hint)
+    if hint is bool:
+        return ("no value" if values else ""), ()
+    if typing.get_origin(hint) is Literal:
+        fits = len(values) == 1 and values[0] in inner
+        return ("" if fits else f"one of {', '.join(inner)}"), inner
+    kinds, expected = [hint], hint.__name__.upper()
+    if typing.get_origin(hint) is tuple:
+        kinds = [inner[0]] * len(values) if inner[-1] is Ellipsis else list(inner)
+        expected = " ".join("..." if k is Ellipsis else k.__name__.upper() for k in inner)
+    try:
+        fits = len([kind(value) for kind, value in zip(kinds, values, strict=True)]) == len(kinds)
+    except ValueError:  # a value of another type, or too many or too few of them
+        fits = False
+    return ("" if fits else expected), ()
 
 
 def resume(arguments: list[str]) -> int:
     """`seamask resume RUN`."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: seamask resume RUN")
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+        return _usage("seamask resume RUN", arguments)
     from seamask.training import resume as resume_run
     from seamask.training.loop import Stopped
 
@@ -144,9 +188,7 @@ def resume(arguments: list[str]) -> int:
 
 def masks(arguments: list[str]) -> int:
     """`seamask masks RUN IMAGE ... [--out PNG]`."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="seamask masks", description="Draw the masks that a run learned, on any image."
     )
     parser.add_argument("run", help="a run's folder")
@@ -162,11 +204,25 @@ def masks(arguments: list[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def _usage(usage: str, arguments: list[str]) -> int:
+    """Print how a command is used, if that was asked; refuse the arguments otherwise."""
+    if arguments not in (["-h"], ["--help"]):
+        raise UserError(f"usage: {usage}")
+    print(f"usage: {usage}")
+    return 0
+
+
 def recipes(arguments: list[str]) -> int:
     """`seamask recipes`."""
     if arguments:
-        print("usage: seamask recipes")
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+        return _usage("seamask recipes", arguments)
     from seamask.recipes import DEFAULT, RECIPES
 
     width = max(map(len, RECIPES))
@@ -175,7 +231,7 @@ def recipes(arguments: list[str]) -> int:
     return 0
 
 
-def _print_summary(summary) -> None:  # type: ignore[no-untyped-def]
+def _print_summary(summary: Summary) -> None:
     from seamask.progress import clock
 
     results, folder = summary.results, summary.folder
@@ -200,7 +256,7 @@ def _print_summary(summary) -> None:  # type: ignore[no-untyped-def]
     print(f"load     {summary.load}")
 
 
-def _stopped(stopped) -> int:  # type: ignore[no-untyped-def]
+def _stopped(stopped: Stopped) -> int:
     print(f"\nseamask: {stopped.message}", file=sys.stderr)
     return 128 + int(stopped.signal_number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 LOG_SECONDS = 10.0  # between lines when the output is not a terminal
 
@@ -24,7 +25,7 @@ class Progress:
         self.done = self.skipped = 0
         self.note = ""
         self.start = self.last_line = time.monotonic()
-        self._bar = None
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
         self.start = self.last_line = time.monotonic()

@@ -97,10 +97,17 @@ class RunFolder:
             raise cannot_write(self.metrics, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`."""
+        """Return the lines of `metrics.jsonl`, without a last one that was cut short."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        lines = self.metrics.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the lines of `metrics.jsonl` that were logged after a step."""
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+        with atomic(self.metrics) as temporary:
+            temporary.write_text("".join(kept))
 
     def read_manifest(self) -> dict[str, Any]:
         """Return what `manifest.json` says.

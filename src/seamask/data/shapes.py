@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 1  # of the generator: part of the fingerprint
+VERSION = 2  # of the generator: part of the fingerprint
 TEST_START = 1 << 40  # held-out images have indices from here on
 MEAN = (0.5, 0.5, 0.5)  # measured
 STD = (0.24, 0.24, 0.24)
@@ -52,7 +52,7 @@ def generate(
 
     base = draws[:, 0, :3]
     image = np.zeros((3, n, size, size), np.float32)  # one plane per colour: fast
-    _paint(image, ..., draws[:, 0], base, 0.25 + 0.35 * draws[:, 0, 3], axis, axis, np.float32(1))
+    _paint(image, ..., draws[:, 0], base, 0.03 + 0.12 * draws[:, 0, 3], axis, axis, np.float32(1))
     objects = np.zeros((n, size, size), np.uint8)
     others = (draws[:, 0, 15] * 3).astype(np.int64) + 1
     for layer in range(OBJECTS, 0, -1):  # the main shape last: it is in front
@@ -60,7 +60,7 @@ def generate(
         u = draws[rows, layer]
         kind = labels[rows]
         if layer == 1:
-            largest, radius = 0.33, 0.24 + 0.09 * u[:, 4]
+            largest, radius = 0.4, 0.3 + 0.1 * u[:, 4]
             x, y = 0.38 + 0.24 * u[:, 5], 0.38 + 0.24 * u[:, 6]
         else:  # spread around the main shape, of another kind
             kind = (kind + 1 + (u[:, 7] * (len(CLASSES) - 1)).astype(np.int64)) % len(CLASSES)
@@ -77,7 +77,7 @@ def generate(
         colour = (base[rows] + 0.3 + 0.4 * u[:, :3]) % 1
         dx, dy = xs - x[:, None], ys - y[:, None]
         cover = _cover(kind, dx, dy, radius, 2 * np.pi * u[:, 8], size)
-        _paint(image, at, u, colour, 0.3 * u[:, 3], xs, ys, cover)
+        _paint(image, at, u, colour, 0.15 * u[:, 3], xs, ys, cover)
         objects[at] = np.where(cover >= 0.5, np.uint8(layer), objects[at])
     pixels = np.empty((n, size, size, 3), np.uint8)
     for plane, colours in enumerate(image):

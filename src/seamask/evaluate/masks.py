@@ -56,9 +56,9 @@ def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
         `mask/iou` and `mask/iou_random` in [0, 1].
     """
     removed = masks >= THRESHOLD
-    blocks = random_blocks(
-        removed.float().mean((2, 3)), *masks.shape[-2:], torch.Generator().manual_seed(0)
-    )
+    height, width = masks.shape[-2:]
+    areas = removed.float().mean((2, 3))  # [n, N]
+    blocks = random_blocks(areas, height, width, torch.Generator().manual_seed(0))
     return {
         "mask/iou": mean_best_iou(removed, objects),
         "mask/iou_random": mean_best_iou(blocks, objects),

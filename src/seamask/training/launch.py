@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,11 +15,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from seamask import config as settings
 from seamask.config import Config
 from seamask.errors import UserError
-from seamask.masks import build_masker, check_patch
+from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
@@ -99,7 +99,7 @@ def resume(path: str | os.PathLike[str]) -> Summary:
         UserError: there is no run, or its checkpoint is damaged or of another model.
         Stopped: a signal asked for it.
     """
-    folder = RunFolder.of_run(path)
+    folder = RunFolder.of_run(os.fspath(path))
     config = folder.read_config()
     preflight(config)
     latest = checkpoint.latest(folder.checkpoints)
@@ -127,8 +127,6 @@ def preflight(config: Config) -> None:
     build_objective(config.objective)
     with torch.device("meta"):
         build_masker(config.masks, config.image_size)
-        if config.masks.masker == "random-patch":
-            check_patch(config.masks.patch, config.image_size, config.image_size)
         build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
 
 
@@ -149,7 +147,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
     try:
         # A partial, since Fabric would take frozen dataclasses among arguments apart.
         outcome = fabric.launch(partial(_work, config=config, folder=folder, latest=latest))
-    except torch.multiprocessing.ProcessRaisedException as error:
+    except ProcessRaisedException as error:
         found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
     if isinstance(outcome, Stopped):
@@ -189,10 +187,10 @@ def finish(run: Run) -> Summary:
     """Score the trained encoder beside the untrained one, and write the manifest."""
     results: dict[str, float] = {}
     if run.lead:
-        last: Mapping[str, Any] = {}
-        for line in run.folder.read_metrics():
-            last = line if line["step"] == run.step and "probe/knn" in line else last
-        results = {n: v for n, v in last.items() if n.startswith(("probe/", "mask/iou"))}
+        scored = [n for n in run.folder.read_metrics() if n["step"] == run.step]
+        for line in scored:
+            results |= {n: v for n, v in line.items() if n.startswith(("probe/", "mask/iou"))}
+        results = results or run.scores()  # a run killed just before its last probe
         results |= {f"untrained/{n}": v for n, v in run.untrained_scores().items()}
         run.folder.write_manifest(run.manifest(results))
     run.fabric.barrier()

@@ -20,7 +20,6 @@ from seamask.data import Loader, is_resident, load, permutation
 from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
-from seamask.files import cannot_write
 from seamask.masks import build_masker, weights_at
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.backbone import SMALL_STEM
@@ -131,9 +130,7 @@ class Run:
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
         self.stop_signal = 0
         self.window = Window()
-        self.tensorboard = None
-        if config.log.tensorboard and self.lead:
-            self.tensorboard = _tensorboard(folder)
+        self.tensorboard: Any = None
 
     # The walk of an epoch -------------------------------------------------------------------
 
@@ -145,6 +142,8 @@ class Run:
             UserError: a loss that is not finite, a disk that is full.
         """
         config = self.config
+        if config.log.tensorboard and self.lead:
+            self.tensorboard = _tensorboard(self.folder)
         total = config.epochs * self.steps_per_epoch
         with Progress("pretraining", total * config.batch_size, "images", self.lead) as progress:
             progress.skip(self.step * config.batch_size)
@@ -154,8 +153,11 @@ class Run:
                 for images in self.loader.batches(self._indices(epoch, first)):
                     self._step(epoch, images)
                     progress.advance(config.batch_size, self._note(epoch))
-                    self._stop_if_asked(epoch)
+                    if self.step % self.steps_per_epoch:  # else what the epoch is due comes first
+                        self._stop_if_asked(epoch)
                 self._epoch_done(epoch + 1, last=self.step == total)
+                if self.step < total:
+                    self._stop_if_asked(epoch)
 
     def _step(self, epoch: int, images: Tensor) -> None:
         """Take one two-player step on uint8 images `[B, 3, S, S]`."""
@@ -258,6 +260,7 @@ class Run:
             for name, value in line.items():
                 if name not in ("epoch", "step"):
                     self.tensorboard.add_scalar(name, value, line["step"])
+            self.tensorboard.flush()
 
     def _note(self, epoch: int) -> str:
         loss = self.window.last.get("loss/encoder")
@@ -290,9 +293,6 @@ class Run:
             "data": self.data.fingerprint,
             "step": self.step,
             "seconds": self.seconds,
-            "metrics_bytes": self.folder.metrics.stat().st_size
-            if self.folder.metrics.exists()
-            else 0,
             "encoder": networks.encoder.state_dict(),
             "masker": networks.masker.state_dict(),
             "encoder_optimizer": players.encoder_optimizer.state_dict(),
@@ -324,12 +324,8 @@ class Run:
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(f"cannot resume from {path}: it belongs to another model") from error
         self.step, self.seconds = state["step"], state["seconds"]
-        if self.lead and self.folder.metrics.exists():  # drop what was logged after the checkpoint
-            try:
-                with self.folder.metrics.open("r+") as file:
-                    file.truncate(state["metrics_bytes"])
-            except OSError as error:
-                raise cannot_write(self.folder.metrics, error) from error
+        if self.lead:
+            self.folder.keep_metrics_until(self.step)
 
     def scores(self) -> dict[str, float]:
         """Return probes of the encoder and object scores of the masks, as far as labels allow."""
@@ -410,7 +406,7 @@ def _tensorboard(folder: RunFolder) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
-    return SummaryWriter(folder.tensorboard)
+    return SummaryWriter(str(folder.tensorboard))
 
 
 def catch_signals(run: Run) -> None:

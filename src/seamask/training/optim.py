@@ -34,7 +34,10 @@ def build_optimizer(module: nn.Module, player: PlayerConfig, trust: float) -> Op
     if player.optimizer == "sgd":
         return SGD(groups, lr=player.lr, momentum=player.momentum)
     groups[0]["always_adapt"], groups[1]["always_adapt"] = True, False
-    return Lars(groups, lr=player.lr, momentum=player.momentum, trust_coeff=trust, trust_clip=True)
+    lars: Optimizer = Lars(
+        groups, lr=player.lr, momentum=player.momentum, trust_coeff=trust, trust_clip=True
+    )
+    return lars
 
 
 def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -> float:

@@ -20,7 +20,5 @@ def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> Non
         return
     flat = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
     assert isinstance(flat, torch.Tensor)
-    for gradient, part in zip(
-        gradients, flat.split([g.numel() for g in gradients]), strict=True
-    ):
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
