@@ -10,10 +10,15 @@ import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import seamask
 from seamask.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from seamask.config import Config
+    from seamask.training.launch import Summary
+    from seamask.training.loop import Stopped
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
