@@ -320,5 +320,3 @@ def test_a_signal_to_the_command_saves_and_says_how_to_go_on(tiny, tmp_path, dev
     assert process.returncode == 128 + signal.SIGTERM, said
     assert f"seamask resume {out}" in said
     assert checkpoint.latest(out / "checkpoints") is not None
-
-

@@ -1,7 +1,7 @@
 """The built-in data set: generated scenes of textured shapes, with object masks.
 
 A scene is a textured background, one to three small shapes and, largest and in front, the main
-shape, which is the class. Colours, textures, places and angles are drawn independently of the
+shape, which is the class. Colours, textures, places and tilts are drawn independently of the
 class, so statistics of colour or texture do not give it away.
 
 An image is a pure function of (seed, index, size): every number it needs is a hash of seed, index
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 2  # of the generator: part of the fingerprint
+VERSION = 3  # of the generator: part of the fingerprint
 TEST_START = 1 << 40  # held-out images have indices from here on
 MEAN = (0.5, 0.5, 0.5)  # measured
 STD = (0.24, 0.24, 0.24)
@@ -27,6 +27,7 @@ STD = (0.24, 0.24, 0.24)
 Floats = npt.NDArray[np.float32]
 
 OBJECTS = 4  # at most, the main one included
+_TILT = np.float32(0.5)  # radians to either side, at most
 _SLOTS = 16  # random numbers per layer
 _EXTENT = 1.1  # no outline reaches further from its centre than this many radii
 
@@ -76,7 +77,8 @@ def generate(
         # In every channel the colour keeps its distance (on a circle) from the background's.
         colour = (base[rows] + 0.3 + 0.4 * u[:, :3]) % 1
         dx, dy = xs - x[:, None], ys - y[:, None]
-        cover = _cover(kind, dx, dy, radius, 2 * np.pi * u[:, 8], size)
+        tilt = _TILT * (2 * u[:, 8] - 1)
+        cover = _cover(kind, dx, dy, radius, tilt, size)
         _paint(image, at, u, colour, 0.15 * u[:, 3], xs, ys, cover)
         objects[at] = np.where(cover >= 0.5, np.uint8(layer), objects[at])
     pixels = np.empty((n, size, size, 3), np.uint8)

@@ -1,0 +1,92 @@
+"""Figures show what they say; photos of any kind get their masks drawn."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import seamask
+from seamask.cli import main
+from seamask.show import curves_figure, mask_figure
+from seamask.show.figures import GAP, GREY, MARGIN
+
+
+def test_mask_figure_has_image_masks_and_views(tmp_path):
+    images = torch.full((3, 16, 16, 3), 200, dtype=torch.uint8)
+    masks = torch.zeros(3, 2, 16, 16)
+    masks[:, 1, :, 8:] = 1  # the second mask removes the right half
+    mask_figure(images, masks, tmp_path / "masks.png", cell=32)
+    sheet = np.asarray(Image.open(tmp_path / "masks.png"))
+    cell = 32 + GAP
+    assert sheet.shape == (5 * cell, MARGIN + 3 * cell, 3)
+
+    def at(row, column, x):
+        return tuple(sheet[row * cell + 16, MARGIN + column * cell + x])
+
+    for column in range(3):
+        assert at(0, column, 24) == (200,) * 3
+        assert at(1, column, 24) == (0,) * 3
+        assert at(2, column, 8) == (0,) * 3
+        assert at(2, column, 24) == (255,) * 3
+        assert at(4, column, 8) == (200,) * 3
+        assert at(4, column, 24) == (GREY,) * 3
+
+
+def test_curves_figure(tmp_path):
+    curves_figure([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    lines = [
+        {"epoch": 1, "step": s, "loss/encoder": 1 / s, "images_per_second": 9.0}
+        for s in range(1, 30)
+    ]
+    curves_figure(lines, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").width > 500
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, cache):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    seamask.pretrain(
+        out=out, epochs=1, batch_size=8, image_size=32, device="cpu",
+        **{"data.cache": str(cache), "data.shapes_train": 16, "data.shapes_test": 8},
+    )  # fmt: skip
+    return out
+
+
+def test_masks_of_photos_of_every_kind(run, tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    grey = draw.integers(0, 65536, (50, 70)).astype(np.uint16)
+    colour = Image.fromarray(draw.integers(0, 256, (90, 40, 3), dtype=np.uint8))
+    photos = {
+        "a.jpg": colour, "b.png": colour.convert("RGBA"), "c.png": Image.fromarray(grey),
+        "d.gif": colour.convert("P"), "e.jpg": colour.convert("CMYK"), "f.png": colour.convert("1"),
+    }  # fmt: skip
+    for name, photo in photos.items():
+        photo.save(tmp_path / name)
+    with pytest.raises(SystemExit) as stop:
+        main(
+            [
+                "masks",
+                str(run),
+                *(str(tmp_path / n) for n in photos),
+                "--out",
+                str(tmp_path / "m.png"),
+            ]
+        )
+    assert stop.value.code == 0
+    assert str(tmp_path / "m.png") in capsys.readouterr().out
+    assert Image.open(tmp_path / "m.png").width > len(photos) * 100
+
+
+@pytest.mark.parametrize("bad", ["missing.jpg", "empty.jpg", "text.jpg"])
+def test_a_photo_that_cannot_be_read(run, tmp_path, capsys, bad):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(SystemExit) as stop:
+        main(["masks", str(run), str(tmp_path / bad), "--out", str(tmp_path / "m.png")])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("seamask: error:")
+    assert bad in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "m.png").exists()

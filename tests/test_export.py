@@ -1,0 +1,102 @@
+"""Exported weights, loaded by the libraries they are for."""
+
+import json
+
+import pytest
+import timm
+import torch
+import torchvision
+
+import seamask
+from seamask.errors import UserError
+
+
+def features_of(model, images):
+    with torch.no_grad():
+        return model.eval()(images)
+
+
+@pytest.fixture(scope="module", params=["resnet18", "resnet18_small_stem", "vit_tiny_patch16_224"])
+def run(request, tmp_path_factory, cache):
+    """A short run of a backbone at 32 px, its folder and its timm name."""
+    out = tmp_path_factory.mktemp("runs") / request.param
+    stem = "small" if request.param.endswith("small_stem") else "standard"
+    seamask.pretrain(
+        out=out,
+        epochs=1,
+        batch_size=8,
+        image_size=32,
+        backbone=request.param,
+        device="cpu",
+        **{
+            "data.cache": str(cache), "data.shapes_train": 16, "data.shapes_test": 16,
+            "encoder.stem": stem, "masks.width": 4, "masks.downscale": 1,
+        },
+    )  # fmt: skip
+    return out, request.param
+
+
+def test_timm_loads_the_encoder_as_the_manifest_says(run, monkeypatch):
+    out, name = run
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["backbone"] == name
+    monkeypatch.chdir(out)
+    scope = {}
+    *imports, create = manifest["load"].split("; ")
+    exec("; ".join([*imports, f"model = {create}"]), scope)
+    images = torch.randn(4, 3, 32, 32)
+    ours = seamask.load_encoder(out)
+    torch.testing.assert_close(features_of(scope["model"], images), features_of(ours, images))
+    untrained = timm.create_model(name, num_classes=0, **ours_arguments(name))
+    assert not torch.allclose(features_of(untrained, images), features_of(ours, images))
+
+
+def ours_arguments(name):
+    return {"img_size": 32} if name.startswith("vit") else {}
+
+
+def test_timm_loads_the_usual_stem_by_name_and_path_alone(run):
+    out, name = run
+    if name != "resnet18":
+        pytest.skip("only models that timm knows under this name at any size")
+    path = str(out / "encoder.safetensors")
+    model = timm.create_model("resnet18", num_classes=0, checkpoint_path=path)
+    images = torch.randn(4, 3, 32, 32)
+    ours = seamask.load_encoder(out)
+    torch.testing.assert_close(features_of(model, images), features_of(ours, images))
+
+
+def test_torchvision_loads_the_usual_stem(run):
+    out, name = run
+    if name != "resnet18":
+        pytest.skip("torchvision has only the usual stem")
+    from safetensors.torch import load_file
+
+    model = torchvision.models.resnet18()
+    model.fc = torch.nn.Identity()
+    model.load_state_dict(load_file(out / "encoder.safetensors"))
+    images = torch.randn(4, 3, 32, 32)
+    ours = seamask.load_encoder(out)
+    torch.testing.assert_close(features_of(model, images), features_of(ours, images))
+
+
+def test_load_masker(run):
+    out, _ = run
+    masks = features_of(seamask.load_masker(out), torch.randn(2, 3, 32, 32))
+    assert masks.shape[0::2] == (2, 32)
+    assert 0 <= masks.min() <= masks.max() <= 1
+
+
+def test_damaged_and_missing_weights(run, tmp_path):
+    import shutil
+
+    out, _ = run
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (copy / "encoder.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"encoder\.safetensors: damaged"):
+        seamask.load_encoder(copy)
+    (copy / "masker.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"):
+        seamask.load_masker(copy)
+    with pytest.raises(UserError, match="no run at"):
+        seamask.load_encoder(tmp_path / "none")
