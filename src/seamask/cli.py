@@ -126,10 +126,12 @@ def _usage_error(said: str, arguments: list[str]) -> UserError:
     """Say in one line what `arguments` got wrong; tyro's own words, `said`, are the last resort."""
     from seamask.config import Config, _leaves, flag, short_names
 
-    hints = dict(_leaves(Config))
+    hints = {path: hint for path, hint in _leaves(Config) if path != "recipe"}  # not an option
     paths = {path: path for path in hints} | short_names()
     paths = {f"--{name}".replace("_", "-"): path for name, path in paths.items()}
-    paths |= {o.replace("--", "--no-", 1): p for o, p in paths.items() if hints[p] is bool}
+    paths |= {
+        re.sub(r"[^.-][^.]*$", r"no-\g<0>", o): p for o, p in paths.items() if hints[p] is bool
+    }
     see = "see `seamask pretrain --help`"
     given: list[tuple[str, list[str]]] = []  # each option and the values after it
     for argument in arguments:
@@ -198,7 +200,7 @@ def masks(arguments: list[str]) -> int:
     )
     parser.add_argument("run", help="a run's folder")
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="image files, or folders of them"
+        "images", nargs="+", metavar="IMAGE", help="image files of any size and mode"
     )
     parser.add_argument("--out", default="masks.png", help="the picture to write (masks.png)")
     asked = parser.parse_args(arguments)

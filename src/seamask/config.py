@@ -11,6 +11,7 @@ Short names of sources: [Seq] Sam et al. 2022; [ADIOS] Shi et al., ICML 2022, an
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -351,6 +352,11 @@ def check(config: Config) -> Config:
         "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
         "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,
     }  # fmt: skip
+    for path, _ in _leaves(Config):
+        value = get(c, path)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{flag(path)} is {number}: it must be a finite number")
     for path, least in at_least.items():
         if get(c, path) < least:
             raise UserError(f"{flag(path)} is {get(c, path)}: it must be at least {least}")

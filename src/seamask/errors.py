@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 20  # choices that one line can hold
+
 
 class UserError(Exception):
     """A mistake or circumstance that the user can mend: one clear line, exit code 2, no traceback.
@@ -16,6 +18,11 @@ class UserError(Exception):
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     """Build the error for a name that does not exist, with the nearest one that does."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(choices)}"
+    near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif len(choices) <= SHOWN:
+        hint = f"choose from: {', '.join(choices)}"
+    else:
+        hint = f"there are {len(choices)}, e.g. {', '.join(choices[:: len(choices) // 5][:5])}"
     return UserError(f"unknown {kind} {name!r}: {hint}")

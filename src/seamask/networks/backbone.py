@@ -28,7 +28,7 @@ def build_backbone(
             convolution (ADIOS, solo-learn at 32 px); `auto` does so below 64 px.
 
     Returns:
-        The module, `[B, 3, H, W]` → `[B, num_features]`; and the timm name and keyword arguments
+        The module, `[B, 3, H, W]` → `[B, F]`; and the timm name and keyword arguments
         that build it again: `timm.create_model(name, num_classes=0, **arguments)`.
 
     Raises:

@@ -67,7 +67,8 @@ def build_networks(config: Config, objective: SimCLR) -> Networks:
     backbone, name, arguments = build_backbone(
         config.encoder.backbone, config.image_size, config.encoder.stem
     )
-    features = int(backbone.num_features)  # type: ignore[arg-type]
+    # Some models, MobileNetV3 say, have one more layer after their `num_features`.
+    features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
     encoder = Encoder(backbone, objective.head(features), config.encoder.channels_last)
     torch.manual_seed(mix(config.seed, "masker"))
     masker = build_masker(config.masks, config.image_size)

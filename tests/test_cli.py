@@ -1,0 +1,291 @@
+"""The command: what it prints, and one line with exit code 2 for every mistake."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+import seamask
+from seamask import config as settings
+from seamask.cli import main, parse_pretrain
+from seamask.config import Config, override, to_dict
+from seamask.errors import UserError
+from seamask.recipes import DEFAULT, RECIPES, recipe_config
+
+
+def call(*arguments):
+    """Run the command in this process and return its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    return stop.value.code
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+
+
+def complaint(capsys, *arguments):
+    """Return the one line that the command says about a mistake."""
+    assert call(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("seamask: error: ")
+    assert said.err.endswith("\n")
+    assert said.err.count("\n") == 1
+    assert not set(said.err) & set("╭╮╰╯│─\x1b")  # nothing is left of tyro's box
+    return said.err.removeprefix("seamask: error: ").strip()
+
+
+# What it prints
+
+
+def test_what_needs_no_torch_does_not_wait_for_it():
+    code = """if True:
+        import sys
+        from seamask.cli import main
+        for code, line in ((0, ""), (0, "--version"), (0, "recipes"), (0, "pretrain --help"),
+                           (0, "masks --help"), (2, "pretrain --epochs x"), (2, "resume")):
+            try:
+                main(line.split())
+            except SystemExit as stop:
+                assert stop.code == code, line
+            assert "torch" not in sys.modules, line
+    """
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_the_module_is_the_command():
+    done = python("-m", "seamask", "pretrian")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "seamask: error: unknown command 'pretrian': did you mean 'pretrain'?\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_help(arguments, capsys):
+    assert call(*arguments) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for command in ("pretrain", "resume", "masks", "recipes"):
+        assert f"seamask {command}" in said.out
+
+
+def test_version(capsys):
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"seamask {seamask.__version__}\n"
+
+
+def test_recipes(capsys):
+    assert call("recipes") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert [line.split()[0] for line in lines if line.endswith("(the default)")] == [DEFAULT]
+
+
+@pytest.mark.parametrize("command", ["resume", "masks", "recipes"])
+def test_help_of_a_command(command, capsys):
+    assert call(command, "--help") == 0
+    assert f"usage: seamask {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", [None, "stl10-adios"])
+def test_pretrain_help_lists_every_setting_with_its_default(recipe, capsys):
+    assert call("pretrain", *([recipe] if recipe else []), "--help") == 0
+    said = capsys.readouterr().out
+    config = recipe_config(recipe or DEFAULT)
+    entries = " ".join(said.split()).split(" --")  # wrapped lines joined; one piece per flag
+    for path, _ in settings._leaves(Config):
+        if path == "recipe":  # given as a word, not as a flag
+            continue
+        flag = path.replace("_", "-")
+        # A flag with a short name comes second: its piece holds the help and the default.
+        piece = next(i for i, e in enumerate(entries) if e.split()[0].rstrip(",") == flag)
+        while "(default:" not in entries[piece]:
+            piece += 1
+        value = settings.get(config, path)
+        words = value if isinstance(value, tuple) else (value,)
+        assert f"(default: {shlex.join(map(str, words))})" in entries[piece], path
+
+
+# What it takes
+
+
+@pytest.mark.parametrize(("arguments", "changed"), [
+    ([], {}),
+    (["--epochs", "3", "--n-masks", "2"], {"epochs": 3, "masks.n_masks": 2}),
+    (["--masks.n-masks", "2"], {"masks.n_masks": 2}),
+    (["--optim.encoder.lr=1e-3"], {"optim.encoder.lr": 1e-3}),
+    (["--views.scale", "0.2", "1"], {"views.scale": (0.2, 1.0)}),
+    (["--objective.hidden", "64", "32"], {"objective.hidden": (64, 32)}),
+    (["--objective.hidden"], {"objective.hidden": ()}),
+    (["--compile", "--encoder.no-channels-last"],
+     {"compile": True, "encoder.channels_last": False}),
+    (["--data", "some/folder", "--image_size", "32"],
+     {"data.source": "some/folder", "image_size": 32}),
+])  # fmt: skip
+@pytest.mark.parametrize("recipe", [None, "cifar10-adios"])
+def test_flags_are_settings(arguments, changed, recipe):
+    expected = override(recipe_config(recipe or DEFAULT), changed)
+    assert parse_pretrain([*([recipe] if recipe else []), *arguments]) == expected
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("epochs: 7\nmasks:\n  n_masks: 2\n")
+    arguments = [*form.format(file).split(), "--n-masks", "3"]
+    assert parse_pretrain(arguments) == override(
+        recipe_config(DEFAULT), {"epochs": 7, "n_masks": 3}
+    )
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ("pretrian", "unknown command 'pretrian': did you mean 'pretrain'?"),
+    ("--verbose", "unknown command '--verbose': choose from: masks, pretrain, recipes, resume"),
+    ("pretrain stl10-adio", "unknown recipe 'stl10-adio': did you mean 'stl10-adios'?"),
+    ("pretrain --epoch 3", "unknown setting '--epoch': did you mean '--epochs'?"),
+    ("pretrain --EPOCHS 3", "unknown setting '--EPOCHS': did you mean '--epochs'?"),
+    ("pretrain --nmasks=3", "unknown setting '--nmasks': did you mean '--n-masks'?"),
+    ("pretrain --no-epochs", "unknown setting '--no-epochs': did you mean '--epochs'?"),
+    ("pretrain --epochs abc", "--epochs is 'abc': expected INT; see"),
+    ("pretrain --epochs 1.5", "--epochs is '1.5': expected INT; see"),
+    ("pretrain --epochs=", "--epochs is '': expected INT; see"),
+    ("pretrain --budget a", "--budget is 'a': expected FLOAT; see"),
+    ("pretrain --epochs 3 4", "--epochs is '3 4': expected INT; see"),
+    ("pretrain --views.scale 0.1", "--views.scale is '0.1': expected FLOAT FLOAT; see"),
+    ("pretrain --objective.hidden 8 x", "--objective.hidden is '8 x': expected INT ...; see"),
+    ("pretrain --epochs -3", "--epochs is -3: it must be at least 1"),
+    ("pretrain --optim.encoder.lr -1e-3", "--optim.encoder.lr is -0.001: it must be at least 0"),
+    ("pretrain --optim.encoder.lr nan", "--optim.encoder.lr is nan: it must be a finite number"),
+    ("pretrain --masks.norm groop", "unknown value for --masks.norm: 'groop': did you mean"),
+    ("pretrain --device gpu:0", "unknown value for --device: 'gpu:0': did you mean 'cpu'?"),
+    ("pretrain --device 7", "unknown value for --device: '7': choose from: auto, cpu, cuda"),
+    ("pretrain --no-encoder.channels-last",
+     "unknown setting '--no-encoder.channels-last': did you mean '--encoder.channels-last'?"),
+    ("pretrain --encoder.no-channels-last 1", "--encoder.no-channels-last is '1': expected no v"),
+    ("pretrain --no-compile x", "--no-compile is 'x': expected no value; see"),
+    ("pretrain --epochs", "--epochs has no value: expected INT; see"),
+    ("pretrain --data --epochs 3", "--data has no value: expected STR; see"),
+    ("pretrain --device", "--device has no value: expected one of auto, cpu, cuda; see"),
+    ("pretrain --compile yes", "--compile is 'yes': expected no value; see"),
+    ("pretrain -x", "unexpected '-x': settings are given as --NAME VALUE; see"),
+    ("pretrain cifar10-adios more", "unexpected 'more': settings are given as --NAME VALUE; see"),
+    ("pretrain --config", "--config needs the name of a file"),
+    ("pretrain cifar10-adios --config x.yaml", "give a recipe or --config, not both"),
+    ("pretrain --batch-size 1", "--batch-size is 1: it must be at least 2"),
+    ("recipes all", "usage: seamask recipes"),
+    ("resume", "usage: seamask resume RUN"),
+    ("resume a b", "usage: seamask resume RUN"),
+    ("masks", "the following arguments are required: run, IMAGE; see `seamask masks --help`"),
+    ("masks run", "the following arguments are required: IMAGE; see `seamask masks --help`"),
+    ("masks run a.png --oout x", "unrecognized arguments: --oout x; see `seamask masks --help`"),
+    ("masks run a.png --out", "argument --out: expected one argument; see `seamask masks --help`"),
+])  # fmt: skip
+def test_mistakes_of_the_command_line(arguments, says, capsys):
+    message = complaint(capsys, *arguments.split())
+    if says.endswith("; see"):
+        says += " `seamask pretrain --help`"
+    assert message.startswith(says)
+    assert len(message) < 150
+
+
+@pytest.mark.parametrize("word", ["--zqxwj", "--backbone zqxwj"])
+def test_a_name_like_no_other_gets_a_few_examples_not_all(word, capsys, tmp_path):
+    message = complaint(capsys, "pretrain", *word.split(), "--out", tmp_path / "run")
+    assert "zqxwj" in message
+    assert "e.g." in message
+    assert len(message) < 250
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ("--masker sequental", "unknown masker 'sequental': did you mean 'sequential'?"),
+    ("--backbone resnet81", "unknown backbone 'resnet81': did you mean 'resnet18'?"),
+    ("--image-size 100", "100×100 pixels"),
+    ("--objective.name byol", "unknown objective 'byol': choose from: simclr"),
+    ("--masker random-patch --masks.patch 7", "patch 7 does not divide"),
+    ("--data no/such/folder", "no/such/folder"),
+    ("--device cuda", "cuda"),
+])  # fmt: skip
+def test_what_cannot_be_built_is_refused_and_leaves_no_folder(arguments, says, capsys, tmp_path):
+    if "cuda" in arguments:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+    out = tmp_path / "run"
+    message = complaint(
+        capsys, "pretrain", "--device", "cpu", "--data.cache", tmp_path / "cache",
+        "--data.shapes-train", 32, "--batch-size", 16, "--out", out, *arguments.split(),
+    )  # fmt: skip
+    assert says in message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (None, "cannot read the settings in"),
+    (b"\xff\xfe\x00", "cannot read the settings in"),
+    (b"a: [1,", "cannot read the settings in"),
+    (b"just words", "expected `name: value` lines"),
+    (b"epoch: 3", "unknown setting 'epoch': did you mean 'epochs'?"),
+    (b"masks: {nmasks: 3}", "unknown setting 'masks.nmasks': did you mean 'masks.n_masks'?"),
+    (b"epochs: many", "--epochs is 'many': expected int"),
+    (b"epochs: 0", "--epochs is 0: it must be at least 1"),
+    (b"precision: fp8", "unknown value for --precision: 'fp8'"),
+])  # fmt: skip
+def test_files_of_settings_that_cannot_be_used(content, says, capsys, tmp_path):
+    file = tmp_path / "my.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    assert says in complaint(capsys, "pretrain", "--config", file)
+
+
+@pytest.mark.parametrize("make", [
+    lambda folder: None,
+    lambda folder: folder.mkdir(),
+    lambda folder: folder.write_text("a file"),
+], ids=["missing", "empty", "file"])  # fmt: skip
+@pytest.mark.parametrize("command", ["resume", "masks"])
+def test_a_folder_that_is_no_run(command, make, capsys, tmp_path):
+    folder = tmp_path / "run"
+    make(folder)
+    rest = ["a.png"] if command == "masks" else []
+    assert str(folder) in complaint(capsys, command, folder, *rest)
+
+
+@pytest.mark.parametrize("command", ["resume", "masks"])
+def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
+    import yaml
+
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(Config())))
+    rest = ["a.png"] if command == "masks" else []
+    assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
+
+
+OPTIONS = [settings.flag(path) for path, _ in settings._leaves(Config)]
+WORDS = st.one_of(
+    st.sampled_from(OPTIONS),
+    st.sampled_from(OPTIONS).map(lambda option: f"{option}=3"),
+    st.sampled_from(["3", "-1", "0.5", "nan", "auto", "", "a b", "-x", "--no-compile", "é─"]),
+    # `--` ends the options and `-h` asks for help: neither is a mistake.
+    st.text(alphabet="-=ab1.", max_size=6).filter(lambda word: word not in ("--", "-h")),
+)
+
+
+@examples(deadline=None, max_examples=30)
+@given(st.lists(WORDS, min_size=1, max_size=4))
+def test_any_words_are_settings_or_one_line(words):
+    try:
+        config, said = parse_pretrain(words), ""
+    except UserError as error:
+        config, said = None, str(error)
+    assert (config is None) != (said == "")
+    assert not set(said) & set("\n╭╮╰╯│")
+    assert len(said) < 300
+    assert config is None or settings.check(config) is config
