@@ -31,4 +31,5 @@ def tiny(cache: Path) -> dict:
         "optim.warmup_epochs": 1,
         "log.every": 1,
         "device": "cpu",
+        "threads": 1,
     }

@@ -99,7 +99,7 @@ def test_pretrain_help_lists_every_setting_with_its_default(recipe, capsys):
     said = capsys.readouterr().out
     config = recipe_config(recipe or DEFAULT)
     entries = " ".join(said.split()).split(" --")  # wrapped lines joined; one piece per flag
-    for path, _ in settings._leaves(Config):
+    for path, _ in settings.leaves(Config):
         if path == "recipe":  # given as a word, not as a flag
             continue
         flag = path.replace("_", "-")
@@ -268,7 +268,7 @@ def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
     assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
 
 
-OPTIONS = [settings.flag(path) for path, _ in settings._leaves(Config)]
+OPTIONS = [settings.flag(path) for path, _ in settings.leaves(Config)]
 WORDS = st.one_of(
     st.sampled_from(OPTIONS),
     st.sampled_from(OPTIONS).map(lambda option: f"{option}=3"),

@@ -27,7 +27,7 @@ def run(request, tmp_path_factory, cache):
         batch_size=8,
         image_size=32,
         backbone=request.param,
-        device="cpu",
+        device="cpu", threads=1,
         **{
             "data.cache": str(cache), "data.shapes_train": 16, "data.shapes_test": 16,
             "encoder.stem": stem, "masks.width": 4, "masks.downscale": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import re
 import sys
 import typing
@@ -38,6 +39,9 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit code 2 and one line for what a user can mend."""
+    # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
+    # times faster when something else takes one. It must be set before torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -124,9 +128,9 @@ def parse_pretrain(arguments: list[str]) -> Config | None:
 
 def _usage_error(said: str, arguments: list[str]) -> UserError:
     """Say in one line what `arguments` got wrong; tyro's own words, `said`, are the last resort."""
-    from seamask.config import Config, _leaves, flag, short_names
+    from seamask.config import Config, flag, leaves, short_names
 
-    hints = {path: hint for path, hint in _leaves(Config) if path != "recipe"}  # not an option
+    hints = {path: hint for path, hint in leaves(Config) if path != "recipe"}  # not an option
     paths = {path: path for path in hints} | short_names()
     paths = {f"--{name}".replace("_", "-"): path for name, path in paths.items()}
     paths |= {

@@ -243,6 +243,9 @@ class Config:
     """`auto`: a GPU where there is one."""
     devices: int = 1
     """Number of GPUs, or of processes on the CPU."""
+    threads: int = 0
+    """CPU threads of a process that trains on the CPU; 0: the cores that are free at the start
+    (written to `config.yaml`: another number adds in another order, to other last bits)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` computes in bfloat16 where that is safe; weights, losses and penalties stay fp32."""
     compile: bool = False
@@ -265,7 +268,7 @@ class Config:
 def short_names() -> dict[str, str]:
     """Return {short name: dotted path}, e.g. `n_masks` → `masks.n_masks`."""
     found = {}
-    for path, hint in _leaves(Config):
+    for path, hint in leaves(Config):
         if typing.get_origin(hint) is Annotated:
             for argument in hint.__metadata__:
                 for alias in getattr(argument, "aliases", None) or ():
@@ -283,7 +286,7 @@ def override(config: Config, settings: Mapping[str, Any]) -> Config:
     Raises:
         UserError: an unknown name (with the nearest known one) or a value of the wrong type.
     """
-    paths = dict(_leaves(Config))
+    paths = dict(leaves(Config))
     for name, value in settings.items():
         path = name if name in paths else short_names().get(name, name)
         if path not in paths:
@@ -341,7 +344,8 @@ def check(config: Config) -> Config:
     """
     c = config
     at_least = {
-        "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "image_size": 8, "seed": 0,
+        "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "threads": 0, "image_size": 8,
+        "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
         "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "objective.out_dim": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
@@ -352,7 +356,7 @@ def check(config: Config) -> Config:
         "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
         "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,
     }  # fmt: skip
-    for path, _ in _leaves(Config):
+    for path, _ in leaves(Config):
         value = get(c, path)
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
@@ -444,12 +448,13 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     raise UserError(f"{flag(name)} is {value!r}: expected {wanted}")
 
 
-def _leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
+def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return (dotted path, type) of every setting of a dataclass of settings."""
     found = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            found += _leaves(hint, f"{prefix}{name}.")
+            found += leaves(hint, f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", hint))
     return found

@@ -47,7 +47,7 @@ def test_curves_figure(tmp_path):
 def run(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("runs") / "run"
     seamask.pretrain(
-        out=out, epochs=1, batch_size=8, image_size=32, device="cpu",
+        out=out, epochs=1, batch_size=8, image_size=32, device="cpu", threads=1,
         **{"data.cache": str(cache), "data.shapes_train": 16, "data.shapes_test": 8},
     )  # fmt: skip
     return out

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -89,6 +90,8 @@ def start(config: Config) -> Summary:
     folder = RunFolder.for_new_run(config)
     config = dataclasses.replace(config, out=str(folder.path))
     preflight(config)
+    if not config.threads:
+        config = dataclasses.replace(config, threads=max(1, free_cores() // config.devices))
     return _launch(config, folder, None)
 
 
@@ -110,6 +113,16 @@ def resume(path: str | os.PathLike[str]) -> Summary:
         )
     checkpoint.load(latest)  # says what is wrong before anything is started
     return _launch(config, folder, latest)
+
+
+def free_cores() -> int:
+    """Return how many of the cores we may use are idle now, at least 1.
+
+    More threads than free cores wait for each other: a step can take ten times as long.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    idle = psutil.cpu_times_percent(interval=0.3).idle / 100 * (os.cpu_count() or 1)
+    return max(1, min(usable or 1, round(idle)))
 
 
 def preflight(config: Config) -> None:
@@ -167,6 +180,8 @@ def _work(
     fabric: Fabric, config: Config, folder: RunFolder, latest: Path | None
 ) -> Summary | Stopped:
     """Train in one process; the body of every process of a run."""
+    if fabric.device.type == "cpu":
+        torch.set_num_threads(config.threads)
     run = Run(fabric, config, folder)
     if latest is not None:
         run.restore(latest)
@@ -213,7 +228,9 @@ def _announce(run: Run) -> None:
     print(
         f"{config.recipe}: {len(data.train):,} images of {data.name} at {config.image_size} px, "
         f"{config.epochs} epochs of {run.steps_per_epoch} steps, batch {config.batch_size}, "
-        f"on {run.fabric.device.type} × {run.fabric.world_size}, {config.precision}\n"
+        f"on {run.fabric.device.type} × {run.fabric.world_size}"
+        + (f" ({config.threads} threads)" if run.fabric.device.type == "cpu" else "")
+        + f", {config.precision}\n"
         f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
         f"masker {config.masks.masker}"
         + (f" ({config.masks.n_masks} masks, {mask_count:,} parameters)" if mask_count else "")
