@@ -240,7 +240,7 @@ def test_gradient_reaches_only_the_mask_that_was_taken():
     ("random-patch", 28, {"patch": 8}, "patch 8 does not divide 28×28 pixels: take 7"),
     ("sequential", 100, {}, "100×100"),
     ("simultaneous", SIZE, {"norm": "group", "width": 12}, "width is 12"),
-    ("sequential", 34, {"downscale": 4}, "downscale 4 does not divide 34"),
+    ("sequential", 34, {"downscale": 4}, "34×34 pixels with masks.downscale 4"),
 ])  # fmt: skip
 def test_what_cannot_work_is_refused_with_its_value(name, size, changed, says):
     with pytest.raises(UserError) as caught:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.errors import UserError
-from seamask.networks.unet import Norm, UNet
+from seamask.networks.unet import Norm, UNet, check_size
 
 
 class _LearnedMasker(nn.Module):
@@ -38,8 +38,7 @@ class _LearnedMasker(nn.Module):
         super().__init__()
         if n_masks < 1:
             raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
-        if image_size % downscale:
-            raise UserError(f"masks.downscale {downscale} does not divide {image_size} pixels")
+        check_size(image_size, downscale)
         self.n_masks = n_masks
         self.downscale = downscale
         self.unet = UNet(image_size // downscale, width, norm)

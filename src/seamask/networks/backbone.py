@@ -40,7 +40,9 @@ def build_backbone(
     can_be_small = timm.is_model(plain + SMALL_STEM)
     if stem == "small" and not can_be_small:
         raise UserError(f"--encoder.stem small: {name} is not a ResNet and has no small stem")
-    small = can_be_small and (stem == "small" or (stem == "auto" and image_size < SMALL_STEM_BELOW))
+    if stem == "auto" and can_be_small:
+        stem = "small" if name != plain or image_size < SMALL_STEM_BELOW else "standard"
+    small = stem == "small"
     name = plain + SMALL_STEM if small else plain
     try:
         return (

@@ -82,22 +82,24 @@ def n_blocks(image_size: int) -> int:
     return int(math.log2(image_size)) - 1
 
 
-def check_size(image_size: int) -> None:
-    """Refuse a side that the U-Net's halvings do not divide.
+def check_size(image_size: int, downscale: int = 1) -> None:
+    """Refuse a side that the U-Net's halvings, after `downscale`, do not divide.
 
     Raises:
         UserError: with the nearest sides that work.
     """
 
     def works(size: int) -> bool:
-        return size >= 8 and size % (1 << (n_blocks(size) - 1)) == 0
+        inside, rest = divmod(size, downscale)
+        return rest == 0 and inside >= 8 and inside % (1 << (n_blocks(inside) - 1)) == 0
 
     if not works(image_size):
         near = sorted(
-            filter(works, range(8, 2 * max(image_size, 8))), key=lambda s: abs(s - image_size)
+            filter(works, range(8, 2 * max(image_size, 8 * downscale))), key=lambda s: abs(s - image_size)
         )
+        reduced = f" with masks.downscale {downscale}" if downscale > 1 else ""
         raise UserError(
-            f"the mask network cannot take images of {image_size}×{image_size} pixels: "
+            f"the mask network cannot take images of {image_size}×{image_size} pixels{reduced}: "
             f"its poolings do not divide them; nearest sizes that work: "
             f"{', '.join(map(str, sorted(near[:2])))}"
         )
