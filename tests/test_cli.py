@@ -14,7 +14,7 @@ from seamask import config as settings
 from seamask.cli import main, parse_pretrain
 from seamask.config import Config, override, to_dict
 from seamask.errors import UserError
-from seamask.recipes import DEFAULT, RECIPES, recipe_config
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
 
 
 def call(*arguments):
@@ -130,7 +130,8 @@ def test_pretrain_help_lists_every_setting_with_its_default(recipe, capsys):
 ])  # fmt: skip
 @pytest.mark.parametrize("recipe", [None, "cifar10-adios"])
 def test_flags_are_settings(arguments, changed, recipe):
-    expected = override(recipe_config(recipe or DEFAULT), changed)
+    start = recipe or default_recipe(changed.get("data.source"))
+    expected = override(recipe_config(start), changed)
     assert parse_pretrain([*([recipe] if recipe else []), *arguments]) == expected
 
 

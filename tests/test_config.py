@@ -9,7 +9,7 @@ import yaml
 from seamask import config as settings
 from seamask.config import Config, check, from_dict, override, read_yaml, to_dict
 from seamask.errors import UserError
-from seamask.recipes import DEFAULT, RECIPES, recipe_config
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
 
 
 def leaves(kind=Config, prefix=""):
@@ -245,8 +245,14 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
 def test_recipes_are_these():
     policies = ("simclr", "random-block", "adios", "sequential")
     expected = {f"{d}-{p}" for d in ("imagenet100s", "stl10", "cifar10") for p in policies}
-    assert set(RECIPES) == expected | {"shapes-sequential"}
+    assert set(RECIPES) == expected | {"shapes-sequential", "folder-sequential"}
     assert DEFAULT == "shapes-sequential"
+
+
+def test_the_recipe_follows_the_data_where_none_is_named():
+    assert default_recipe(None) == default_recipe("shapes") == DEFAULT
+    assert default_recipe("stl10") == "stl10-sequential"
+    assert default_recipe("my/images") == "folder-sequential"
 
 
 @pytest.mark.parametrize("name", RECIPES)

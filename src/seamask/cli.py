@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import re
 import sys
@@ -90,12 +91,12 @@ def parse_pretrain(arguments: list[str]) -> Config | None:
     import tyro
 
     from seamask.config import Config, check, read_yaml
-    from seamask.recipes import DEFAULT, recipe_config
+    from seamask.recipes import default_recipe, recipe_config
 
     recipe = None
     if arguments and not arguments[0].startswith("-"):
         recipe, *arguments = arguments
-    start = recipe_config(recipe or DEFAULT)
+    start = recipe_config(recipe or default_recipe(_source(arguments)))
     if any(a.startswith("--config=") for a in arguments):
         arguments = [
             p for a in arguments for p in (a.split("=", 1) if a[:9] == "--config=" else [a])
@@ -124,6 +125,15 @@ def parse_pretrain(arguments: list[str]) -> Config | None:
             return None
         raise _usage_error(said.getvalue(), arguments) from None
     return check(config)
+
+
+def _source(arguments: list[str]) -> str | None:
+    """Return the value of `--data`, which decides the recipe where none is named."""
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    for option, value in itertools.pairwise(words):
+        if option in ("--data", "--data.source"):
+            return value
+    return None
 
 
 def _usage_error(said: str, arguments: list[str]) -> UserError:

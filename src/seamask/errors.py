@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-SHOWN = 20  # choices that one line can hold
+SHOWN = 12  # choices listed in an error at most
 
 
 class UserError(Exception):

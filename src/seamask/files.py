@@ -24,6 +24,8 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("rb+") as file:  # on the disk before the old file goes
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -44,19 +44,20 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run and `overwrite` is not set, or holds something else.
         """
-        out = config.out or f"runs/{config.recipe}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+        date = time.strftime("%Y-%m-%d-%H%M%S")
+        out = config.out or f"runs/{config.recipe}-{date}-seed{config.seed}"
         folder = cls(out)
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
-        if not folder.path.exists() or not any(folder.path.iterdir()):
-            return folder
+        try:
+            if not folder.path.exists() or not any(folder.path.iterdir()):
+                return folder
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
         if not folder.config.exists():
             raise UserError(f"--out {out}: holds files that are not a run; name another folder")
         if not config.overwrite:
-            raise UserError(
-                f"--out {out}: already holds a run; name another folder, continue that run with "
-                f"`seamask resume {out}`, or replace it with --overwrite"
-            )
+            raise taken(out)
         return folder
 
     @classmethod
@@ -74,15 +75,26 @@ class RunFolder:
         return folder
 
     def create(self, config: Config) -> None:
-        """Make the folder, without the files of an earlier run, and write the settings to it."""
-        for name in FILES:
-            old = self.path / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
+        """Make the folder, without the files of an earlier run, and write the settings to it.
+
+        Raises:
+            UserError: another run has taken the folder since, or it cannot be written.
+        """
+        if self.config.exists() and not config.overwrite:
+            raise taken(str(self.path))
+        try:
+            for name in FILES:
+                old = self.path / name
+                if old.is_dir():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        lines = settings.to_dict(config)
+        del lines["out"], lines["overwrite"]  # of this run, not of one started from its settings
         with atomic(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(settings.to_dict(config), sort_keys=False))
+            temporary.write_text(yaml.safe_dump(lines, sort_keys=False))
 
     def read_config(self) -> Config:
         """Return the settings the run was started with."""
@@ -128,3 +140,11 @@ class RunFolder:
         """Write `manifest.json`."""
         with atomic(self.manifest) as temporary:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def taken(out: str) -> UserError:
+    """Build the one-line error for a folder that holds another run."""
+    return UserError(
+        f"--out {out}: already holds a run; name another folder, continue that run with "
+        f"`seamask resume {out}`, or replace it with --overwrite"
+    )

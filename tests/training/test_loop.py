@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 import seamask
@@ -90,8 +92,39 @@ def test_config_yaml_starts_the_same_run_again(uninterrupted, tmp_path):
     out, _, _ = uninterrupted
     resolved = settings.read_yaml(out / "config.yaml")
     assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == 0.25
+    assert not resolved.out  # a new run gets a folder of its own
+    assert not resolved.overwrite
     start(settings.override(resolved, {"out": str(tmp_path / "again")}))
     assert_same_weights(out, tmp_path / "again")
+
+
+def test_resume_refuses_other_settings(uninterrupted, tmp_path):
+    whole, _, _ = uninterrupted
+    out = shutil.copytree(whole, tmp_path / "edited")
+    lines = yaml.safe_load((out / "config.yaml").read_text())
+    lines["seed"] = 7
+    (out / "config.yaml").write_text(yaml.safe_dump(lines))
+    with pytest.raises(UserError, match="trained with seed 0"):
+        resume(out)
+
+
+def test_one_class_is_nothing_to_probe(tiny, tmp_path):
+    # Labels exist, but the images of all classes but one cannot be read.
+    for name in ("good", "bad"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for k in range(20):
+            path = tmp_path / f"images/{name}/{k}.png"
+            if name == "good":
+                Image.new("RGB", (40, 40), (k * 10, 50, 90)).save(path)
+            else:
+                path.touch()
+    summary = seamask.pretrain(
+        data=tmp_path / "images", out=tmp_path / "run", recipe="shapes-sequential",
+        **{**tiny, "epochs": 1, "batch_size": 8},
+    )  # fmt: skip
+    assert summary.results == {}
+    assert len(summary.skipped) == 20
+    assert (tmp_path / "run/masks/epoch-0001.png").exists()
 
 
 @pytest.mark.parametrize("stop_at", [2, 3, 5])

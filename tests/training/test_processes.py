@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -11,6 +12,7 @@ from players import build_players, state, views
 
 import seamask
 from seamask.config import ObjectiveConfig
+from seamask.errors import UserError
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
 from seamask.training.processes import average_gradients
@@ -56,6 +58,12 @@ def test_two_processes_equal_one(form, tmp_path):
         for name in one:
             assert torch.equal(ours[name], theirs[name]), name  # ranks agree bit for bit
             torch.testing.assert_close(ours[name], one[name], rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_batch_norm_that_cannot_be_shared_is_refused_on_the_cpu():
+    model = timm.create_model("mobilenetv3_small_050", num_classes=0)
+    with pytest.raises(UserError, match="BatchNormAct2d cannot share"):
+        synchronise_batchnorm(model, torch.device("cpu"))
 
 
 @pytest.mark.ddp

@@ -89,8 +89,8 @@ def score(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> dict[str, float]:
-    """Return `object_scores` of a masker on images with object masks; nothing without those."""
-    if images is None or images.objects is None:
+    """Return `object_scores` of a learned masker on images with object masks, else nothing."""
+    if not masker.learned or images is None or images.objects is None:
         return {}
     masks = predict(masker, images.pixels, size, mean, std)
     objects = images.objects

@@ -55,6 +55,8 @@ def probe(backbone: nn.Module, data: Data, size: int) -> dict[str, float]:
     fit, test = data.probe_train, data.probe_test
     if fit is None or test is None or fit.labels is None or test.labels is None:
         return {}
+    if len(fit.labels.unique()) < 2 or len(test) == 0:
+        return {}  # nothing to tell apart
     train_features = extract(backbone, fit.pixels, size, data.mean, data.std)
     test_features = extract(backbone, test.pixels, size, data.mean, data.std)
     arguments = (train_features, fit.labels, test_features, test.labels)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
+
+from seamask.errors import UserError
 
 
 def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
@@ -12,15 +15,23 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
 
     On a GPU this is PyTorch's own `SyncBatchNorm`, which has no CPU kernels; on the CPU it is
     `CpuSyncBatchNorm2d` for `nn.BatchNorm2d`.
+
+    Raises:
+        UserError: another kind of batch norm, on the CPU.
     """
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted: nn.Module = convert_sync_batchnorm(model)  # timm's: keeps fused activations
         return converted
     for name, child in model.named_children():
         if type(child) is nn.BatchNorm2d:
             synchronised = CpuSyncBatchNorm2d(child.num_features, child.eps, child.momentum)
             synchronised.__dict__.update(child.__dict__)  # the very parameters and buffers
             setattr(model, name, synchronised)
+        elif isinstance(child, nn.modules.batchnorm._BatchNorm):
+            raise UserError(
+                f"--devices: {type(child).__name__} cannot share its statistics between processes "
+                "on the CPU; take --devices 1, GPUs, or a backbone with plain BatchNorm2d (ResNets)"
+            )
         else:
             synchronise_batchnorm(child, device)
     return model
@@ -35,9 +46,9 @@ class CpuSyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         world = distributed.get_world_size()
         kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
-        moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])  # [2, C]
-        mean, square = _Sum.apply(moments) / world
-        variance = square - mean.square()
+        mean = _Sum.apply(x.mean((0, 2, 3))) / world  # [C]
+        centred = x - mean[:, None, None]
+        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / world  # [C]
         with torch.no_grad():
             n = x.numel() / x.shape[1] * world
             assert self.running_mean is not None
@@ -48,7 +59,7 @@ class CpuSyncBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        out: Tensor = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        out: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
         return out.to(kind)
 
 

@@ -95,7 +95,8 @@ def check_size(image_size: int, downscale: int = 1) -> None:
 
     if not works(image_size):
         near = sorted(
-            filter(works, range(8, 2 * max(image_size, 8 * downscale))), key=lambda s: abs(s - image_size)
+            filter(works, range(8, 2 * max(image_size, 8 * downscale))),
+            key=lambda s: abs(s - image_size),
         )
         reduced = f" with masks.downscale {downscale}" if downscale > 1 else ""
         raise UserError(

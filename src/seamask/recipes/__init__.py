@@ -7,16 +7,31 @@ from typing import Any
 
 from seamask.config import Config, override
 from seamask.errors import unknown
-from seamask.recipes import cifar10, imagenet100s, shapes, stl10
+from seamask.recipes import cifar10, folder, imagenet100s, shapes, stl10
 
 # {name: (one line about it, settings that differ from the defaults in seamask.config)}
 RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
     **shapes.RECIPES,
+    **folder.RECIPES,
     **imagenet100s.RECIPES,
     **stl10.RECIPES,
     **cifar10.RECIPES,
 }
+
+
 DEFAULT = "shapes-sequential"
+
+
+def default_recipe(source: str | None) -> str:
+    """Return the recipe for a data source when none is named: sequential masks on that data.
+
+    Args:
+        source: the value of `--data`; None for the built-in data.
+    """
+    if source is None:
+        return DEFAULT
+    named = f"{source}-sequential"
+    return named if named in RECIPES else "folder-sequential"
 
 
 def recipe_config(name: str) -> Config:

@@ -37,8 +37,13 @@ def draw_masks_of_photos(
     size = folder.read_config().image_size
     masker = load_masker(folder.path)
     normalization = folder.read_manifest()["normalization"]
+    if not masker.learned:
+        raise UserError(f"{run} has no learned masks: its masker draws them at random, or has none")
     if not paths:
         raise UserError("name at least one image")
+    out = out.expanduser()
+    if any(Path(p).resolve() == out.resolve() for p in paths):
+        raise UserError(f"--out {out} is one of the images: name another file")
     pictures = [
         ImageOps.fit(read_image(Path(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
     ]

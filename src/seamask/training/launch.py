@@ -6,7 +6,6 @@ import dataclasses
 import multiprocessing
 import os
 import re
-import signal
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,21 +14,24 @@ from typing import Any
 import psutil
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from seamask import config as settings
 from seamask.config import Config
+from seamask.data import load
 from seamask.errors import UserError
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.objectives import build_objective
-from seamask.recipes import recipe_config
+from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import checkpoint
-from seamask.training.loop import Run, Stopped, catch_signals
+from seamask.training.loop import Run, Stopped
+from seamask.training.signals import StopSignal, handled
 
-EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")  # somebody else has started the processes
+NAMED = ("shapes", "cifar10", "cifar100", "stl10", "imagenet100s")  # sources that are no path
 
 
 @dataclasses.dataclass  # not frozen: Fabric copies it between processes
@@ -41,7 +43,6 @@ class Summary:
         seconds: spent training.
         images_per_second: while training.
         backbone: timm name.
-        stem: which stem was built.
         results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, and `mask/iou`,
             `mask/iou_random`; as far as labels and object masks exist.
         skipped: unreadable images and why.
@@ -60,7 +61,7 @@ class Summary:
 def pretrain(
     data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    recipe: str = "shapes-sequential",
+    recipe: str | None = None,
     **changed: Any,
 ) -> Summary:
     """Pretrain an encoder; the same as the command `seamask pretrain`.
@@ -68,7 +69,8 @@ def pretrain(
     Args:
         data: a folder of images or the name of a data set; the recipe's if None.
         out: folder of the run; `runs/<recipe>-<date>` if None.
-        recipe: where the settings start from (`seamask recipes`).
+        recipe: where the settings start from (`seamask recipes`); if None, sequential masks on
+            `data`: `shapes-sequential`, `cifar10-sequential`, …, `folder-sequential`.
         **changed: any setting by its short name or dotted path, e.g. `epochs=10`,
             `**{"optim.encoder.lr": 0.1}`.
 
@@ -77,6 +79,7 @@ def pretrain(
     """
     given = {"data": data, "out": out}
     changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
+    recipe = recipe or default_recipe(changed.get("data"))
     return start(settings.override(recipe_config(recipe), changed))
 
 
@@ -88,10 +91,17 @@ def start(config: Config) -> Summary:
         Stopped: a signal asked for it.
     """
     folder = RunFolder.for_new_run(config)
-    config = dataclasses.replace(config, out=str(folder.path))
     preflight(config)
-    if not config.threads:
-        config = dataclasses.replace(config, threads=max(1, free_cores() // config.devices))
+    data = config.data
+    paths = {"root": data.root, "cache": data.cache}
+    if data.source not in NAMED:
+        paths["source"] = data.source
+    resolved = {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
+        threads=config.threads or max(1, free_cores() // config.devices),
+    )
     return _launch(config, folder, None)
 
 
@@ -146,23 +156,28 @@ def preflight(config: Config) -> None:
 def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
     strategy: Any = "auto"
     if config.devices > 1:
-        external = any(name in os.environ for name in EXTERNAL)
-        strategy = DDPStrategy(start_method="popen" if external else "spawn")
+        strategy = DDPStrategy(LightningEnvironment(), start_method="spawn")
+        # Decoded once, here; the processes find the store.
+        load(config.data, config.image_size, config.seed)
+    gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     fabric = Fabric(
-        accelerator="auto" if config.device == "auto" else config.device,
+        accelerator="cuda" if gpu else "cpu",
         devices=config.devices,
         strategy=strategy,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
-    if config.devices > 1:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _pass_on)
     try:
         # A partial, since Fabric would take frozen dataclasses among arguments apart.
-        outcome = fabric.launch(partial(_work, config=config, folder=folder, latest=latest))
+        with handled(_pass_on if config.devices > 1 else None):
+            outcome = fabric.launch(partial(_work, config=config, folder=folder, latest=latest))
     except ProcessRaisedException as error:
         found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
+    except ProcessExitedException as error:
+        raise UserError(
+            f"a training process was killed ({error}; out of memory?): take a smaller --batch-size "
+            f"or --accumulate 2, then `seamask resume {folder.path}`"
+        ) from error
     if isinstance(outcome, Stopped):
         raise outcome
     assert isinstance(outcome, Summary)
@@ -170,7 +185,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
 
 
 def _pass_on(number: int, frame: FrameType | None) -> None:
-    """Hand a signal to the processes that train."""
+    """Hand a signal to the processes that train; they save and stop."""
     for child in multiprocessing.active_children():
         if child.pid is not None:
             os.kill(child.pid, number)
@@ -182,7 +197,10 @@ def _work(
     """Train in one process; the body of every process of a run."""
     if fabric.device.type == "cpu":
         torch.set_num_threads(config.threads)
-    run = Run(fabric, config, folder)
+    stop = StopSignal()
+    if fabric.world_size > 1:  # from the first moment: a process that just died would hang the rest
+        stop.install()
+    run = Run(fabric, config, folder, stop)
     if latest is not None:
         run.restore(latest)
     elif run.lead:
@@ -190,9 +208,9 @@ def _work(
     fabric.barrier()
     if run.lead:
         _announce(run)
-    catch_signals(run)
     try:
-        run.train()
+        with handled(stop.note):
+            run.train()
     except Stopped as stopped:
         return stopped
     return finish(run)
@@ -216,7 +234,7 @@ def finish(run: Run) -> Summary:
         backbone=run.networks.backbone_name,
         results=results,
         skipped=run.data.skipped,
-        load=run.manifest()["load"],
+        load=run.manifest()["load"].replace("encoder.safetensors", str(run.folder.encoder)),
     )
 
 
@@ -237,3 +255,11 @@ def _announce(run: Run) -> None:
         + f"\nrun folder {run.folder.path}",
         flush=True,
     )
+    held_out = len(data.probe_test) if data.probe_test is not None else 0
+    if held_out:
+        print(f"{held_out:,} labelled images are held out for probes; training sees no labels")
+    if config.optim.warmup_epochs >= config.epochs:
+        print(
+            f"note: the warm-up of {config.optim.warmup_epochs} epochs is not over after "
+            f"{config.epochs}: --optim.encoder.lr is never reached; see --optim.warmup-epochs"
+        )

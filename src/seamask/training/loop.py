@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import time
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -33,10 +31,13 @@ from seamask.training import checkpoint
 from seamask.training.draws import generator, mix
 from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
 from seamask.training.processes import average_gradients
+from seamask.training.signals import StopSignal
 from seamask.training.step import TwoPlayers, two_player_step
 from seamask.views import Views
 
 FIGURE_IMAGES = 8
+# Settings that may differ when a run goes on; others would make it another run.
+MAY_CHANGE = ("out", "overwrite", "epochs", "device", "data.root", "data.cache", "data.resident")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +83,20 @@ class Run:
         fabric: launched; knows devices, processes and precision.
         config: all settings.
         folder: of the run; created by the caller.
+        stop: says whether a signal asked the run to stop.
     """
 
-    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder) -> None:
-        self.fabric, self.config, self.folder = fabric, config, folder
+    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder, stop: StopSignal) -> None:
+        self.fabric, self.config, self.folder, self.stop = fabric, config, folder, stop
         self.lead = fabric.global_rank == 0
         self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
         self.steps_per_epoch = len(self.data.train) // config.batch_size
         if self.steps_per_epoch == 0:
+            n = len(self.data.train)
+            remedy = f"take --batch-size {n} or less" if n > 1 else "at least 2 are needed"
             raise UserError(
-                f"{self.data.name}: {len(self.data.train)} images to train on are fewer than one "
-                f"batch: take --batch-size {max(2, len(self.data.train))} or less"
+                f"{self.data.name}: {n} images to train on are fewer than one batch of "
+                f"{config.batch_size}: {remedy}"
             )
         many = fabric.world_size > 1
         gather = partial(fabric.all_gather, sync_grads=True) if many else None
@@ -129,7 +133,6 @@ class Run:
         self.step = 0  # steps taken, over all epochs
         self.seconds = 0.0  # spent training, over all sessions
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
-        self.stop_signal = 0
         self.window = Window()
         self.tensorboard: Any = None
 
@@ -244,7 +247,7 @@ class Run:
         )
 
     def _log(self, epoch: int, rates: dict[str, float]) -> None:
-        means, seconds, steps = self.window.close()
+        means, seconds, steps = self.window.close(self.fabric)
         self.seconds += seconds
         self._check_losses()
         if not self.lead:
@@ -272,13 +275,13 @@ class Run:
         if self.fabric.world_size > 1:  # all processes must agree at which step
             if self.step % self.config.log.every:
                 return
-            asked = torch.tensor(float(self.stop_signal), device=self.fabric.device)
-            self.stop_signal = int(self.fabric.all_reduce(asked, reduce_op="max"))
-        if self.stop_signal:
+            asked = torch.tensor(float(self.stop.number), device=self.fabric.device)
+            self.stop.number = int(self.fabric.all_reduce(asked, reduce_op="max"))
+        if self.stop.number:
             self.save()
             where = f"stopped in epoch {epoch + 1} after step {self.step}"
             raise Stopped(
-                self.stop_signal, f"{where}; go on with: seamask resume {self.folder.path}"
+                self.stop.number, f"{where}; go on with: seamask resume {self.folder.path}"
             )
 
     def save(self) -> None:
@@ -316,6 +319,14 @@ class Run:
                 f"cannot resume from {path}: the images of {self.data.name} have changed since; "
                 "restore them, or start a new run"
             )
+        then = settings.from_dict(state["config"])
+        for setting, _ in settings.leaves(Config):
+            was, now = settings.get(then, setting), settings.get(self.config, setting)
+            if was != now and setting not in MAY_CHANGE and not setting.startswith("log."):
+                raise UserError(
+                    f"cannot resume from {path}: it was trained with {setting} {was!r}, and "
+                    f"config.yaml says {now!r}; set it back, or start a new run"
+                )
         try:
             self.networks.encoder.load_state_dict(state["encoder"])
             self.networks.masker.load_state_dict(state["masker"])
@@ -392,9 +403,10 @@ class Window:
         self.sums = {n: v + self.sums[n] if n in self.sums else v for n, v in metrics.items()}
         self.steps += 1
 
-    def close(self) -> tuple[dict[str, float], float, int]:
-        """Return means, seconds and steps since the last call, and start anew."""
-        values = torch.stack(list(self.sums.values())).tolist()  # the one wait for the device
+    def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
+        """Return means over processes, seconds and steps since the last call, and start anew."""
+        sums = fabric.all_reduce(torch.stack(list(self.sums.values())), reduce_op="mean")
+        values = sums.tolist()  # the one wait for the device
         self.last = {n: v / self.steps for n, v in zip(self.sums, values, strict=True)}
         now = time.perf_counter()
         result = self.last, now - self.started, self.steps
@@ -408,14 +420,3 @@ def _tensorboard(folder: RunFolder) -> Any:
     except ImportError as error:
         raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
     return SummaryWriter(str(folder.tensorboard))
-
-
-def catch_signals(run: Run) -> None:
-    """Let SIGINT and SIGTERM end the run after its current step; a second one ends it at once."""
-
-    def note(number: int, frame: FrameType | None) -> None:
-        run.stop_signal = number
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)

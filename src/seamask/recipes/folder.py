@@ -1,0 +1,24 @@
+"""A folder of images of one's own: the paper's settings at 96 pixels, with a light mask network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamask.recipes.policies import SEQUENTIAL
+
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "folder-sequential": (
+        "your own images (--data DIR), ResNet-18, 96 px: sequential learned masks under a budget",
+        {
+            **SEQUENTIAL,
+            "image_size": 96,
+            "encoder.backbone": "resnet18",
+            "epochs": 200,  # ours; [Seq] trains 500 epochs of 125,000 images
+            "batch_size": 256,  # [Seq] table 3
+            "optim.encoder.lr": 0.11,  # [Seq] table 3
+            "optim.masker.lr": 0.0145,  # ADIOS script simclr/ImageNet100s
+            "masks.downscale": 2,  # ours: a quarter of the mask network's cost
+            "log.probe_every": 20,
+        },
+    )
+}
