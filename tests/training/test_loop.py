@@ -57,7 +57,7 @@ def uninterrupted(tmp_path_factory, cache):
         "image_size": 32, "batch_size": 16, "epochs": 2, "masks.width": 4,
         "objective.hidden": (16,), "objective.out_dim": 8, "optim.warmup_epochs": 1,
         "log.every": 1, "device": "cpu", "threads": 1,
-        "log.keep_checkpoints": 9, "log.probe_every": 1,
+        "log.keep_checkpoints": 9, "log.masks_every": 1, "log.probe_every": 1,
     }  # fmt: skip
     return out, tiny, seamask.pretrain(out=out, **tiny)
 

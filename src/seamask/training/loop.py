@@ -352,9 +352,9 @@ class Run:
         return probe(encoder.backbone.to(self.fabric.device), self.data, self.config.image_size)
 
     def draw_masks(self, path: Path) -> None:
-        """Write the mask figure of the first held-out images (or training images)."""
+        """Write the mask figure of some held-out (or training) images, spread over the classes."""
         shown = self.data.probe_test or self.data.train
-        pixels = shown.pixels[:FIGURE_IMAGES]
+        pixels = shown.pixels[torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()]
         size, data = self.config.image_size, self.data
         masks = predict(self.networks.masker, pixels, size, data.mean, data.std)
         if pixels.shape[1] != size:
