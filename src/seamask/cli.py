@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from seamask.training.launch import Summary
     from seamask.training.loop import Stopped
 
+SHOWN_SKIPPED = 10  # unreadable images named at the end
+
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
 
@@ -266,7 +268,9 @@ def _print_summary(summary: Summary) -> None:
         print("IoU with objects      learned     random")
         print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
     if summary.skipped:
-        print(f"skipped {len(summary.skipped)} unreadable images, e.g. {summary.skipped[0][0]}")
+        print(f"skipped {len(summary.skipped)} unreadable images (all are in manifest.json):")
+        for path, reason in summary.skipped[:SHOWN_SKIPPED]:
+            print(f"  {path}: {reason}")
     for label, path in (
         ("masks", max(folder.glob("masks/*.png"), default=folder)),
         ("curves", folder / "curves.png"),
