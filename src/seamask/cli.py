@@ -269,8 +269,8 @@ def _print_summary(summary: Summary) -> None:
         print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} unreadable images (all are in manifest.json):")
-        for path, reason in summary.skipped[:SHOWN_SKIPPED]:
-            print(f"  {path}: {reason}")
+        for name, reason in summary.skipped[:SHOWN_SKIPPED]:
+            print(f"  {name}: {reason}")
     for label, path in (
         ("masks", max(folder.glob("masks/*.png"), default=folder)),
         ("curves", folder / "curves.png"),

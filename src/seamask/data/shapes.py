@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 5  # of the generator: part of the fingerprint
+VERSION = 6  # of the generator: part of the fingerprint
 TEST_START = 1 << 41  # held-out images have indices from here on
 MEAN = (0.5, 0.5, 0.5)  # measured
 STD = (0.24, 0.24, 0.24)
@@ -62,7 +62,7 @@ def generate(
         kind = labels[rows]
         if layer == 1:
             largest, radius = 0.4, 0.3 + 0.1 * u[:, 4]
-            x, y = 0.38 + 0.24 * u[:, 5], 0.38 + 0.24 * u[:, 6]
+            x, y = 0.34 + 0.32 * u[:, 5], 0.34 + 0.32 * u[:, 6]
         else:  # spread around the main shape, of another kind
             kind = (kind + 1 + (u[:, 7] * (len(CLASSES) - 1)).astype(np.int64)) % len(CLASSES)
             largest, radius = 0.15, 0.09 + 0.06 * u[:, 4]
