@@ -34,7 +34,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "optim.encoder.optimizer": "adamw",
             "optim.encoder.lr": 4e-3,
             "optim.masker.optimizer": "adamw",
-            "optim.masker.lr": 1e-3,
+            "optim.masker.lr": 6e-4,
             "optim.warmup_epochs": 1,
             "optim.warmup_start": 0.0,
             "optim.per": "step",
