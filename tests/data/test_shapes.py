@@ -42,13 +42,15 @@ def test_seeds_and_indices_give_other_images(other):
     assert (a != b).mean() > 0.5
 
 
-def test_the_main_object_is_always_there_whole_and_largest():
+def test_the_main_object_is_always_there_largest_and_nearly_whole():
     _, _, objects = shapes.generate(0, np.arange(256), 64)
     areas = np.stack([(objects == k).sum((1, 2)) for k in range(1, shapes.OBJECTS + 1)])
     assert (areas[0] > 0.03 * 64 * 64).all()
     assert (areas[0] > areas[1:]).all()
-    border = np.concatenate([objects[:, [0, -1]].ravel(), objects[:, :, [0, -1]].ravel()])
-    assert not (border == 1).any()
+    border = np.concatenate([objects[:, [0, -1]], objects[:, :, [0, -1]].swapaxes(1, 2)], axis=1)
+    touching = (border == 1).sum((1, 2))  # pixels along the four sides, of 4 · 64
+    assert (touching == 0).mean() > 0.7
+    assert touching.max() < 32
     counts = (areas > 0).sum(0)
     assert set(counts) == {2, 3, 4}
 
