@@ -52,7 +52,8 @@ def test_the_main_object_is_always_there_largest_and_nearly_whole():
     assert (touching == 0).mean() > 0.7
     assert touching.max() < 32
     counts = (areas > 0).sum(0)
-    assert set(counts) == {2, 3, 4}
+    assert set(counts) <= {1, 2, 3, 4}  # the main object may hide all others
+    assert (counts >= 2).mean() > 0.9
 
 
 def test_masks_match_pixels():
