@@ -131,7 +131,8 @@ def free_cores() -> int:
     More threads than free cores wait for each other: a step can take ten times as long.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    idle = psutil.cpu_times_percent(interval=0.3).idle / 100 * (os.cpu_count() or 1)
+    times = psutil.cpu_times_percent(interval=0.3)  # below 1 s they do not add up to 100
+    idle = times.idle / max(sum(times), 1e-9) * (os.cpu_count() or 1)
     return max(1, min(usable or 1, round(idle)))
 
 
