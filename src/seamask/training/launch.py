@@ -157,7 +157,7 @@ def preflight(config: Config) -> None:
 def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
     strategy: Any = "auto"
     if config.devices > 1:
-        strategy = DDPStrategy(LightningEnvironment(), start_method="spawn")
+        strategy = DDPStrategy(cluster_environment=LightningEnvironment(), start_method="spawn")
         # Decoded once, here; the processes find the store.
         load(config.data, config.image_size, config.seed)
     gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
