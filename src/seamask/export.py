@@ -13,6 +13,7 @@ from seamask.errors import UserError
 from seamask.files import atomic
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
+from seamask.networks.backbone import SMALL_STEM
 from seamask.runs import RunFolder
 
 
@@ -74,10 +75,9 @@ def _load(module: nn.Module, path: Path) -> nn.Module:
     return module.eval()
 
 
-def loading_code(name: str, arguments: dict[str, Any], stem_is_ours: bool) -> str:
-    """Return the Python line that loads `encoder.safetensors` with timm."""
+def loading_code(name: str, arguments: dict[str, Any], path: Path | str) -> str:
+    """Return the Python line that loads a backbone's weights at `path` with timm."""
     extra = "".join(f", {key}={value!r}" for key, value in arguments.items())
-    line = (
-        f'timm.create_model("{name}", num_classes=0{extra}, checkpoint_path="encoder.safetensors")'
-    )
-    return f"import timm, seamask.networks; {line}" if stem_is_ours else f"import timm; {line}"
+    imports = "timm, seamask.networks" if name.endswith(SMALL_STEM) else "timm"
+    call = f'timm.create_model("{name}", num_classes=0{extra}, checkpoint_path="{path}")'
+    return f"import {imports}; {call}"

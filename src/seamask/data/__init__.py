@@ -2,7 +2,7 @@
 
 from seamask.data.batches import Loader, is_resident, permutation
 from seamask.data.decode import read_image
-from seamask.data.sources import Data, load
+from seamask.data.sources import NAMED, Data, load
 from seamask.data.store import Images
 
-__all__ = ["Data", "Images", "Loader", "is_resident", "load", "permutation", "read_image"]
+__all__ = ["NAMED", "Data", "Images", "Loader", "is_resident", "load", "permutation", "read_image"]

@@ -25,6 +25,7 @@ from seamask.errors import UserError
 Triple = tuple[float, float, float]
 
 IMAGENET: tuple[Triple, Triple] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAMED = ("shapes", "imagenet100s", *torchvision_sets.SETS)  # sources that are no path
 SHAPES_SEED = 0  # of the images themselves: every run sees the same, whatever its own seed
 SHAPES_CHUNK = 64  # images generated at once by a thread
 
@@ -136,7 +137,7 @@ def _existing_folder(source: str) -> Path:
         raise UserError(
             f"--data {printable(source)}: this is a file; give the folder that holds the images"
         )
-    names = sorted({"shapes", "imagenet100s", *torchvision_sets.SETS})
+    names = sorted(NAMED)
     near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.6)
     hint = (
         f"did you mean {near[0]!r}?"

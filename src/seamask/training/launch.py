@@ -20,18 +20,17 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from seamask import config as settings
 from seamask.config import Config
-from seamask.data import load
+from seamask.data import NAMED, load
 from seamask.errors import UserError
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
+from seamask.networks.backbone import SMALL_STEM
 from seamask.objectives import build_objective
 from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import checkpoint
 from seamask.training.loop import Run, Stopped
 from seamask.training.signals import StopSignal, handled
-
-NAMED = ("shapes", "cifar10", "cifar100", "stl10", "imagenet100s")  # sources that are no path
 
 
 @dataclasses.dataclass  # not frozen: Fabric copies it between processes
@@ -136,6 +135,11 @@ def free_cores() -> int:
     return max(1, min(usable or 1, round(idle)))
 
 
+def uses_gpu(config: Config) -> bool:
+    """Say whether a run trains on a GPU: asked for, or there is one."""
+    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+
+
 def preflight(config: Config) -> None:
     """Refuse settings that cannot work before any time is spent on data.
 
@@ -145,8 +149,7 @@ def preflight(config: Config) -> None:
     settings.check(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is usable here; take --device cpu")
-    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    if on_gpu and config.devices > torch.cuda.device_count():
+    if uses_gpu(config) and config.devices > torch.cuda.device_count():
         raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
     build_objective(config.objective)
     with torch.device("meta"):
@@ -160,9 +163,8 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         strategy = DDPStrategy(cluster_environment=LightningEnvironment(), start_method="spawn")
         # Decoded once, here; the processes find the store.
         load(config.data, config.image_size, config.seed)
-    gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     fabric = Fabric(
-        accelerator="cuda" if gpu else "cpu",
+        accelerator="cuda" if uses_gpu(config) else "cpu",
         devices=config.devices,
         strategy=strategy,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
@@ -235,7 +237,7 @@ def finish(run: Run) -> Summary:
         backbone=run.networks.backbone_name,
         results=results,
         skipped=run.data.skipped,
-        load=run.manifest()["load"].replace("encoder.safetensors", str(run.folder.encoder)),
+        load=run.loading_code(run.folder.encoder),
     )
 
 
@@ -243,7 +245,7 @@ def _announce(run: Run) -> None:
     config, networks, data = run.config, run.networks, run.data
     count = sum(p.numel() for p in networks.encoder.backbone.parameters())
     mask_count = sum(p.numel() for p in networks.masker.parameters())
-    stem = "small stem" if networks.backbone_name.endswith("_small_stem") else "standard stem"
+    stem = "small stem" if networks.backbone_name.endswith(SMALL_STEM) else "standard stem"
     print(
         f"{config.recipe}: {len(data.train):,} images of {data.name} at {config.image_size} px, "
         f"{config.epochs} epochs of {run.steps_per_epoch} steps, batch {config.batch_size}, "

@@ -20,7 +20,6 @@ from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
 from seamask.masks import build_masker, weights_at
 from seamask.networks import Encoder, build_backbone
-from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import SimCLR, build_objective
 from seamask.progress import Progress
@@ -361,14 +360,18 @@ class Run:
             masks = nn.functional.interpolate(masks, pixels.shape[1:3], mode="bilinear")
         mask_figure(pixels, masks, path)
 
+    def loading_code(self, path: Path | str) -> str:
+        """Return the Python line that loads the exported encoder at `path`."""
+        networks = self.networks
+        return loading_code(networks.backbone_name, networks.backbone_arguments, path)
+
     def manifest(self, results: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what `manifest.json` says."""
         networks, data = self.networks, self.data
-        ours = networks.backbone_name.endswith(SMALL_STEM)
         return {
             "recipe": self.config.recipe,
             "backbone": networks.backbone_name,
-            "load": loading_code(networks.backbone_name, networks.backbone_arguments, ours),
+            "load": self.loading_code(self.folder.encoder.name),  # from inside the folder
             "image_size": self.config.image_size,
             "normalization": {"mean": list(data.mean), "std": list(data.std)},
             "data": {
