@@ -6,10 +6,11 @@ import typing
 import pytest
 import yaml
 
-from seamask import config as settings
-from seamask.config import Config, check, from_dict, override, read_yaml, to_dict
+from seamask import settings
+from seamask.config import Config, check
 from seamask.errors import UserError
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.settings import from_dict, override, read_yaml, to_dict
 
 
 def leaves(kind=Config, prefix=""):
@@ -60,17 +61,17 @@ def test_a_setting_goes_round(path, tmp_path):
     assert value_of(config, path) == value != value_of(Config(), path)
     others = [p for p in LEAVES if value_of(config, p) != value_of(Config(), p)]
     assert others == [path]
-    assert from_dict(to_dict(config)) == config
+    assert from_dict(to_dict(config), Config()) == config
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(to_dict(config)))
-    assert read_yaml(file) == config
+    assert read_yaml(file, Config()) == config
 
 
 def test_all_settings_at_once_go_round_and_stay_plain(tmp_path):
     config = override(Config(), {path: another(path) for path in LEAVES})
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(to_dict(config)))  # refuses anything that is not plain
-    assert read_yaml(file) == config
+    assert read_yaml(file, Config()) == config
     assert all(value_of(config, path) == another(path) for path in LEAVES)
 
 
@@ -92,13 +93,13 @@ def test_missing_keys_keep_the_start(tmp_path):
 ])  # fmt: skip
 def test_short_names_are_the_dotted_ones(name, path, value):
     assert override(Config(), {name: value}) == override(Config(), {path: value})
-    assert settings.short_names()[name] == path
-    assert settings.flag(path) == f"--{name.replace('_', '-')}"
+    assert settings.short_names(Config)[name] == path
+    assert settings.flag(path, Config) == f"--{name.replace('_', '-')}"
     assert value_of(override(Config(), {name: value}), path) == value
 
 
 def test_no_short_name_hides_a_setting():
-    assert not set(settings.short_names()) & set(LEAVES)
+    assert not set(settings.short_names(Config)) & set(LEAVES)
 
 
 @pytest.mark.parametrize(("name", "near"), [
@@ -114,9 +115,9 @@ def test_unknown_names_give_the_nearest(name, near):
 
 def test_unknown_keys_in_nested_settings_are_refused():
     with pytest.raises(UserError, match=r"unknown setting 'views.bluur': did you mean 'views.blur"):
-        from_dict({"views": {"bluur": 1}})
+        from_dict({"views": {"bluur": 1}}, Config())
     with pytest.raises(UserError, match=r"unknown setting 'epochs.x'"):
-        from_dict({"epochs": {"x": 1}})
+        from_dict({"epochs": {"x": 1}}, Config())
 
 
 @pytest.mark.parametrize(("path", "value"), [
@@ -129,7 +130,7 @@ def test_unknown_keys_in_nested_settings_are_refused():
 ])  # fmt: skip
 def test_values_of_another_type_are_refused_with_flag_and_value(path, value):
     with pytest.raises(UserError) as caught:
-        from_dict({path: value})
+        from_dict({path: value}, Config())
     if isinstance(value, dict):
         ((key, value),) = value.items()
         path = f"{path}.{key}"
@@ -137,7 +138,7 @@ def test_values_of_another_type_are_refused_with_flag_and_value(path, value):
     if path in ("views.scale", "objective.hidden") and isinstance(value, tuple) and len(value) < 3:
         bad = value[0]
     message = one_line(caught)
-    assert settings.flag(path) in message
+    assert settings.flag(path, Config) in message
     assert str(bad) in message
 
 
@@ -193,7 +194,7 @@ def test_out_of_range_is_refused_with_flag_and_value(path, value):
     with pytest.raises(UserError) as caught:
         check(override(Config(), {path: value}))
     message = one_line(caught)
-    assert message.startswith(f"{settings.flag(path)} is ")
+    assert message.startswith(f"{settings.flag(path, Config)} is ")
     assert str(value[-1] if isinstance(value, tuple) else value) in message
 
 
@@ -225,7 +226,7 @@ def test_files_that_are_no_settings_are_refused(text, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match="cannot read the settings in") as caught:
-        read_yaml(file)
+        read_yaml(file, Config())
     assert str(file) in one_line(caught)
 
 
@@ -235,7 +236,7 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(UserError, match="cannot read the settings in") as caught:
-        read_yaml(file)
+        read_yaml(file, Config())
     assert str(file) in one_line(caught)
 
 
@@ -259,7 +260,7 @@ def test_the_recipe_follows_the_data_where_none_is_named():
 def test_a_recipe_is_complete_and_sound(name):
     config = recipe_config(name)
     assert check(config).recipe == name
-    assert from_dict(to_dict(config)) == config
+    assert from_dict(to_dict(config), Config()) == config
     line, changed = RECIPES[name]
     assert line
     assert "\n" not in line

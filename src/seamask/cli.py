@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import itertools
 import os
-import re
 import sys
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import seamask
 from seamask.errors import UserError, unknown
@@ -90,10 +86,10 @@ def pretrain(arguments: list[str]) -> int:
 
 def parse_pretrain(arguments: list[str]) -> Config | None:
     """Return the `Config` that arguments ask for, or None after printing the help."""
-    import tyro
-
-    from seamask.config import Config, check, read_yaml
+    from seamask.config import check
+    from seamask.options import parse
     from seamask.recipes import default_recipe, recipe_config
+    from seamask.settings import read_yaml
 
     recipe = None
     if arguments and not arguments[0].startswith("-"):
@@ -111,22 +107,13 @@ def parse_pretrain(arguments: list[str]) -> Config | None:
             raise UserError("give a recipe or --config, not both")
         start = read_yaml(Path(arguments[at + 1]), start)
         arguments = arguments[:at] + arguments[at + 2 :]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            config = tyro.cli(
-                Config,
-                args=arguments,
-                default=start,
-                prog=f"seamask pretrain {recipe or '[RECIPE] [--config FILE]'}",
-                description=f"Pretrain an encoder. The defaults below are those of {start.recipe}.",
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            print(said.getvalue(), end="")
-            return None
-        raise _usage_error(said.getvalue(), arguments) from None
-    return check(config)
+    config = parse(
+        start,
+        arguments,
+        prog=f"seamask pretrain {recipe or '[RECIPE] [--config FILE]'}",
+        description=f"Pretrain an encoder. The defaults below are those of {start.recipe}.",
+    )
+    return config and check(config)
 
 
 def _source(arguments: list[str]) -> str | None:
@@ -136,62 +123,6 @@ def _source(arguments: list[str]) -> str | None:
         if option in ("--data", "--data.source"):
             return value
     return None
-
-
-def _usage_error(said: str, arguments: list[str]) -> UserError:
-    """Say in one line what `arguments` got wrong; tyro's own words, `said`, are the last resort."""
-    from seamask.config import Config, flag, leaves, short_names
-
-    hints = {path: hint for path, hint in leaves(Config) if path != "recipe"}  # not an option
-    paths = {path: path for path in hints} | short_names()
-    paths = {f"--{name}".replace("_", "-"): path for name, path in paths.items()}
-    paths |= {
-        re.sub(r"[^.-][^.]*$", r"no-\g<0>", o): p for o, p in paths.items() if hints[p] is bool
-    }
-    see = "see `seamask pretrain --help`"
-    given: list[tuple[str, list[str]]] = []  # each option and the values after it
-    for argument in arguments:
-        if argument.startswith("--"):
-            option, equals, value = argument.partition("=")
-            option = option.replace("_", "-")
-            if option not in paths:
-                return unknown("setting", option, {flag(path) for path in hints} | set(paths))
-            given.append((option, [value] if equals else []))
-        elif given:
-            given[-1][1].append(argument)
-        else:
-            return UserError(f"unexpected {argument!r}: settings are given as --NAME VALUE; {see}")
-    for option, values in given:
-        expected, choices = _expected(hints[paths[option]], values)
-        if not expected:
-            continue
-        if choices and len(values) == 1:
-            return unknown(f"value for {option}:", values[0], choices)
-        found = f"is {' '.join(values)!r}" if values else "has no value"
-        return UserError(f"{option} {found}: expected {expected}; {see}")
-    text = " ".join(re.sub(r"[^\w\s.,:;'\"()\[\]/-]|-{3,}", " ", said).split())
-    return UserError(f"{text.split(' For full helptext')[0]}; {see}")
-
-
-def _expected(hint: Any, values: list[str]) -> tuple[str, tuple[str, ...]]:
-    """Return what a setting expects, and its choices; nothing if `values` are just that."""
-    if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
-    inner = typing.get_args(hint)
-    if hint is bool:
-        return ("no value" if values else ""), ()
-    if typing.get_origin(hint) is Literal:
-        fits = len(values) == 1 and values[0] in inner
-        return ("" if fits else f"one of {', '.join(inner)}"), inner
-    kinds, expected = [hint], hint.__name__.upper()
-    if typing.get_origin(hint) is tuple:
-        kinds = [inner[0]] * len(values) if inner[-1] is Ellipsis else list(inner)
-        expected = " ".join("..." if k is Ellipsis else k.__name__.upper() for k in inner)
-    try:
-        fits = len([kind(value) for kind, value in zip(kinds, values, strict=True)]) == len(kinds)
-    except ValueError:  # a value of another type, or too many or too few of them
-        fits = False
-    return ("" if fits else expected), ()
 
 
 def resume(arguments: list[str]) -> int:

@@ -1,8 +1,4 @@
-"""Every setting: its type, default, unit and source. Unknown keys are refused everywhere.
-
-A setting has one name, its dotted path (`optim.encoder.lr`), the same on the command line
-(`--optim.encoder.lr`), in `config.yaml` and in `seamask.pretrain(**settings)`. The few that
-people reach for also have a short name, e.g. `--masker` for `--masks.masker`.
+"""Every setting of pretraining: its type, default, unit and source.
 
 Short names of sources: [Seq] Sam et al. 2022; [ADIOS] Shi et al., ICML 2022, and its code;
 [SimCLR] Chen et al. 2020. Recipes (`seamask.recipes`) change the defaults given here.
@@ -10,23 +6,13 @@ Short names of sources: [Seq] Sam et al. 2022; [ADIOS] Shi et al., ICML 2022, an
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
-import yaml
 
-from seamask.errors import UserError, unknown
-
-
-def short(name: str) -> Any:
-    """Give a setting a second, short name on the command line and in the library."""
-    return tyro.conf.arg(aliases=[f"--{name.replace('_', '-')}"])
+from seamask.errors import UserError
+from seamask.settings import check_at_least, check_between, check_finite, flag, get, short
 
 
 @dataclass(frozen=True)
@@ -265,77 +251,6 @@ class Config:
         return self.batch_size // (self.accumulate * self.devices)
 
 
-def short_names() -> dict[str, str]:
-    """Return {short name: dotted path}, e.g. `n_masks` → `masks.n_masks`."""
-    found = {}
-    for path, hint in leaves(Config):
-        if typing.get_origin(hint) is Annotated:
-            for argument in hint.__metadata__:
-                for alias in getattr(argument, "aliases", None) or ():
-                    found[alias.lstrip("-").replace("-", "_")] = path
-    return found
-
-
-def override(config: Config, settings: Mapping[str, Any]) -> Config:
-    """Return `config` with some settings changed.
-
-    Args:
-        config: where to start from.
-        settings: values by dotted path or short name: `{"masks.n_masks": 5, "epochs": 10}`.
-
-    Raises:
-        UserError: an unknown name (with the nearest known one) or a value of the wrong type.
-    """
-    paths = dict(leaves(Config))
-    for name, value in settings.items():
-        path = name if name in paths else short_names().get(name, name)
-        if path not in paths:
-            raise unknown("setting", name, [*paths, *short_names()])
-        config = _replace(config, path.split("."), convert(path, value, paths[path]))
-    return config
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
-    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
-    return plain
-
-
-def from_dict(nested: Mapping[str, Any], start: Config | None = None) -> Config:
-    """Rebuild a `Config` from `to_dict`'s result; missing keys keep the value in `start`.
-
-    Raises:
-        UserError: an unknown key or a value of the wrong type.
-    """
-    flat: dict[str, Any] = {}
-
-    def walk(part: Mapping[str, Any], prefix: str) -> None:
-        for key, value in part.items():
-            if isinstance(value, Mapping):
-                walk(value, f"{prefix}{key}.")
-            else:
-                flat[f"{prefix}{key}"] = value
-
-    walk(nested, "")
-    return override(start or Config(), flat)
-
-
-def read_yaml(path: Path, start: Config | None = None) -> Config:
-    """Read a `config.yaml`.
-
-    Raises:
-        UserError: the file is missing, not YAML, or holds unknown settings.
-    """
-    try:
-        nested = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read the settings in {path}: {reason}") from error
-    if not isinstance(nested, dict):
-        raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
-    return from_dict(nested, start)
-
-
 def check(config: Config) -> Config:
     """Refuse values that cannot work; return `config` unchanged.
 
@@ -356,32 +271,27 @@ def check(config: Config) -> Config:
         "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
         "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,
     }  # fmt: skip
-    for path, _ in leaves(Config):
-        value = get(c, path)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{flag(path)} is {number}: it must be a finite number")
-    for path, least in at_least.items():
-        if get(c, path) < least:
-            raise UserError(f"{flag(path)} is {get(c, path)}: it must be at least {least}")
+    check_finite(c)
+    check_at_least(c, at_least)
     shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
-    for path in [*shares, "masks.ratio", "data.holdout"]:
-        if not 0 <= get(c, path) <= 1:
-            raise UserError(f"{flag(path)} is {get(c, path)}: it must be between 0 and 1")
+    check_between(c, [*shares, "masks.ratio", "data.holdout"])
     for path in ("masks.budget", "optim.encoder.momentum", "optim.masker.momentum"):
         if not 0 <= get(c, path) < 1:
-            raise UserError(f"{flag(path)} is {get(c, path)}: it must be at least 0 and below 1")
+            raise UserError(
+                f"{flag(path, Config)} is {get(c, path)}: it must be at least 0 and below 1"
+            )
     for path in ("objective.temperature", "optim.trust"):
         if not get(c, path) > 0:
-            raise UserError(f"{flag(path)} is {get(c, path)}: it must be above 0")
-    if not 0 <= c.views.hue <= 0.5:
-        raise UserError(f"--views.hue is {c.views.hue}: it must be between 0 and 0.5")
+            raise UserError(f"{flag(path, Config)} is {get(c, path)}: it must be above 0")
+    check_between(c, ["views.hue"], 0, 0.5)
     for path, low, high in (
         ("views.scale", 0, 1), ("views.ratio", 0, 100), ("views.blur_sigma", 0, 1000),
     ):  # fmt: skip
         a, b = get(c, path)
         if not low < a <= b <= high:
-            raise UserError(f"{flag(path)} is {a} {b}: it must rise within {low} and {high}")
+            raise UserError(
+                f"{flag(path, Config)} is {a} {b}: it must rise within {low} and {high}"
+            )
     if any(width < 1 for width in c.objective.hidden):
         raise UserError(f"--objective.hidden is {c.objective.hidden}: widths must be at least 1")
     if c.masks.downscale not in (1, 2, 4):
@@ -399,75 +309,3 @@ def check(config: Config) -> Config:
             "NT-Xent needs at least 2"
         )
     return config
-
-
-def get(config: Config, path: str) -> Any:
-    """Return the value of a setting by its dotted path."""
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def flag(path: str) -> str:
-    """Return the command-line name of a setting: its short name where it has one."""
-    names = {dotted: name for name, dotted in short_names().items()}
-    return "--" + names.get(path, path).replace("_", "-")
-
-
-def convert(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the type that `hint` asks for.
-
-    Raises:
-        UserError: it is of another type.
-    """
-    if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise unknown(f"value for {flag(name)}:", str(value), [str(a) for a in arguments])
-    if origin is tuple and isinstance(value, list | tuple):
-        variadic = len(arguments) == 2 and arguments[1] is Ellipsis
-        if variadic or len(value) == len(arguments):
-            kinds = [arguments[0]] * len(value) if variadic else arguments
-            return tuple(convert(name, v, k) for v, k in zip(value, kinds, strict=True))
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif hint is float and isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    elif hint is str and isinstance(value, Path):
-        return str(value)
-    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise UserError(f"{flag(name)} is {value!r}: expected {wanted}")
-
-
-def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
-    """Return (dotted path, type) of every setting of a dataclass of settings."""
-    found = []
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        if dataclasses.is_dataclass(hint):
-            assert isinstance(hint, type)
-            found += leaves(hint, f"{prefix}{name}.")
-        else:
-            found.append((f"{prefix}{name}", hint))
-    return found
-
-
-def _replace(node: Any, path: list[str], value: Any) -> Any:
-    head, *rest = path
-    return dataclasses.replace(
-        node, **{head: _replace(getattr(node, head), rest, value) if rest else value}
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

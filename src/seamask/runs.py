@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from seamask import config as settings
-from seamask.config import Config
+from seamask import settings
+from seamask.config import Config, check
 from seamask.errors import UserError
 from seamask.files import atomic, cannot_write
 
@@ -98,7 +98,7 @@ class RunFolder:
 
     def read_config(self) -> Config:
         """Return the settings the run was started with."""
-        return settings.check(settings.read_yaml(self.config))
+        return check(settings.read_yaml(self.config, Config()))
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`."""

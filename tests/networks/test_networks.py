@@ -8,11 +8,12 @@ import torch
 import torchvision
 from torch import nn
 
-from seamask.config import Config, ObjectiveConfig, override
+from seamask.config import Config, ObjectiveConfig
 from seamask.errors import UserError
 from seamask.networks import Encoder, UNet, build_backbone, projector
 from seamask.networks.unet import check_size
 from seamask.objectives import build_objective
+from seamask.settings import override
 from seamask.training.loop import build_networks
 
 # U-Net

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import seamask
-from seamask import config as settings
+from seamask import settings
+from seamask.config import Config
 from seamask.errors import UserError
 from seamask.recipes import recipe_config
 from seamask.training import checkpoint, resume, start
@@ -90,7 +91,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
 
 def test_config_yaml_starts_the_same_run_again(uninterrupted, tmp_path):
     out, _, _ = uninterrupted
-    resolved = settings.read_yaml(out / "config.yaml")
+    resolved = settings.read_yaml(out / "config.yaml", Config())
     assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == 0.25
     assert not resolved.out  # a new run gets a folder of its own
     assert not resolved.overwrite

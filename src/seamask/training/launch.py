@@ -18,8 +18,8 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from seamask import config as settings
-from seamask.config import Config
+from seamask import settings
+from seamask.config import Config, check
 from seamask.data import NAMED, load
 from seamask.errors import UserError
 from seamask.masks import build_masker
@@ -146,7 +146,7 @@ def preflight(config: Config) -> None:
     Raises:
         UserError: the first thing found.
     """
-    settings.check(config)
+    check(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is usable here; take --device cpu")
     if uses_gpu(config) and config.devices > torch.cuda.device_count():

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from seamask import config as settings
+from seamask import settings
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
 from seamask.errors import UserError
@@ -318,7 +318,7 @@ class Run:
                 f"cannot resume from {path}: the images of {self.data.name} have changed since; "
                 "restore them, or start a new run"
             )
-        then = settings.from_dict(state["config"])
+        then = settings.from_dict(state["config"], Config())
         for setting, _ in settings.leaves(Config):
             was, now = settings.get(then, setting), settings.get(self.config, setting)
             if was != now and setting not in MAY_CHANGE and not setting.startswith("log."):

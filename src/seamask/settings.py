@@ -1,0 +1,210 @@
+"""Settings as frozen dataclasses: names, overrides, YAML. Unknown names are refused everywhere.
+
+A setting has one name, its dotted path (`optim.encoder.lr`), the same on the command line
+(`--optim.encoder.lr`), in YAML and in Python. The few that people reach for also have a short
+name, e.g. `--masker` for `--masks.masker`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+import yaml
+
+from seamask.errors import UserError, unknown
+
+T = TypeVar("T")
+
+
+def short(name: str) -> Any:
+    """Give a setting a second, short name on the command line and in the library."""
+    return tyro.conf.arg(aliases=[f"--{name.replace('_', '-')}"])
+
+
+def short_names(kind: type) -> dict[str, str]:
+    """Return {short name: dotted path} of a dataclass of settings: `n_masks` → `masks.n_masks`."""
+    found = {}
+    for path, hint in leaves(kind):
+        if typing.get_origin(hint) is Annotated:
+            for argument in hint.__metadata__:
+                for alias in getattr(argument, "aliases", None) or ():
+                    found[alias.lstrip("-").replace("-", "_")] = path
+    return found
+
+
+def override(config: T, settings: Mapping[str, Any]) -> T:
+    """Return `config` with some settings changed.
+
+    Args:
+        config: where to start from.
+        settings: values by dotted path or short name: `{"masks.n_masks": 5, "epochs": 10}`.
+
+    Raises:
+        UserError: an unknown name (with the nearest known one) or a value of the wrong type.
+    """
+    kind = type(config)
+    paths, short = dict(leaves(kind)), short_names(kind)
+    for name, value in settings.items():
+        path = name if name in paths else short.get(name, name)
+        if path not in paths:
+            raise unknown("setting", name, [*paths, *short])
+        config = _replace(config, path.split("."), convert(flag(path, kind), value, paths[path]))
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def from_dict(nested: Mapping[str, Any], start: T) -> T:
+    """Rebuild settings from `to_dict`'s result; missing keys keep the value in `start`.
+
+    Raises:
+        UserError: an unknown key or a value of the wrong type.
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(part: Mapping[str, Any], prefix: str) -> None:
+        for key, value in part.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk(nested, "")
+    return override(start, flat)
+
+
+def read_yaml(path: Path, start: T) -> T:
+    """Read settings from a YAML file; missing keys keep the value in `start`.
+
+    Raises:
+        UserError: the file is missing, not YAML, or holds unknown settings.
+    """
+    try:
+        nested = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot read the settings in {path}: {reason}") from error
+    if not isinstance(nested, dict):
+        raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
+    return from_dict(nested, start)
+
+
+def get(config: Any, path: str) -> Any:
+    """Return the value of a setting by its dotted path."""
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def flag(path: str, kind: type) -> str:
+    """Return the command-line name of a setting: its short name where it has one."""
+    names = {dotted: name for name, dotted in short_names(kind).items()}
+    return "--" + names.get(path, path).replace("_", "-")
+
+
+def convert(flag: str, value: Any, hint: Any) -> Any:
+    """Return the value given for `flag` as the type that `hint` asks for.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise unknown(f"value for {flag}:", str(value), [str(a) for a in arguments])
+    if origin is tuple and isinstance(value, list | tuple):
+        variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+        if variadic or len(value) == len(arguments):
+            kinds = [arguments[0]] * len(value) if variadic else arguments
+            return tuple(convert(flag, v, k) for v, k in zip(value, kinds, strict=True))
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is float and isinstance(value, str):  # YAML reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    elif hint is str and isinstance(value, Path):
+        return str(value)
+    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+    raise UserError(f"{flag} is {value!r}: expected {wanted}")
+
+
+def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return (dotted path, type) of every setting of a dataclass of settings."""
+    found = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            found += leaves(hint, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", hint))
+    return found
+
+
+def _replace(node: Any, path: list[str], value: Any) -> Any:
+    head, *rest = path
+    return dataclasses.replace(
+        node, **{head: _replace(getattr(node, head), rest, value) if rest else value}
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def check_finite(config: Any) -> None:
+    """Refuse a number that is not finite.
+
+    Raises:
+        UserError: with the setting's name.
+    """
+    for path, _ in leaves(type(config)):
+        value = get(config, path)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(
+                    f"{flag(path, type(config))} is {number}: it must be a finite number"
+                )
+
+
+def check_at_least(config: Any, least: Mapping[str, float]) -> None:
+    """Refuse a setting below its least value, given by dotted path.
+
+    Raises:
+        UserError: with the setting's name, its value and the least one.
+    """
+    for path, low in least.items():
+        if get(config, path) < low:
+            name = flag(path, type(config))
+            raise UserError(f"{name} is {get(config, path)}: it must be at least {low}")
+
+
+def check_between(config: Any, paths: Iterable[str], low: float = 0, high: float = 1) -> None:
+    """Refuse a setting outside [low, high].
+
+    Raises:
+        UserError: with the setting's name, its value and the range.
+    """
+    for path in paths:
+        if not low <= get(config, path) <= high:
+            name = flag(path, type(config))
+            raise UserError(f"{name} is {get(config, path)}: it must be between {low} and {high}")
