@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from seamask.data import read_image
-from seamask.data.decode import square
+from seamask.data.decode import square, square_map
 from seamask.errors import UserError
 
 RED = (200, 30, 40)
@@ -152,3 +152,27 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path / "none.png")
     with pytest.raises(UserError, match="directory"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(120, 90), (90, 121), (57, 57), (301, 40), (31, 33)])
+@pytest.mark.parametrize("size", [16, 37, 64])
+def test_an_image_and_its_map_are_cut_alike(shape, size):
+    height, width = shape
+    y, x = np.mgrid[:height, :width]
+    side = min(shape)
+    disc = np.hypot(x - 0.55 * width, y - 0.45 * height) < 0.35 * side
+    cut = square_map(Image.fromarray(disc.astype(np.uint8)), size)
+    image = square(Image.fromarray(np.repeat(disc[..., None], 3, -1).astype(np.uint8) * 255), size)
+    assert cut.shape == (size, size)
+    assert set(np.unique(cut)) == {0, 1}
+    padded = np.pad(cut, 1, mode="edge")
+    around = np.stack([padded[i : i + size, j : j + size] for i in range(3) for j in range(3)])
+    inside, outside = around.min(0) == 1, around.max(0) == 0
+    assert (image[inside] > 127).all()
+    assert (image[outside] < 128).all()
+    # an offset of half a pixel would show in the mean place
+    light = image[..., 0] / 255
+    for axis in (0, 1):
+        places = np.arange(size)
+        means = [(part.sum(1 - axis) * places).sum() / part.sum() for part in (cut, light)]
+        assert means[0] == pytest.approx(means[1], abs=0.25)

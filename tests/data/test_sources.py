@@ -2,6 +2,7 @@ import hashlib
 import io
 import pickle
 import struct
+import tarfile
 import urllib.error
 from typing import ClassVar
 
@@ -184,15 +185,66 @@ def test_a_download_that_is_impossible_says_what_to_place_where(tmp_path, monkey
         "cifar100": "cifar-100-python.tar.gz",
         "stl10": "stl10_binary.tar.gz",
     }.items():
-        with pytest.raises(UserError, match=f"no network.*get {archive} from http.*put it into"):
+        with pytest.raises(UserError, match=f"no network.*put http.* there as {archive}, or name"):
             open_data(name, root=str(tmp_path / "none"))
 
 
-def test_damaged_files_are_not_used(cifar10, monkeypatch, open_data):
+@pytest.fixture
+def served_cifar10(cifar10, server, monkeypatch):
+    """CIFAR-10 as its archive on a server: (root without it, the archive, its address)."""
+    unpacked, _ = cifar10
+    folder, address = server
+    kind = torchvision.datasets.CIFAR10
+    archive = folder / kind.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(unpacked / kind.base_folder, kind.base_folder)
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(kind, "url", f"{address}/{kind.filename}")
+    return unpacked.with_name("empty"), archive, address
+
+
+def test_a_download_is_checked_and_replaces_half_a_file(served_cifar10, open_data):
+    root, archive, _ = served_cifar10
+    root.mkdir()
+    (root / archive.name).write_bytes(archive.read_bytes()[:1000])
+    assert len(open_data("cifar10", root=str(root)).train) == 20
+    assert (root / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_downloads_that_are_not_what_was_published(served_cifar10, open_data, monkeypatch):
+    root, archive, address = served_cifar10
+    kind = torchvision.datasets.CIFAR10
+    settings = {"root": str(root)}
+    monkeypatch.setattr(kind, "url", f"{address}/cut/{archive.name}")
+    with pytest.raises(UserError, match=r"no whole copy in .*; put http://127.0.0.1:\d+/cut/cifar"):
+        open_data("cifar10", **settings)
+    assert (root / archive.name).stat().st_size < archive.stat().st_size
+    monkeypatch.setattr(kind, "url", f"{address}/gone.tar.gz")
+    with pytest.raises(UserError) as error:
+        open_data("cifar10", **settings)
+    assert "(the checksum of cifar-10-python.tar.gz is wrong) and no download (HTTP Error 404" in (
+        str(error.value)
+    )
+    monkeypatch.setattr(kind, "url", f"{address}/{archive.name}")
+    archive.write_bytes(b"another file")
+    with pytest.raises(UserError, match=r"and no download \(File not found or corrupted"):
+        open_data("cifar10", **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_files_are_not_used(cifar10, server, monkeypatch, open_data):
     root, _ = cifar10
     (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"cut")
-    monkeypatch.setattr(
-        torchvision.datasets.cifar, "download_and_extract_archive", lambda *a, **o: None
-    )
-    with pytest.raises(UserError, match="corrupted"):
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"{server[1]}/gone")
+    with pytest.raises(UserError, match=r"no whole copy in .*corrupted\) and no download \(HTTP"):
         open_data("cifar10", root=str(root))
+
+
+def test_half_an_stl10(tmp_path, server, monkeypatch, open_data):
+    kind = torchvision.datasets.STL10
+    monkeypatch.setattr(kind, "url", f"{server[1]}/gone")
+    (tmp_path / kind.base_folder).mkdir()
+    (tmp_path / kind.base_folder / "train_X.bin").write_bytes(b"cut")
+    (tmp_path / kind.filename).write_bytes(b"cut")
+    with pytest.raises(UserError, match=r"checksum of stl10_binary.tar.gz is wrong\) and no downl"):
+        open_data("stl10", root=str(tmp_path))

@@ -102,6 +102,15 @@ def test_no_readable_image_at_all(tmp_path, photos, open_data):
     assert stores(tmp_path) == []
 
 
+def test_no_readable_image_among_the_held_out(tmp_path, write, open_data):
+    root = tmp_path / "classes"
+    write(root, *(f"{part}/{c}/{i}.png" for part in ("train", "val") for c in "ab" for i in "12"))
+    for path in (root / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    data = open_data(root)
+    assert (len(data.train), data.probe_test, len(data.skipped)) == (4, None, 4)
+
+
 @pytest.mark.parametrize("harm", ["cut", "no meta", "bad meta", "old format", "missing"])
 def test_a_damaged_store_is_rebuilt(tmp_path, photos, open_data, harm):
     good = open_data(photos).train.pixels.clone()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +28,30 @@ _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "
 Image.init()  # registers the formats that this build of Pillow has
 _FORMATS = [name for name in _FORMATS if name in Image.OPEN]
 
+ObjectsOf = Callable[[str, Image.Image], Image.Image]
+"""From an image's path and the image to its object map: mode L, of the image's size."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 class BadImage(Exception):
     """An image that cannot be used; the message is the reason."""
+
+
+@contextmanager
+def reasons() -> Iterator[None]:
+    """Turn whatever goes wrong while an image is read into `BadImage` with the reason."""
+    try:
+        yield
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImage("not an image, or of an unknown format") from error
+    except OSError as error:
+        raise BadImage(error.strerror or _one_line(error)) from error
+    except Exception as error:  # on broken files Pillow's decoders raise nearly anything
+        raise BadImage(_one_line(error)) from error
 
 
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -58,7 +81,7 @@ def open_rgb(path: str | os.PathLike[str], size: int = 0) -> Image.Image:
     Raises:
         BadImage: with the reason.
     """
-    try:
+    with reasons():
         if os.path.getsize(path) == 0:
             raise BadImage("the file is empty")
         with Image.open(path, formats=_FORMATS) as image:
@@ -69,14 +92,6 @@ def open_rgb(path: str | os.PathLike[str], size: int = 0) -> Image.Image:
                 image.draft("RGB", (size, size))
             image.load()
             return to_rgb(_upright(image))
-    except BadImage:
-        raise
-    except UnidentifiedImageError as error:
-        raise BadImage("not an image, or of an unknown format") from error
-    except OSError as error:
-        raise BadImage(error.strerror or _one_line(error)) from error
-    except Exception as error:  # on broken files Pillow's decoders raise nearly anything
-        raise BadImage(_one_line(error)) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -91,15 +106,43 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """Resize the shorter side to `size` and crop the centre: uint8 [size, size, 3]."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=_centre(image)))
+
+
+def square_map(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """Cut a map of classes or objects as `square` cuts its image, nearest neighbour.
+
+    Args:
+        image: mode L, of its image's full size.
+        size: side in pixels.
+
+    Returns:
+        uint8 [size, size].
+    """
+    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST, box=_centre(image)))
+
+
+def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return left, top, left + side, top + side
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Apply a function in threads and yield the results in order; a failure ends it soon."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), CHUNK):
+            yield from pool.map(function, items[start : start + CHUNK])
 
 
 def file_chunks(
-    root: Path, paths: Sequence[str], labels: npt.NDArray[np.int64] | None, size: int, stop: bool
+    root: Path,
+    paths: Sequence[str],
+    labels: npt.NDArray[np.int64] | None,
+    size: int,
+    stop: bool,
+    objects_of: ObjectsOf | None = None,
 ) -> Iterator[Chunk]:
     """Decode image files, in order.
 
@@ -109,14 +152,19 @@ def file_chunks(
         labels: [n] or None.
         size: side of the squares in pixels.
         stop: raise at the first image that cannot be used, instead of skipping it.
+        objects_of: reads the object maps; None: the chunks have none.
 
     Raises:
         UserError: such an image, if `stop`.
     """
 
-    def decode(path: str) -> npt.NDArray[np.uint8] | BadImage:
+    def decode(path: str) -> tuple[npt.NDArray[np.uint8], ...] | BadImage:
+        """Return the pixels and, where there are object maps, the objects."""
         try:
-            return square(open_rgb(os.path.join(root, path), size), size)
+            if objects_of is None:
+                return (square(open_rgb(os.path.join(root, path), size), size),)
+            image = open_rgb(os.path.join(root, path))  # at full size: the map has no other
+            return square(image, size), square_map(objects_of(path, image), size)
         except BadImage as error:
             return error
 
@@ -135,9 +183,13 @@ def file_chunks(
             )
             if skipped and stop:
                 raise bad_image(*skipped[0])
-            pixels = np.stack(good) if good else np.empty((0, size, size, 3), np.uint8)
+            pixels, *objects = (
+                map(np.stack, zip(*good, strict=True))
+                if good
+                else (np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8))
+            )
             kept = None if labels is None else labels[start : start + CHUNK][rows]
-            yield Chunk(pixels, kept, skipped=skipped)
+            yield Chunk(pixels, kept, objects[0] if objects_of else None, skipped)
 
 
 def array_chunks(

@@ -14,18 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seamask.config import DataConfig
-from seamask.data import shapes, torchvision_sets
+from seamask.data import inaturalist, shapes, torchvision_sets
 from seamask.data.decode import bad_image, printable
 from seamask.data.folder import Layout, read_layout
+from seamask.data.imagenet100s import read_imagenet100s
 from seamask.data.store import FORMAT, Chunk, Images, Plan, Split, Store, open_or_build
+from seamask.data.voc import VocLayout, is_voc, read_voc
+from seamask.data.voc2012 import read_voc2012
 from seamask.errors import UserError
 
 Triple = tuple[float, float, float]
 
 IMAGENET: tuple[Triple, Triple] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NAMED = ("shapes", "imagenet100s", *torchvision_sets.SETS)  # sources that are no path
+NAMED = ("shapes", "imagenet100s", "voc2012", *inaturalist.TRAIN, *torchvision_sets.SETS)
+"""Sources that are no path."""
 SHAPES_SEED = 0  # of the images themselves: every run sees the same, whatever its own seed
 SHAPES_CHUNK = 64  # images generated at once by a thread
 
@@ -40,7 +45,8 @@ class Data:
     probe_train: Images | None
     """Labelled images that probes are fitted on: `train` itself, or its labelled part."""
     probe_test: Images | None
-    """Labelled images that are never trained on."""
+    """Images with labels or object masks that are never trained on; only of a folder in Pascal VOC
+    layout without a `val.txt` they are the training images themselves, without labels."""
     classes: tuple[str, ...]
     mean: Triple
     """Of each channel, of values in [0, 1]."""
@@ -66,8 +72,8 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         UserError: no such data set or folder, nothing readable in it, an unreadable image where
             these stop the run, a download that is impossible, or a cache that cannot be written.
     """
-    source = _find(config, config.size or image_size, seed)
     size = config.size or image_size
+    source = _find(config, size, seed)
     text = f"{FORMAT} {source.name} {size} {source.identity}"
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     cache = Path(config.cache).expanduser()
@@ -78,16 +84,20 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         raise bad_image(*store.skipped[0])
     train, probe_train, probe_test = _splits(store)
     if 0 < config.limit < len(train):
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(train), generator=generator)[: config.limit].sort().values
         shared = probe_train is train
-        train = train.take(chosen)
+        train = train.take(choose(len(train), config.limit, seed))
         probe_train = train if shared else probe_train
     mean, std = source.normalization
     return Data(
         source.name, train, probe_train, probe_test, store.classes, mean, std, fingerprint,
         store.skipped,
     )  # fmt: skip
+
+
+def choose(n: int, limit: int, seed: int) -> Tensor:
+    """Choose `limit` of `n` images, all if it is 0: int64, ascending."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=generator)[: limit or n].sort().values
 
 
 @dataclass(frozen=True)
@@ -100,27 +110,33 @@ class _Source:
 
 def _find(config: DataConfig, size: int, seed: int) -> _Source:
     name = config.source
+    root = Path(config.root).expanduser()
+    stop = config.on_bad_image == "stop"
+    layout: Layout | VocLayout
     if name == "shapes":
         return _shapes(config, size)
     if name in torchvision_sets.SETS:
         named = torchvision_sets.SETS[name]
-        root = Path(config.root).expanduser()
         return _Source(name, named.identity, lambda: named.plan(root, size), named.normalization)
+    if name in inaturalist.TRAIN:
+        plan = partial(inaturalist.plan, name, root, size, stop)
+        return _Source(name, inaturalist.identity(name), plan)
     if name == "imagenet100s":
-        layout = _imagenet100s(Path(config.root).expanduser(), config, seed)
+        layout = read_imagenet100s(root, config.holdout, seed)
+    elif name == "voc2012":
+        layout = read_voc2012(root)
     else:
-        root = _existing_folder(name)
-        layout = read_layout(root, config.holdout, seed)
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in printable(root.name))[:40]
-    stop = config.on_bad_image == "stop"
-    return _Source(name or "images", layout.fingerprint, lambda: layout.plan(size, stop))
+        folder = existing_folder(name)
+        name = folder_name(folder)
+        layout = read_voc(folder) if is_voc(folder) else read_layout(folder, config.holdout, seed)
+    return _Source(name, layout.fingerprint, lambda: layout.plan(size, stop))
 
 
 def _splits(store: Store) -> tuple[Images, Images | None, Images | None]:
     """Return the images to train on, to fit probes on and to test probes on."""
     train, test = store.splits["train"], store.splits.get("test")
     if train.labels is None:
-        return train, None, None
+        return train, None, test
     labelled = int((train.labels >= 0).sum())
     if labelled == len(train):
         return train, train, test
@@ -129,7 +145,12 @@ def _splits(store: Store) -> tuple[Images, Images | None, Images | None]:
     return dataclasses.replace(train, labels=None), first, test
 
 
-def _existing_folder(source: str) -> Path:
+def existing_folder(source: str) -> Path:
+    """Return the absolute path of a folder of images.
+
+    Raises:
+        UserError: there is none, with the named data set that may have been meant.
+    """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return Path(os.path.abspath(folder))
@@ -147,16 +168,10 @@ def _existing_folder(source: str) -> Path:
     raise UserError(f"--data {printable(source)}: no such folder; {hint}")
 
 
-def _imagenet100s(root: Path, config: DataConfig, seed: int) -> Layout:
-    missing = [part for part in ("train", "val") if not (root / part).is_dir()]
-    layout = None if missing else read_layout(root, config.holdout, seed)
-    if layout is None or not layout.classes:
-        what = f"no {' and no '.join(missing)} folder" if missing else "no class folders"
-        raise UserError(
-            f"--data imagenet100s: {what} in {printable(root)}; put the images of the 100 classes "
-            "into train/<class>/ and val/<class>/ there, or name their folder with --data.root"
-        )
-    return layout
+def folder_name(folder: Path) -> str:
+    """Return a folder's name in letters, digits, - and _, fit for the name of a data set."""
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in printable(folder.name))[:40]
+    return name or "images"
 
 
 def _shapes(config: DataConfig, size: int) -> _Source:

@@ -39,7 +39,8 @@ class Images:
     labels: Tensor | None = None
     """int64 [n], positions in `Data.classes`; None without labels."""
     objects: Tensor | None = None
-    """uint8 [n, S, S]: 0 background, k = object k, 1 the main one; None without object masks."""
+    """uint8 [n, S, S]: 0 background, k = object k (of `shapes`, 1 is the main one), 255 undecided;
+    None without object masks."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -179,13 +180,14 @@ def _write(folder: Path, size: int, plan: Plan, label: str, show: bool) -> None:
     with Progress(f"preparing {label}", total, "images", enabled=show) as bar:
         for name, split in plan.splits.items():
             n, skipped = _write_split(folder, name, split, size, bar)
-            if n == 0 and name == "train":  # a held-out split without images is left out
+            if n == 0 and name == "train":
                 path, reason = skipped[0]
                 raise UserError(
                     f"{label}: none of its {split.total} images can be read, e.g. {path}: {reason}"
                 )
-            has = {"labels": split.labelled, "objects": split.segmented}
-            meta["splits"][name] = {"n": n, **has}
+            if n:  # a held-out split without images is left out
+                has = {"labels": split.labelled, "objects": split.segmented}
+                meta["splits"][name] = {"n": n, **has}
             meta["skipped"] += skipped
     (folder / "meta.json").write_text(json.dumps(meta))
 

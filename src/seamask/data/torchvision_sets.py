@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seamask.data.decode import array_chunks, printable
+from seamask.data.decode import array_chunks
+from seamask.data.download import Archive, read_or_download
 from seamask.data.store import Chunk, Plan, Split
-from seamask.errors import UserError
 
 Triple = tuple[float, float, float]
 
@@ -50,20 +50,10 @@ class TorchvisionSet:
 
     def _open(self, root: Path, **options: Any) -> Any:
         kind = self._class()
-        try:
-            return kind(root, download=False, **options)
-        except (RuntimeError, OSError):
-            pass  # not there, or not whole
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            return kind(root, download=True, **options)
-        except (RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"--data {self.name}: not found in {printable(root)} and not downloaded: "
-                f"{reason}; get {kind.filename} from {kind.url} and put it into {printable(root)}, "
-                "or name its folder with --data.root"
-            ) from error
+        archive = Archive(kind.filename, kind.url)
+        return read_or_download(
+            self.name, root, archive, lambda download: kind(root, download=download, **options)
+        )
 
     def _plan_cifar(self, root: Path, size: int) -> Plan:
         parts = {"train": self._open(root, train=True), "test": self._open(root, train=False)}

@@ -1,0 +1,84 @@
+"""iNaturalist 2021 with the 11 supercategories as labels, listed and downloaded by torchvision."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seamask.data.decode import file_chunks, printable
+from seamask.data.download import Archive, read_or_download
+from seamask.data.store import Plan, Split
+
+# Source of names, order and counts: the table in github.com/visipedia/inat_comp, 2021/README.md.
+CLASSES = (
+    "Plants", "Insects", "Birds", "Fungi", "Reptiles", "Mammals", "Ray-finned Fishes",
+    "Amphibians", "Mollusks", "Arachnids", "Animalia",
+)  # fmt: skip
+COUNTS = {"2021_train": 2_686_843, "2021_train_mini": 500_000, "2021_valid": 100_000}
+TRAIN = {"inat21": "2021_train", "inat21-mini": "2021_train_mini"}
+TEST = "2021_valid"
+
+# torchvision gives supercategories of the earlier years only; these taxa are those of 2021.
+_TAXA = {
+    "Plantae": "Plants", "Fungi": "Fungi", "Mollusca": "Mollusks", "Insecta": "Insects",
+    "Aves": "Birds", "Reptilia": "Reptiles", "Mammalia": "Mammals", "Amphibia": "Amphibians",
+    "Actinopterygii": "Ray-finned Fishes", "Arachnida": "Arachnids",
+}  # fmt: skip
+
+
+def supercategory(category: str) -> str:
+    """Return the supercategory of a category's folder, e.g. `00000_Animalia_Annelida_…`: Animalia.
+
+    The folder's name is number, kingdom, phylum, class, order, family, genus, species.
+    """
+    taxa = category.split("_")[1:4]
+    return next((_TAXA[taxon] for taxon in taxa if taxon in _TAXA), "Animalia")
+
+
+def identity(name: str) -> str:
+    """Return the checksums of its archives."""
+    from torchvision.datasets.inaturalist import DATASET_MD5  # slow to import
+
+    return f"{DATASET_MD5[TRAIN[name]]} {DATASET_MD5[TEST]}"
+
+
+def plan(name: str, root: Path, size: int, stop: bool) -> Plan:
+    """Say how its store is made, downloading it to `root` if need be.
+
+    Args:
+        name: `inat21` or `inat21-mini`.
+        root: holds `2021_train/` or `2021_train_mini/`, and `2021_valid/`.
+        size: side of the images in pixels.
+        stop: raise at the first image that cannot be used, instead of skipping it.
+
+    Raises:
+        UserError: it is not there, or not whole, and cannot be downloaded.
+    """
+    versions = {"train": TRAIN[name], "test": TEST}
+    return Plan(
+        {split: _split(name, root, version, size, stop) for split, version in versions.items()},
+        CLASSES,
+    )
+
+
+def _split(name: str, root: Path, version: str, size: int, stop: bool) -> Split:
+    import torchvision.datasets
+    from torchvision.datasets.inaturalist import DATASET_URLS
+
+    def read(download: bool) -> Any:
+        found = torchvision.datasets.INaturalist(root, version, download=download)
+        if len(found) < COUNTS[version]:
+            here = printable(root / version)
+            raise RuntimeError(f"{here} holds {len(found):,} of {COUNTS[version]:,} images")
+        return found
+
+    found = read_or_download(name, root, Archive(f"{version}.tgz", DATASET_URLS[version]), read)
+    labels = [CLASSES.index(supercategory(category)) for category in found.all_categories]
+    index = sorted(found.index)  # torchvision takes files in the order of the disk
+    paths = [f"{found.all_categories[category]}/{file}" for category, file in index]
+    numbers = np.array([labels[category] for category, _ in index], np.int64)
+    chunks = partial(file_chunks, root / version, paths, numbers, size, stop)
+    return Split(len(paths), chunks, labelled=True)

@@ -1,0 +1,218 @@
+"""Images with a class for every pixel, at their own sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seamask.config import DataConfig
+from seamask.data import shapes
+from seamask.data.decode import BadImage, in_threads, open_rgb, printable
+from seamask.data.maps import VOID, check_value, largest, read_map
+from seamask.data.sources import IMAGENET, NAMED, Triple, choose, existing_folder, folder_name, load
+from seamask.data.store import Images
+from seamask.data.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
+from seamask.data.voc2012 import read_sbd, read_voc2012
+from seamask.errors import UserError
+from seamask.files import atomic
+from seamask.progress import Progress
+
+Labelled = Dataset[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A data set for semantic segmentation."""
+
+    name: str
+    train: Labelled
+    """Map-style: (image uint8 [3, H, W], classes uint8 [H, W], 255 = ignored), own sizes."""
+    test: Labelled
+    """As `train`."""
+    classes: tuple[str, ...]
+    """Names of the values 0, 1, …."""
+    mean: Triple
+    """Of each channel, of values in [0, 1]."""
+    std: Triple
+    """Of each channel, of values in [0, 1]."""
+    fingerprint: str
+    """sha256 hex of what images, classes and splits are; `config.limit` is not in it."""
+
+
+def load_segmentation(
+    config: DataConfig, image_size: int, seed: int = 0, progress: bool = True
+) -> Segmentation:
+    """Open `shapes`, `voc2012` or a folder in Pascal VOC layout for semantic segmentation.
+
+    - A folder is split by `train.txt` and `val.txt`; without the latter, `config.holdout` of the
+      images is the test set. Its classes are those of `classes.txt`, else the values that its
+      training maps hold.
+    - `voc2012` is trained on with SBD's extra annotations, if they are there (`read_sbd`).
+    - Of `shapes` the main shape is labelled with its class; other shapes are ignored.
+
+    The first time, every image and map of files is read, so that a mistake shows at once; that it
+    was done is noted in the cache.
+
+    Args:
+        config: which data; `config.limit` restricts the training images.
+        image_size: side in pixels of `shapes` unless `config.size` says otherwise.
+        seed: of the choice of `config.limit` images and of what is held out.
+        progress: show progress on stderr.
+
+    Raises:
+        UserError: no such data, no label images, a listed file that is missing or cannot be read, a
+            label image of another size than its image, or a value outside the classes.
+    """
+    if config.source == "shapes":
+        return _shapes(config, image_size, seed, progress)
+    name, layout, extra = _find(config)
+    train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
+    train += extra
+    classes = _check(name, train, test, layout.classes, Path(config.cache).expanduser(), progress)
+    if layout.val is None:
+        train, test = _hold_out(layout.root, train, config.holdout, seed)
+    mark = fingerprint((train, test), classes)
+    train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
+    return Segmentation(name, Files(train), Files(test), classes, *IMAGENET, mark)
+
+
+class Files(Labelled):
+    """Images and class maps that are read from their files when they are asked for."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        item = self.items[index]
+        assert item.classes
+        try:
+            image = open_rgb(item.image)
+            classes = read_map(item.classes, image, item.image)
+        except BadImage as error:
+            raise UserError(
+                f"cannot read the image {printable(item.image)}: {error}; replace or remove it"
+            ) from error
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return pixels, torch.from_numpy(np.array(classes))
+
+
+class Shapes(Labelled):
+    """Generated images, with the main shape's class at its pixels."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images = self.images
+        assert images.labels is not None
+        assert images.objects is not None
+        objects = images.objects[index]
+        classes = torch.full_like(objects, VOID)
+        classes[objects == 0] = 0
+        classes[objects == 1] = int(images.labels[index]) + 1
+        return images.pixels[index].permute(2, 0, 1).contiguous(), classes
+
+
+def _shapes(config: DataConfig, image_size: int, seed: int, progress: bool) -> Segmentation:
+    data = load(config, image_size, seed, progress)
+    if data.probe_test is None:
+        raise UserError("--data.shapes-test is 0, which leaves nothing to test on; give it a value")
+    classes = ("background", *shapes.CLASSES)
+    train, test = Shapes(data.train), Shapes(data.probe_test)
+    return Segmentation(data.name, train, test, classes, data.mean, data.std, data.fingerprint)
+
+
+def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
+    """Return the data set's name, its layout and further images to train on."""
+    source = config.source
+    if source == "voc2012":
+        root = Path(config.root).expanduser()
+        layout = read_voc2012(root)
+        own = {item.name for item in layout.train + (layout.val or ())}
+        return source, layout, read_sbd(root, own)
+    root = Path(source) if source in NAMED else existing_folder(source)
+    if not (root / "SegmentationClass").is_dir() or not is_voc(root):
+        raise UserError(
+            f"--data {printable(source)} has no SegmentationClass: no classes for its pixels; "
+            "give voc2012, shapes or a folder in Pascal VOC layout"
+        )
+    return folder_name(root), read_voc(root), ()
+
+
+def _labelled(layout: VocLayout, items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return those that have a class map: all of them, where lists name them."""
+    for item in items if layout.listed else ():
+        if item.classes is None:
+            raise missing_map(layout.root, item.name)
+    found = tuple(item for item in items if item.classes)
+    if items and not found:
+        raise UserError(
+            f"--data {printable(layout.root)}: SegmentationClass holds no PNG of an image in "
+            "JPEGImages; put the label images there, under the images' names"
+        )
+    return found
+
+
+def _check(
+    name: str, train: Sequence[Item], test: Sequence[Item], classes: tuple[str, ...], cache: Path,
+    progress: bool,
+) -> tuple[str, ...]:  # fmt: skip
+    """Read every image and map once; return the classes, those given or what is found."""
+    mark = hashlib.sha256(fingerprint((train, test), classes).encode()).hexdigest()[:16]
+    note = cache / f"{name}-{mark}-labels.json"
+    if classes and note.exists():
+        return classes
+    if note.exists():
+        return _numbered(json.loads(note.read_text())["classes"])
+    items = [*train, *test]
+    files = Files(items)
+    found = []
+    with Progress(f"checking {name}", len(items), "label images", enabled=progress) as bar:
+        for value in in_threads(lambda i: largest(files[i][1].numpy()), range(len(items))):
+            found.append(value)
+            bar.advance()
+    count = len(classes) or max(found[: len(train)]) + 1
+    if max(found[: len(train)]) < 0:
+        raise UserError(
+            f"--data {name}: the training images' label images hold nothing but {VOID} = void; "
+            "label some pixels"
+        )
+    for item, value in zip(items, found, strict=True):
+        assert item.classes
+        check_value(item.classes, value, count)
+    with atomic(note) as temporary:
+        temporary.write_text(json.dumps({"classes": count}))
+    return classes or _numbered(count)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(str(value) for value in range(count))
+
+
+def _hold_out(
+    root: Path, items: Sequence[Item], share: float, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Split a share off, at least one image, leaving at least one."""
+    if share <= 0 or len(items) < 2:
+        raise UserError(
+            f"--data {printable(root)} has no val.txt, and --data.holdout {share} of its "
+            f"{len(items)} label images leaves nothing to test on; write a val.txt or raise it"
+        )
+    count = min(max(round(share * len(items)), 1), len(items) - 1)
+    out = set(np.random.default_rng(seed).permutation(len(items))[:count].tolist())
+    rest = tuple(item for i, item in enumerate(items) if i not in out)
+    return rest, tuple(item for i, item in enumerate(items) if i in out)
