@@ -15,6 +15,7 @@ from seamask.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from seamask.config import Config
+    from seamask.evaluate.evaluation import Result
     from seamask.training.launch import Summary
     from seamask.training.loop import Stopped
 
@@ -29,10 +30,32 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask pretrain --config FILE                start from settings in a file (config.yaml)
     seamask resume RUN                            go on with a run that was stopped
     seamask masks RUN IMAGE ... [--out PNG]       draw the masks that a run learned, on any image
+    seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
+    seamask study NAME --out DIR                  methods × seeds × evaluations: a table
+    seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
     seamask recipes                               list the recipes
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
+    seamask evaluate RUN TASK --help              the same of an evaluation
     seamask --version
+"""
+
+
+EVALUATE_HELP = """\
+seamask evaluate RUN TASK [--data DATA] [--SETTING VALUE ...]
+
+RUN is a run's folder, a file encoder.safetensors that a run exported, a timm model with pretrained
+weights, or untrained:MODEL or untrained:RUN (the same network before any training).
+
+    knn        weighted cosine kNN on frozen features, k and temperature chosen on training images
+    linear     a linear classifier on frozen features: --protocol cached (fast) or paper (SGD)
+    finetune   the whole network trained with labels
+    segment    semantic segmentation with an FCN: voc2012, a folder in Pascal VOC layout, shapes
+    masks      how learned masks follow objects: shapes or a folder in Pascal VOC layout
+    cluster    k-means clusters of frozen features against classes
+
+Without --data, the images of the run. Results are kept in evaluations/ in the run's folder; --json
+prints one JSON object. `seamask evaluate RUN TASK --help` lists every setting.
 """
 
 
@@ -151,7 +174,7 @@ def masks(arguments: list[str]) -> int:
     )
     parser.add_argument("--out", default="masks.png", help="the picture to write (masks.png)")
     asked = parser.parse_args(arguments)
-    from seamask.show.photos import draw_masks_of_photos
+    from seamask.evaluate.photos import draw_masks_of_photos
 
     path = draw_masks_of_photos(asked.run, asked.images, Path(asked.out))
     print(f"wrote {path}: rows are the image, its masks (share removed), the masked views")
@@ -170,6 +193,35 @@ def _usage(usage: str, arguments: list[str]) -> int:
     if arguments not in (["-h"], ["--help"]):
         raise UserError(f"usage: {usage}")
     print(f"usage: {usage}")
+    return 0
+
+
+def evaluate(arguments: list[str]) -> int:
+    """`seamask evaluate RUN TASK [--SETTING VALUE ...]`."""
+    if arguments in (["-h"], ["--help"]):
+        print(EVALUATE_HELP, end="")
+        return 0
+    if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
+        raise UserError("usage: seamask evaluate RUN TASK [--data DATA]; see `seamask evaluate -h`")
+    encoder, task, *arguments = arguments
+    from seamask.evaluate.evaluation import TASKS, start, task_config
+    from seamask.options import parse
+
+    named = _source(arguments) is not None
+    asked_for_help = bool({"-h", "--help"} & set(arguments))
+    config = parse(
+        task_config(task, None if named or asked_for_help else encoder),
+        arguments,
+        prog=f"seamask evaluate {encoder} {task}",
+        description=f"{TASKS[task].about}.",
+    )
+    if config is None:
+        return 0
+    result = start(encoder, task, config)
+    if config.json:
+        print(result.to_json())
+    else:
+        _print_result(result)
     return 0
 
 
@@ -212,12 +264,30 @@ def _print_summary(summary: Summary) -> None:
     print(f"load     {summary.load}")
 
 
+def _print_result(result: Result) -> None:
+    from seamask.progress import clock
+
+    print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
+    width = max(map(len, result.metrics))
+    for name, value in result.metrics.items():
+        print(f"  {name:<{width}} {value:9.4g}")
+    print(f"in {clock(result.seconds)}")
+    for path in filter(None, (result.file, result.figure)):
+        print(path)
+
+
 def _stopped(stopped: Stopped) -> int:
     print(f"\nseamask: {stopped.message}", file=sys.stderr)
     return 128 + int(stopped.signal_number)
 
 
-COMMANDS = {"pretrain": pretrain, "resume": resume, "masks": masks, "recipes": recipes}
+COMMANDS = {
+    "pretrain": pretrain,
+    "resume": resume,
+    "masks": masks,
+    "evaluate": evaluate,
+    "recipes": recipes,
+}
 
 if __name__ == "__main__":
     main()

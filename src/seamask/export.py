@@ -17,8 +17,13 @@ from seamask.networks.backbone import SMALL_STEM
 from seamask.runs import RunFolder
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
+def save_weights(module: nn.Module, path: Path, about: dict[str, str] | None = None) -> None:
     """Write a module's parameters and buffers, whole or not at all.
+
+    Args:
+        module: any.
+        path: of the `.safetensors` file.
+        about: what else the file says about them, as its metadata.
 
     Raises:
         UserError: the file cannot be written.
@@ -28,7 +33,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     }
     with atomic(path) as temporary:
         try:
-            save_file(state, temporary, metadata={"format": "pt"})
+            save_file(state, temporary, metadata={"format": "pt", **(about or {})})
         except SafetensorError as error:
             raise OSError(None, str(error)) from error
 
@@ -48,7 +53,7 @@ def load_encoder(run: Path | str) -> nn.Module:
     folder = RunFolder.of_run(run)
     config = folder.read_config()
     backbone, _, _ = build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
-    return _load(backbone, folder.encoder)
+    return read_weights(backbone, folder.encoder)
 
 
 def load_masker(run: Path | str) -> nn.Module:
@@ -62,10 +67,15 @@ def load_masker(run: Path | str) -> nn.Module:
     """
     folder = RunFolder.of_run(run)
     config = folder.read_config()
-    return _load(build_masker(config.masks, config.image_size), folder.masker)
+    return read_weights(build_masker(config.masks, config.image_size), folder.masker)
 
 
-def _load(module: nn.Module, path: Path) -> nn.Module:
+def read_weights(module: nn.Module, path: Path) -> nn.Module:
+    """Return the module with the weights at `path`, in eval mode.
+
+    Raises:
+        UserError: there are none, or they are damaged or of another model.
+    """
     if not path.exists():
         raise UserError(f"no weights at {path}: the run has not reached its first checkpoint")
     try:

@@ -18,7 +18,7 @@ from seamask.files import atomic, cannot_write
 
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
-    "masker.safetensors", "manifest.json", "tensorboard",
+    "masker.safetensors", "manifest.json", "tensorboard", "evaluations",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ class RunFolder:
         self.masker = self.path / "masker.safetensors"
         self.manifest = self.path / "manifest.json"
         self.tensorboard = self.path / "tensorboard"
+        self.evaluations = self.path / "evaluations"
 
     @classmethod
     def for_new_run(cls, config: Config) -> RunFolder:

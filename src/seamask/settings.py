@@ -60,8 +60,8 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
-    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
-    return plain
+    nested: dict[str, Any] = plain(dataclasses.asdict(config))
+    return nested
 
 
 def from_dict(nested: Mapping[str, Any], start: T) -> T:
@@ -165,10 +165,11 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value with tuples as lists, as YAML and JSON have them."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def check_finite(config: Any) -> None:

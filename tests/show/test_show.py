@@ -8,7 +8,7 @@ from PIL import Image
 import seamask
 from seamask.cli import main
 from seamask.show import curves_figure, mask_figure
-from seamask.show.figures import GAP, GREY, MARGIN
+from seamask.show.figures import GAP, GREY, KELLY, LEGEND, MARGIN, segmentation_figure
 
 
 def test_mask_figure_has_image_masks_and_views(tmp_path):
@@ -30,6 +30,40 @@ def test_mask_figure_has_image_masks_and_views(tmp_path):
         assert at(2, column, 24) == (255,) * 3
         assert at(4, column, 8) == (200,) * 3
         assert at(4, column, 24) == (GREY,) * 3
+
+
+def test_segmentation_figure_has_image_truth_and_prediction(tmp_path):
+    images = [torch.full((3, h, w), 200, dtype=torch.uint8) for h, w in [(20, 40), (40, 20)]]
+    truths = [torch.zeros(i.shape[1:], dtype=torch.uint8) for i in images]
+    predictions = [torch.full_like(t, 25) for t in truths]
+    truths[0][:, 20:] = 2
+    truths[1][:20] = 255
+    names = [f"class {k}" for k in range(30)]
+    segmentation_figure(images, truths, predictions, names, tmp_path / "s.png", cell=80)
+    sheet = np.asarray(Image.open(tmp_path / "s.png"))
+    row = 80 + GAP
+    second = MARGIN + 160 + GAP
+    assert sheet.shape[1] == second + 40 + GAP
+
+    def at(y, x):
+        return bytes(sheet[y, x]).hex().upper()
+
+    assert at(40, MARGIN + 80) == at(40, second + 20) == "C8C8C8"
+    assert at(row + 40, MARGIN + 10) == KELLY[0]
+    assert at(row + 40, MARGIN + 150) == KELLY[2]
+    assert at(row + 10, second + 20) == "FFFFFF"  # void
+    assert at(row + 70, second + 20) == KELLY[0]
+    assert at(2 * row + 40, MARGIN + 80) == at(2 * row + 40, second + 20) == KELLY[25 - 21]
+    lines = (sheet.shape[0] - 3 * row - GAP) / LEGEND  # classes 0, 2 and 25, void: too wide for one
+    assert lines >= 2
+    shown = {at(3 * row + GAP + 4 + line * LEGEND, MARGIN + 4) for line in range(int(lines))}
+    assert KELLY[0] in shown
+
+
+def test_colours_differ():
+    colours = np.array([tuple(bytes.fromhex(c)) for c in (*KELLY, "FFFFFF")], float)
+    distance = np.linalg.norm(colours[:, None] - colours, axis=-1)
+    assert distance[~np.eye(len(colours), dtype=bool)].min() > 10
 
 
 def test_curves_figure(tmp_path):

@@ -1,8 +1,11 @@
-"""How well learned masks follow objects."""
+"""How well masks follow objects."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from seamask.data import Images
@@ -10,6 +13,7 @@ from seamask.masks import random_blocks
 from seamask.views import normalize
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
+VOID = 255  # pixels of an object map that count nowhere
 
 
 @torch.no_grad()
@@ -50,18 +54,15 @@ def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
 
     Args:
         masks: `[n, N, H, W]` in [0, 1].
-        objects: integer `[n, H, W]`: 0 background, k = object k.
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
 
     Returns:
         `mask/iou` and `mask/iou_random` in [0, 1].
     """
     removed = masks >= THRESHOLD
-    height, width = masks.shape[-2:]
-    areas = removed.float().mean((2, 3))  # [n, N]
-    blocks = random_blocks(areas, height, width, torch.Generator().manual_seed(0))
     return {
         "mask/iou": mean_best_iou(removed, objects),
-        "mask/iou_random": mean_best_iou(blocks, objects),
+        "mask/iou_random": mean_best_iou(blocks_like(removed), objects),
     }
 
 
@@ -70,16 +71,123 @@ def mean_best_iou(removed: Tensor, objects: Tensor) -> float:
 
     Args:
         removed: bool `[n, N, H, W]`.
-        objects: integer `[n, H, W]`: 0 background, k = object k.
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
     """
-    scores = []
-    for k in range(1, int(objects.max()) + 1):
+    areas, best = _best_overlaps(removed, objects)
+    return float(best[areas > 0].mean())  # nan without objects
+
+
+def following(masks: Tensor, objects: Tensor, threshold: float = THRESHOLD) -> dict[str, float]:
+    """Return how well masks follow objects, by the measures that ADIOS reports on CLEVR.
+
+    A pixel belongs to its strongest mask if that reaches the threshold, else to none: so an image
+    falls into N + 1 segments. Void pixels count nowhere.
+
+    Args:
+        masks: `[n, N, H, W]` in [0, 1].
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+        threshold: of a removed pixel.
+
+    Returns:
+        - `iou`: of each object with the best of the masks as they are, mean over objects;
+        - `ari`: adjusted Rand index of segments and objects over the pixels of objects, mean over
+          images with at least two objects (left out where no image has two);
+        - `covering`, `mean_covering`: IoU of each object with the best segment, mean over objects
+          weighted by their area and unweighted, mean over images (Engelcke et al. 2020, SC, mSC).
+    """
+    strongest, which = masks.max(dim=1)
+    segments = torch.where(strongest >= threshold, which, masks.shape[1])  # [n, H, W]
+    indices = torch.arange(masks.shape[1] + 1)[None, :, None, None]
+    areas, best = _best_overlaps(segments[:, None] == indices, objects)
+    present = areas > 0  # [n, K]
+    seen = present.any(1)
+    weighted = (areas * best).sum(1)[seen] / areas.sum(1)[seen]
+    plain = (present * best).sum(1)[seen] / present.sum(1)[seen]
+    rand = [
+        adjusted_rand_score(thing[inside].numpy(), segment[inside].numpy())
+        for thing, segment, several in zip(objects, segments, present.sum(1) > 1, strict=True)
+        if several
+        for inside in [(thing > 0) & (thing != VOID)]
+    ]
+    found = {"iou": mean_best_iou(masks >= threshold, objects)}
+    if rand:
+        found["ari"] = float(np.mean(rand))
+    found |= {"covering": float(weighted.mean()), "mean_covering": float(plain.mean())}
+    return found
+
+
+def _best_overlaps(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each object's area in pixels and its IoU with the best region of its image.
+
+    Both are `[n, K]`, with 0 where an image has no object k.
+
+    Args:
+        regions: bool `[n, R, H, W]`.
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+    """
+    counted = objects != VOID
+    regions = regions & counted[:, None]
+    most = int(objects.masked_fill(~counted, 0).max())
+    areas = torch.zeros(len(objects), most)
+    best = torch.zeros(len(objects), most)
+    for k in range(1, most + 1):
         thing = (objects == k)[:, None]  # [n, 1, H, W]
-        present = thing.any(dim=(2, 3))[:, 0]  # [n]
-        both = (removed & thing).sum((2, 3)).float()  # [n, N]
-        either = (removed | thing).sum((2, 3)).float()
-        scores.append((both / either.clamp(min=1)).amax(dim=1)[present])
-    return float(torch.cat(scores).mean()) if scores else float("nan")
+        both = (regions & thing).sum((2, 3)).float()  # [n, R]
+        either = (regions | thing).sum((2, 3)).float()
+        areas[:, k - 1] = thing.sum((1, 2, 3))
+        best[:, k - 1] = (both / either.clamp(min=1)).amax(dim=1)
+    return areas, best
+
+
+def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float]:
+    """Return what masks are like, whatever the objects.
+
+    Args:
+        masks: `[n, N, H, W]` in [0, 1].
+        threshold: of a removed pixel.
+        empty: a mask that removes less than this share of its image counts as empty.
+
+    Returns:
+        `coverage_k`: mean of mask k; `empty`: share of empty masks; `binary`: share of pixels below
+        0.1 or above 0.9; `overlap`: share of the pixels removed by any mask that several remove.
+    """
+    removed = masks >= threshold
+    times = removed.sum(1)
+    found = {f"coverage_{k + 1}": float(masks[:, k].mean()) for k in range(masks.shape[1])}
+    found["empty"] = float((removed.float().mean((2, 3)) < empty).float().mean())
+    found["binary"] = float(((masks < 0.1) | (masks > 0.9)).float().mean())
+    found["overlap"] = float((times > 1).sum() / (times > 0).sum().clamp(min=1))
+    return found
+
+
+def blocks_like(removed: Tensor) -> Tensor:
+    """Return random blocks, one for each mask and of its area: bool `[n, N, H, W]`.
+
+    Args:
+        removed: bool `[n, N, H, W]`.
+    """
+    areas = removed.float().mean((2, 3))  # [n, N]
+    height, width = removed.shape[-2:]
+    return random_blocks(areas, height, width, torch.Generator().manual_seed(0))
+
+
+def colour_clusters(pixels: Tensor, count: int) -> Tensor:
+    """Return each image's pixels clustered by colour (k-means on RGB), as disjoint masks.
+
+    Args:
+        pixels: uint8 `[n, H, W, 3]`.
+        count: clusters of an image.
+
+    Returns:
+        bool `[n, count, H, W]`.
+    """
+    found = []
+    for image in pixels.numpy():
+        colours = image.reshape(-1, 3).astype(np.float32)
+        k = min(count, len(np.unique(colours, axis=0)))
+        labels = KMeans(k, n_init=1, random_state=0).fit_predict(colours)
+        found.append(labels.reshape(image.shape[:2]))
+    return torch.from_numpy(np.stack(found))[:, None] == torch.arange(count)[None, :, None, None]
 
 
 def score(
@@ -93,8 +201,12 @@ def score(
     if not masker.learned or images is None or images.objects is None:
         return {}
     masks = predict(masker, images.pixels, size, mean, std)
-    objects = images.objects
-    if objects.shape[-1] != size:
-        scale = objects[:, None].float()
-        objects = nn.functional.interpolate(scale, (size, size), mode="nearest-exact")[:, 0].long()
-    return object_scores(masks, objects)
+    return object_scores(masks, resized(images.objects, size))
+
+
+def resized(objects: Tensor, size: int) -> Tensor:
+    """Return object maps `[n, S, S]` at another size, int64 `[n, size, size]`: nearest pixel."""
+    if objects.shape[-1] == size:
+        return objects.long()
+    scaled = nn.functional.interpolate(objects[:, None].float(), (size, size), mode="nearest-exact")
+    return scaled[:, 0].long()

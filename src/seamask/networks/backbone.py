@@ -11,12 +11,14 @@ from torch import nn
 
 from seamask.errors import UserError, unknown
 
+Stem = Literal["auto", "standard", "small"]
+
 SMALL_STEM = "_small_stem"
 SMALL_STEM_BELOW = 64  # pixels; the standard stem would leave 2×2 of a 32-pixel image
 
 
 def build_backbone(
-    name: str, image_size: int, stem: Literal["auto", "standard", "small"] = "auto"
+    name: str, image_size: int, stem: Stem = "auto"
 ) -> tuple[nn.Module, str, dict[str, Any]]:
     """Build an encoder backbone with random weights that maps images to pooled features.
 
@@ -68,6 +70,8 @@ def _register_small_stems() -> None:
             model.conv1 = nn.Conv2d(3, width, 3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
             model.maxpool = nn.Identity()
+            for stage in model.feature_info:  # strides, which segmentation looks up
+                stage["reduction"] = max(1, stage["reduction"] // 4)
             small: nn.Module = model
             return small
 

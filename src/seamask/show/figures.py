@@ -1,4 +1,4 @@
-"""Figures: masks on images, and curves of a run."""
+"""Figures: masks on images, segmentations beside the truth, and curves of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -16,8 +17,20 @@ GAP = 4  # pixels between cells
 MARGIN = 76  # pixels for the row labels
 GREY = 128  # what a removed pixel looks like: the mean colour
 
+# The 22 colours of maximum contrast (Kelly 1965) but for white, which is void; black comes first,
+# since class 0 is the background where there is one.
+KELLY = (
+    "222222", "F3C300", "875692", "F38400", "A1CAF1", "BE0032", "C2B280", "848482", "008856",
+    "E68FAC", "0067A5", "F99379", "604E97", "F6A600", "B3446C", "DCD300", "882D17", "8DB600",
+    "654522", "E25822", "2B3D26",
+)  # fmt: skip
+VOID = 255  # label of pixels without a class
+LEGEND = 24  # pixels of a line of the legend
 
-def mask_figure(images: Tensor, masks: Tensor, path: Path, cell: int = 112) -> None:
+
+def mask_figure(
+    images: Tensor, masks: Tensor, path: Path, cell: int = 112, objects: Tensor | None = None
+) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
     Args:
@@ -25,12 +38,15 @@ def mask_figure(images: Tensor, masks: Tensor, path: Path, cell: int = 112) -> N
         masks: `[n, N, H, W]` in [0, 1], 1 = removed.
         path: of the PNG.
         cell: side in pixels of one picture at least; small images are enlarged by a whole factor.
+        objects: integer `[n, H, W]`, 0 background, 255 void: shown below the images, if given.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
     pictures = images.numpy()
     shades = (masks.clamp(0, 1) * 255).round().byte().numpy()
     rows = [("image", list(pictures))]
+    if objects is not None:
+        rows.append(("objects", list(_palette(256)[objects.numpy()])))
     for k in range(masks.shape[1]):
         grey = [np.repeat(shade[k][:, :, None], 3, axis=2) for shade in shades]
         rows.append((f"mask {k + 1}\n{masks[:, k].mean():.0%}", grey))
@@ -50,6 +66,77 @@ def mask_figure(images: Tensor, masks: Tensor, path: Path, cell: int = 112) -> N
             sheet.paste(big, (MARGIN + x * w, y * h))
     with atomic(path) as temporary:
         sheet.save(temporary, format="PNG")
+
+
+def segmentation_figure(
+    images: Sequence[Tensor],
+    truths: Sequence[Tensor],
+    predictions: Sequence[Tensor],
+    classes: Sequence[str],
+    path: Path,
+    cell: int = 160,
+) -> None:
+    """Write a picture with one column per image: the image, its true classes, the predicted ones.
+
+    Below it is a legend of the classes that occur. Colours repeat after 21 classes; void is white.
+
+    Args:
+        images: uint8 `[3, H, W]` each, sizes vary.
+        truths: uint8 `[H, W]` each; 255 = void.
+        predictions: uint8 `[H, W]` each.
+        classes: names, in the order of the labels.
+        path: of the PNG.
+        cell: height in pixels of every row; widths keep the aspect.
+    """
+    palette = _palette(len(classes))
+    rows = [
+        ("image", [image.permute(1, 2, 0).numpy() for image in images], Image.Resampling.BILINEAR),
+        ("truth", [palette[truth.numpy()] for truth in truths], Image.Resampling.NEAREST),
+        ("prediction", [palette[p.numpy()] for p in predictions], Image.Resampling.NEAREST),
+    ]
+    widths = [max(1, round(cell * image.shape[2] / image.shape[1])) for image in images]
+    present = np.unique(np.concatenate([t.numpy().ravel() for t in (*truths, *predictions)]))
+    legend = [(classes[k] if k < len(classes) else "void", palette[k]) for k in present.tolist()]
+    width = MARGIN + sum(widths) + GAP * len(widths)
+    places, lines = _flow([name for name, _ in legend], width)
+    sheet = Image.new("RGB", (width, 3 * (cell + GAP) + lines * LEGEND + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, (label, cells, resampling) in enumerate(rows):
+        draw.text((6, y * (cell + GAP) + cell // 2 - 8), label, fill="black", font_size=14)
+        x = MARGIN
+        for picture, wide in zip(cells, widths, strict=True):
+            small = Image.fromarray(picture).resize((wide, cell), resampling)
+            sheet.paste(small, (x, y * (cell + GAP)))
+            x += wide + GAP
+    top = 3 * (cell + GAP) + GAP
+    for (name, colour), (x, line) in zip(legend, places, strict=True):
+        y = top + line * LEGEND
+        box = (x, y, x + LEGEND // 2, y + LEGEND // 2)
+        draw.rectangle(box, fill=tuple(colour.tolist()), outline="grey")
+        draw.text((x + LEGEND * 3 // 4, y - 3), name, fill="black", font_size=14)
+    with atomic(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _palette(classes: int) -> npt.NDArray[np.uint8]:
+    """Return the colour of each label, uint8 `[256, 3]`: white from the last class on."""
+    palette = np.full((256, 3), 255, np.uint8)
+    for k in range(min(classes, VOID)):
+        palette[k] = tuple(bytes.fromhex(KELLY[k % len(KELLY)]))
+    return palette
+
+
+def _flow(names: Sequence[str], width: int) -> tuple[list[tuple[int, int]], int]:
+    """Set the entries of a legend like words: (x in pixels, line) of each; how many lines."""
+    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    places, x, line = [], MARGIN, 0
+    for name in names:
+        wide = round(ruler.textlength(name, font_size=14)) + LEGEND * 3 // 2
+        if x > MARGIN and x + wide > width:
+            x, line = MARGIN, line + 1
+        places.append((x, line))
+        x += wide
+    return places, line + 1
 
 
 def curves_figure(lines: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
@@ -21,6 +20,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from seamask import settings
 from seamask.config import Config, check
 from seamask.data import NAMED, load
+from seamask.devices import check_device, free_cores, uses_gpu
 from seamask.errors import UserError
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
@@ -124,22 +124,6 @@ def resume(path: str | os.PathLike[str]) -> Summary:
     return _launch(config, folder, latest)
 
 
-def free_cores() -> int:
-    """Return how many of the cores we may use are idle now, at least 1.
-
-    More threads than free cores wait for each other: a step can take ten times as long.
-    """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    times = psutil.cpu_times_percent(interval=0.3)  # below 1 s they do not add up to 100
-    idle = times.idle / max(sum(times), 1e-9) * (os.cpu_count() or 1)
-    return max(1, min(usable or 1, round(idle)))
-
-
-def uses_gpu(config: Config) -> bool:
-    """Say whether a run trains on a GPU: asked for, or there is one."""
-    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-
-
 def preflight(config: Config) -> None:
     """Refuse settings that cannot work before any time is spent on data.
 
@@ -147,9 +131,8 @@ def preflight(config: Config) -> None:
         UserError: the first thing found.
     """
     check(config)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is usable here; take --device cpu")
-    if uses_gpu(config) and config.devices > torch.cuda.device_count():
+    check_device(config.device)
+    if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
         raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
     build_objective(config.objective)
     with torch.device("meta"):
@@ -164,7 +147,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         # Decoded once, here; the processes find the store.
         load(config.data, config.image_size, config.seed)
     fabric = Fabric(
-        accelerator="cuda" if uses_gpu(config) else "cpu",
+        accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=config.devices,
         strategy=strategy,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
@@ -258,9 +241,9 @@ def _announce(run: Run) -> None:
         + f"\nrun folder {run.folder.path}",
         flush=True,
     )
-    held_out = len(data.probe_test) if data.probe_test is not None else 0
-    if held_out:
-        print(f"{held_out:,} labelled images are held out for probes; training sees no labels")
+    held_out = data.probe_test
+    if held_out is not None and held_out.labels is not None:
+        print(f"{len(held_out):,} labelled images are held out for probes; training sees no labels")
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {config.optim.warmup_epochs} epochs is not over after "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seamask import settings
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
+from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
@@ -27,7 +28,6 @@ from seamask.provenance import provenance
 from seamask.runs import RunFolder
 from seamask.show import curves_figure, mask_figure
 from seamask.training import checkpoint
-from seamask.training.draws import generator, mix
 from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
 from seamask.training.processes import average_gradients
 from seamask.training.signals import StopSignal
@@ -302,7 +302,9 @@ class Run:
             "masker_optimizer": mask_state,
         }
         checkpoint.save(self.folder.checkpoints, self.step, state, self.config.log.keep_checkpoints)
-        save_weights(networks.encoder.backbone, self.folder.encoder)
+        size = str(self.config.image_size)
+        about = {"backbone": networks.backbone_name, "image_size": size}  # for `seamask evaluate`
+        save_weights(networks.encoder.backbone, self.folder.encoder, about)
         save_weights(networks.masker, self.folder.masker)
         self.folder.write_manifest(self.manifest())
 

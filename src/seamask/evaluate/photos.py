@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from seamask.data import read_image
 from seamask.errors import UserError
-from seamask.evaluate import predict
+from seamask.evaluate.masks import predict
 from seamask.export import load_masker
 from seamask.runs import RunFolder
 from seamask.show.figures import mask_figure

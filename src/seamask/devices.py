@@ -1,0 +1,49 @@
+"""Which device computes, and with how many threads."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import torch
+
+from seamask.errors import UserError
+
+
+def free_cores() -> int:
+    """Return how many of the cores we may use are idle now, at least 1.
+
+    More threads than free cores wait for each other: a step can take ten times as long.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    times = psutil.cpu_times_percent(interval=0.3)  # below 1 s they do not add up to 100
+    idle = times.idle / max(sum(times), 1e-9) * (os.cpu_count() or 1)
+    return max(1, min(usable or 1, round(idle)))
+
+
+def uses_gpu(device: str) -> bool:
+    """Say whether `--device` means a GPU: asked for, or `auto` and there is one."""
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there.
+
+    Raises:
+        UserError: in one line.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is usable here; take --device cpu")
+
+
+def torch_device(device: str, threads: int = 0) -> torch.device:
+    """Return what `--device` means; on a CPU, set the number of threads (0: the free cores).
+
+    Raises:
+        UserError: a GPU that is not there.
+    """
+    check_device(device)
+    if uses_gpu(device):
+        return torch.device("cuda")
+    torch.set_num_threads(threads or free_cores())
+    return torch.device("cpu")

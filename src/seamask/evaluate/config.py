@@ -1,0 +1,184 @@
+"""Every setting of the evaluations: its type, default, unit and source.
+
+Short names of sources: [Seq] Sam et al. 2022, appendix E; [ADIOS] scripts of Shi et al. 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from seamask.config import DataConfig
+from seamask.errors import UserError
+from seamask.settings import check_at_least, check_between, check_finite, flag, get, leaves
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What every evaluation can be told."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    image_size: int = 0
+    """Side of the images in pixels; 0: the one the encoder was made for."""
+    seed: int = 0
+    """Of all that is drawn: splits, the order of images, views, a new head."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
+    threads: int = 0
+    """CPU threads; 0: the cores that are free at the start."""
+    out: str = ""
+    """Folder for the result and its picture; default `evaluations/` in the run's folder, and
+    nowhere for what is no run."""
+    json: bool = False
+    """Print the result as one JSON object."""
+
+
+@dataclass(frozen=True)
+class KnnConfig(EvaluationConfig):
+    """Weighted cosine kNN on frozen features; k and temperature are chosen on training images."""
+
+    neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    """Numbers of neighbours to choose from."""
+    temperatures: tuple[float, ...] = (0.02, 0.05, 0.07, 0.1, 0.2)
+    """Temperatures of the votes' weights, exp(cosine / T) (Wu et al. 2018: 0.07)."""
+    share: float = 0.1
+    """Share of the training images on which the two are chosen."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig(EvaluationConfig):
+    """What every evaluation that trains with SGD can be told."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images per step ([Seq])."""
+    lr: float = 0.1
+    """Peak learning rate, never rescaled by the batch size."""
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float = 0.0
+    """None ([Seq])."""
+    crop: tuple[float, float] = (0.08, 1.0)
+    """Area of the random resized crop, as a share of the image ([ADIOS] scripts)."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+
+
+@dataclass(frozen=True)
+class LinearConfig(TrainingConfig):
+    """A linear classifier on frozen features."""
+
+    protocol: Literal["cached", "paper"] = "cached"
+    """`paper`: SGD on augmented views, the backbone frozen in eval mode ([Seq], [ADIOS]).
+    `cached`: features computed once, then logistic regression to convergence, its strength chosen
+    on training images: ten times faster and more; the settings of SGD do not matter."""
+    epochs: int = 100
+    """Passes over the training images ([ADIOS] scripts)."""
+    lr: float = 0.1
+    """Learning rate ([Seq])."""
+    milestones: tuple[float, ...] = (0.6, 0.8)
+    """Where the learning rate falls to a tenth, as shares of the epochs ([ADIOS]: 60 and 80)."""
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    """`cached`: inverse L2 strengths C to choose from, on standardised features."""
+    share: float = 0.1
+    """`cached`: share of the training images on which C is chosen."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainingConfig):
+    """The whole network trained with labels, from the pretrained backbone."""
+
+    epochs: int = 200
+    """Passes over the training images ([ADIOS] scripts)."""
+    lr: float = 0.5
+    """Peak learning rate ([Seq]), after a linear warm-up and before a cosine to 0."""
+    warmup_epochs: float = 10.0
+    """Of linear warm-up from 0 ([ADIOS] scripts)."""
+
+
+@dataclass(frozen=True)
+class MasksEvaluationConfig(EvaluationConfig):
+    """How well learned masks follow objects."""
+
+    threshold: float = 0.5
+    """A pixel counts as removed from here on."""
+    empty: float = 0.01
+    """A mask that removes less than this share of the image counts as empty."""
+
+
+@dataclass(frozen=True)
+class ClusterConfig(EvaluationConfig):
+    """k-means on frozen features of the held-out images, as many clusters as classes."""
+
+    restarts: int = 10
+    """Of k-means; the best is kept."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig(EvaluationConfig):
+    """Semantic segmentation: a fully convolutional network on the backbone, fine-tuned with SGD.
+
+    Linear warm-up, then a polynomial decay (power 0.9). [FCN] Shelhamer et al. 2015; [torchvision]
+    its reference training of FCN; [Seq] gives none.
+    """
+
+    image_size: int = 480
+    """Shorter side in pixels that images are resized to, aspect kept ([torchvision]: 480–520)."""
+    crop: int = 0
+    """Side in pixels of the square training crops; 0 means the image size ([torchvision])."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Images are rescaled by a random factor before the crop (least, most; [torchvision])."""
+    epochs: int = 30
+    """Passes over the training images ([torchvision])."""
+    batch_size: int = 16
+    """Crops per step."""
+    lr: float = 0.01
+    """Peak learning rate ([torchvision]); never rescaled by the batch size."""
+    backbone_lr_factor: float = 1.0
+    """The backbone's learning rate, as a factor of `lr`; 1 as in [FCN] and [torchvision]."""
+    weight_decay: float = 1e-4
+    """[torchvision]."""
+    momentum: float = 0.9
+    """[torchvision]."""
+    warmup_epochs: int = 1
+    """Epochs over which the learning rate rises linearly."""
+    workers: int = -1
+    """Processes that prepare images beside the training; −1: up to 8 beside a GPU, none on a CPU.
+    Never changes a result."""
+
+
+T = TypeVar("T", bound=EvaluationConfig)
+
+
+def check(config: T) -> T:
+    """Refuse values that cannot work; return `config` unchanged.
+
+    Raises:
+        UserError: the first setting found out of range, with its value and its range.
+    """
+    check_finite(config)
+    present = {path for path, _ in leaves(type(config))}
+    at_least = {
+        "seed": 0, "threads": 0, "image_size": 0, "epochs": 1, "batch_size": 2, "lr": 0,
+        "momentum": 0, "weight_decay": 0, "warmup_epochs": 0, "restarts": 1, "data.limit": 0,
+        "workers": -1, "backbone_lr_factor": 0, "data.size": 0, "data.shapes_train": 1,
+        "data.shapes_test": 1,
+    }  # fmt: skip
+    check_at_least(config, {path: low for path, low in at_least.items() if path in present})
+    shares = ("share", "flip", "threshold", "empty", "data.holdout")
+    check_between(config, [path for path in shares if path in present])
+    for path, limit in (("crop", 1), ("scale", 100)):
+        if path in present and isinstance(get(config, path), tuple):
+            low, high = get(config, path)
+            if not 0 < low <= high <= limit:
+                raise UserError(f"--{path} is {low} {high}: it must rise within 0 and {limit}")
+    for path in ("neighbours", "temperatures", "strengths"):
+        if path in present:
+            values = get(config, path)
+            if not values or min(values) <= 0:
+                name, shown = flag(path, type(config)), " ".join(map(str, values))
+                raise UserError(f"{name} is {shown or 'empty'}: it needs numbers above 0")
+    if "share" in present and not 0 < get(config, "share") < 1:
+        raise UserError(f"--share is {get(config, 'share')}: it must be above 0 and below 1")
+    return config

@@ -1,0 +1,126 @@
+"""What is evaluated: a run, exported weights, a timm model, or a network before any training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from seamask.config import Config
+from seamask.draws import mix
+from seamask.errors import UserError, unknown
+from seamask.export import load_encoder, load_masker, read_weights
+from seamask.networks import build_backbone
+from seamask.networks.backbone import SMALL_STEM, Stem
+from seamask.runs import RunFolder
+
+UNTRAINED = "untrained:"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An encoder to evaluate.
+
+    Attributes:
+        name: as it was asked for.
+        backbone: `[B, 3, H, W]` → features `[B, F]`, in eval mode.
+        image_size: side in pixels of the images it was made for.
+        run: the folder of the run it comes from, if any.
+        config: the settings of that run.
+    """
+
+    name: str
+    backbone: nn.Module
+    image_size: int
+    run: RunFolder | None = None
+    config: Config | None = None
+
+    def masker(self) -> nn.Module:
+        """Return the run's mask network, in eval mode.
+
+        Raises:
+            UserError: this is no run, or one without learned masks.
+        """
+        if self.run is None:
+            raise UserError(f"{self.name} has no mask network: give the folder of a run")
+        masker = load_masker(self.run.path)
+        if not masker.learned:
+            raise UserError(f"{self.name} has no learned masks: its masker draws them, or has none")
+        return masker
+
+
+def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
+    """Find what is to be evaluated.
+
+    Args:
+        name: a run's folder; a `.safetensors` file that a run exported; `untrained:` and a timm
+            model or a run's folder (the same network before any training); or a timm model, whose
+            weights timm finds on disk or downloads.
+        image_size: asked for; 0: the one the encoder was made for.
+        seed: of the weights of an `untrained:` timm model.
+
+    Raises:
+        UserError: there is nothing of that name, or its weights cannot be had.
+    """
+    if name.startswith(UNTRAINED):
+        return _untrained(name, image_size, seed)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        run = RunFolder.of_run(path)
+        config = run.read_config()
+        return Subject(name, load_encoder(path), image_size or config.image_size, run, config)
+    if path.suffix == ".safetensors":
+        return _exported(name, path, image_size)
+    if timm.is_model(name):
+        return _pretrained(name, image_size)
+    raise unknown("run, weights file or timm model", name, timm.list_models())
+
+
+def _untrained(name: str, image_size: int, seed: int) -> Subject:
+    what = name.removeprefix(UNTRAINED)
+    stem: Stem = "auto"
+    if Path(what).expanduser().is_dir():
+        config = RunFolder.of_run(what).read_config()
+        seed, stem = config.seed, config.encoder.stem
+        model, size = config.encoder.backbone, image_size or config.image_size
+    else:
+        model, size = what, image_size or Config().image_size
+    torch.manual_seed(mix(seed, "encoder"))  # as a run with this seed begins
+    backbone, _, _ = build_backbone(model, size, stem)
+    return Subject(name, backbone.eval(), size)
+
+
+def _exported(name: str, path: Path, image_size: int) -> Subject:
+    if not path.is_file():
+        raise UserError(f"no weights at {path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read {path}: not a safetensors file, or damaged") from error
+    if "backbone" not in about or not about.get("image_size", "").isdigit():
+        raise UserError(
+            f"{path} does not say which backbone it holds: give a file that seamask exported, "
+            "or the run's folder"
+        )
+    size = int(about["image_size"])
+    stem: Stem = "small" if about["backbone"].endswith(SMALL_STEM) else "standard"
+    backbone, _, _ = build_backbone(about["backbone"], size, stem)
+    return Subject(name, read_weights(backbone, path), image_size or size)
+
+
+def _pretrained(name: str, image_size: int) -> Subject:
+    try:
+        backbone = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # the hub, the network and timm raise very different things
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{name}: timm found no pretrained weights ({reason[:120]}); for random weights, "
+            f"write {UNTRAINED}{name}"
+        ) from error
+    size = image_size or int(backbone.pretrained_cfg["input_size"][-1])
+    return Subject(name, backbone.eval(), size)
