@@ -225,6 +225,23 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def data(arguments: list[str]) -> int:
+    """`seamask data imagenet100s --imagenet DIR --out DIR`."""
+    parser = _Parser(prog="seamask data", description="Make a data set from another.")
+    parser.add_argument("name", choices=["imagenet100s"], help="100 classes of ImageNet at 96×96")
+    parser.add_argument("--imagenet", required=True, help="folder with train/<wnid>/, val/<wnid>/")
+    parser.add_argument("--out", default="data/imagenet100s", help="(data/imagenet100s)")
+    parser.add_argument("--size", type=int, default=96, help="side in pixels (96)")
+    asked = parser.parse_args(arguments)
+    from seamask.data import make_imagenet100s
+
+    made = make_imagenet100s(Path(asked.imagenet), Path(asked.out), asked.size)
+    print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")
+    _print_skipped(made.skipped)
+    print(f"use them with --data imagenet100s --data.root {made.folder}")
+    return 0
+
+
 def recipes(arguments: list[str]) -> int:
     """`seamask recipes`."""
     if arguments:
@@ -250,10 +267,7 @@ def _print_summary(summary: Summary) -> None:
     if "mask/iou" in results:
         print("IoU with objects      learned     random")
         print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
-    if summary.skipped:
-        print(f"skipped {len(summary.skipped)} unreadable images (all are in manifest.json):")
-        for name, reason in summary.skipped[:SHOWN_SKIPPED]:
-            print(f"  {name}: {reason}")
+    _print_skipped(summary.skipped, " (all are in manifest.json)")
     for label, path in (
         ("masks", max(folder.glob("masks/*.png"), default=folder)),
         ("curves", folder / "curves.png"),
@@ -264,13 +278,27 @@ def _print_summary(summary: Summary) -> None:
     print(f"load     {summary.load}")
 
 
+def _print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
+    if skipped:
+        print(f"skipped {len(skipped)} unreadable images{where}:")
+    for name, reason in skipped[:SHOWN_SKIPPED]:
+        print(f"  {name}: {reason}")
+
+
 def _print_result(result: Result) -> None:
     from seamask.progress import clock
 
     print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
+    # `iou`, `iou_random`, `iou_colour` stand in one line: learned masks beside what they must beat.
+    beside = ("random", "colour")
+    rivals = {f"{name}_{rival}" for name in result.metrics for rival in beside}
     width = max(map(len, result.metrics))
-    for name, value in result.metrics.items():
-        print(f"  {name:<{width}} {value:9.4g}")
+    if rivals & set(result.metrics):
+        print(" " * (width + 2) + "".join(f"{h:>10}" for h in ("learned", *beside)))
+    for name in (name for name in result.metrics if name not in rivals):
+        names = (name, *(f"{name}_{rival}" for rival in beside))
+        values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
+        print(f"  {name:<{width}}{values}")
     print(f"in {clock(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)
@@ -286,6 +314,7 @@ COMMANDS = {
     "resume": resume,
     "masks": masks,
     "evaluate": evaluate,
+    "data": data,
     "recipes": recipes,
 }
 

@@ -32,6 +32,10 @@ class EvaluationConfig:
     json: bool = False
     """Print the result as one JSON object."""
 
+    def unused(self) -> tuple[str, ...]:
+        """Return the settings that do not matter to this evaluation, as it is set."""
+        return ()
+
 
 @dataclass(frozen=True)
 class KnnConfig(EvaluationConfig):
@@ -83,6 +87,13 @@ class LinearConfig(TrainingConfig):
     """`cached`: inverse L2 strengths C to choose from, on standardised features."""
     share: float = 0.1
     """`cached`: share of the training images on which C is chosen."""
+
+    def unused(self) -> tuple[str, ...]:
+        """Return the settings of the other protocol."""
+        sgd = (
+            "epochs", "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "milestones",
+        )  # fmt: skip
+        return sgd if self.protocol == "cached" else ("strengths", "share")
 
 
 @dataclass(frozen=True)

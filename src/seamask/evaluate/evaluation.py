@@ -169,14 +169,16 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
     own_size = config.image_size if task != "segment" else 0  # its images are larger than crops
     subject = open_subject(encoder, own_size, config.seed)
     subject.backbone.to(device)
+    size = config.image_size or subject.image_size
+    if task != "segment":  # an FCN takes any size
+        _check_size(subject, size, device)
     folder = Path(config.out).expanduser() if config.out else None
     if folder is None and subject.run is not None:
         folder = subject.run.evaluations
-    size = config.image_size or subject.image_size
     protocol = {
         path: settings.plain(settings.get(config, path))
         for path, _ in settings.leaves(type(config))
-        if path not in NOT_PROTOCOL
+        if path not in NOT_PROTOCOL and path not in config.unused()
     }
     protocol["image_size"] = size
     picture = folder / f".{task}.png" if folder and TASKS[task].draws else None
@@ -194,6 +196,15 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
         if picture is not None:
             picture.unlink(missing_ok=True)
     return result
+
+
+@torch.no_grad()
+def _check_size(subject: Subject, size: int, device: torch.device) -> None:
+    try:
+        subject.backbone(torch.zeros(1, 3, size, size, device=device))
+    except (AssertionError, RuntimeError) as error:  # timm's models raise either
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{subject.name} cannot take {size} pixels: {reason}") from error
 
 
 def _keep(result: Result, folder: Path, picture: Path | None) -> Result:
@@ -269,10 +280,9 @@ def _cluster(context: Context) -> Found:
 def _masks(context: Context) -> Found:
     config, size = context.config, context.size
     masker = context.subject.masker().to(context.device)
-    if context.subject.image_size != size:
-        raise UserError(
-            f"--image-size {size}: the mask network sees {context.subject.image_size} pixels"
-        )
+    own = context.subject.config.image_size if context.subject.config else size
+    if own != size:
+        raise UserError(f"--image-size {size}: the mask network sees {own} pixels")
     whole = replace(context, config=replace(config, data=replace(config.data, size=0)))
     data = _data(whole, labels=False)  # stored at the size the mask network sees
     images = data.probe_test

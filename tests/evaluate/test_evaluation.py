@@ -1,0 +1,292 @@
+"""`seamask evaluate`, every task on a real run: results, protocols, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import seamask
+from seamask import settings
+from seamask.cli import main
+from seamask.data.shapes import generate
+from seamask.errors import UserError
+from seamask.evaluate import TASKS, evaluate
+from seamask.evaluate.classify import finetune, linear_paper
+from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
+from seamask.evaluate.evaluation import column, task_config
+from seamask.evaluate.subject import open_subject
+
+QUICK = {
+    "knn": {},
+    "linear": {"protocol": "paper", "epochs": 2, "batch_size": 32},
+    "finetune": {"epochs": 2, "batch_size": 32, "lr": 0.05},
+    "segment": {"epochs": 1, "batch_size": 16, "image_size": 32, "data.limit": 16},
+    "masks": {},
+    "cluster": {"restarts": 1},
+}
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(before, module):
+    return all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def complaint(capsys, *arguments):
+    """The one line that a command ends with, exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0].removeprefix("seamask: error: ")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_leaves_a_result_and_the_run_as_it_was(run, task, tmp_path):
+    before = (run / "encoder.safetensors").read_bytes()
+    result = evaluate(run, task, out=str(tmp_path), threads=1, **QUICK[task])
+    assert result.task == task
+    assert result.data == "shapes"
+    assert all(np.isfinite(value) for value in result.metrics.values())
+    (file,) = tmp_path.glob("*.json")
+    assert file.name == f"{column(task, 'shapes', result.protocol)}-seed0.json"
+    kept = json.loads(file.read_text())
+    assert kept == json.loads(result.to_json())
+    assert {"metrics", "protocol", "seconds", "commit", "seed", "fingerprint"} <= set(kept)
+    pictures = list(tmp_path.glob("*.png"))
+    assert [str(p) for p in pictures] == [result.figure] * TASKS[task].draws
+    for picture in pictures:
+        Image.open(picture).verify()
+    assert not list(tmp_path.glob(".*"))  # nothing half-written
+    assert (run / "encoder.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("task", ["knn", "linear", "finetune", "segment"])
+def test_the_same_seed_gives_the_same_numbers(run, task, tmp_path):
+    first, second = (
+        evaluate(run, task, out=str(tmp_path), threads=1, **QUICK[task]) for _ in range(2)
+    )
+    assert first.metrics == second.metrics
+    assert len(list(tmp_path.glob("*.json"))) == 1
+
+
+def test_results_of_a_run_are_kept_in_its_folder_and_others_nowhere(run, cache):
+    result = evaluate(run, "cluster", restarts=1, threads=1)
+    assert result.file == str(run / "evaluations" / f"{result.column}-seed0.json")
+    common = {"data": "shapes", "data.cache": str(cache), "data.shapes_test": 32, "threads": 1}
+    result = evaluate(
+        "untrained:test_resnet", "cluster", image_size=32, **{"data.shapes_train": 64}, **common
+    )
+    assert result.file is None
+
+
+def test_the_protocol_tells_apart_what_must_not_be_mixed(run, tmp_path):
+    def protocol(**changed):
+        return evaluate(run, "knn", out=str(tmp_path), threads=1, **changed)
+
+    plain = protocol()
+    assert protocol(seed=1).column == plain.column
+    assert protocol(image_size=24).column != plain.column
+    assert protocol(neighbours=(3,)).column != plain.column
+
+
+def test_sgd_belongs_to_the_paper_protocol_and_strengths_to_the_cached_one():
+    def parts(**changed):
+        config = settings.override(LinearConfig(), changed)
+        return {path for path, _ in settings.leaves(LinearConfig)} - set(config.unused())
+
+    assert "lr" in parts(protocol="paper")
+    assert "strengths" not in parts(protocol="paper")
+    assert "lr" not in parts(protocol="cached")
+    assert "strengths" in parts(protocol="cached")
+
+
+# What can be evaluated
+
+
+def test_a_run_its_weights_file_and_timm_hold_the_same_encoder(run, tmp_path):
+    x = torch.randn(2, 3, 32, 32)
+    expected = seamask.load_encoder(run)(x)
+    moved = tmp_path / "weights.safetensors"
+    moved.write_bytes((run / "encoder.safetensors").read_bytes())
+    subject = open_subject(str(moved))
+    assert subject.image_size == 32
+    assert torch.equal(subject.backbone(x), expected)
+    assert torch.equal(open_subject(str(run)).backbone(x), expected)
+    line = json.loads((run / "manifest.json").read_text())["backbone"]
+    model = timm.create_model(line, num_classes=0, checkpoint_path=str(moved)).eval()
+    assert torch.equal(model(x), expected)
+
+
+def test_untrained_means_the_network_that_the_run_began_with(run):
+    small = open_subject("untrained:resnet18", image_size=32, seed=3)
+    assert small.backbone.conv1.kernel_size == (3, 3)  # the small stem, as in pretraining
+    again = open_subject("untrained:resnet18", image_size=32, seed=3)
+    other = open_subject("untrained:resnet18", image_size=32, seed=4)
+    assert same(state(small.backbone), again.backbone)
+    assert not same(state(small.backbone), other.backbone)
+    trained, untrained = open_subject(str(run)), open_subject(f"untrained:{run}", seed=9)
+    assert state(trained.backbone).keys() == state(untrained.backbone).keys()
+    assert not same(state(trained.backbone), untrained.backbone)
+
+
+@pytest.mark.parametrize(("subject", "says"), [
+    ("untrained:resnet81", "unknown backbone 'resnet81': did you mean 'resnet18'?"),
+    ("resnet81", "unknown run, weights file or timm model 'resnet81': did you mean"),
+    ("nowhere/encoder.safetensors", "no weights at nowhere/encoder.safetensors: no such file"),
+])  # fmt: skip
+def test_what_cannot_be_found(subject, says, capsys):
+    message = complaint(capsys, "evaluate", subject, "knn", "--data", "shapes")
+    assert message.startswith(says)
+
+
+def test_weights_of_unknown_origin_and_damaged_ones_are_refused(run, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    save_file({"w": torch.zeros(1)}, path)
+    message = complaint(capsys, "evaluate", path, "knn", "--data", "shapes")
+    assert "does not say which backbone it holds" in message
+    path.write_bytes((run / "encoder.safetensors").read_bytes()[:1000])
+    message = complaint(capsys, "evaluate", path, "knn", "--data", "shapes")
+    assert "not a safetensors file, or damaged" in message
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    ("", "usage: seamask evaluate RUN TASK"),
+    ("RUN", "usage: seamask evaluate RUN TASK"),
+    ("RUN lineal", "unknown evaluation 'lineal': did you mean 'linear'?"),
+    ("RUN knn --epochs 3", "unknown setting '--epochs'"),
+    ("RUN linear --protocol papers", "unknown value for --protocol: 'papers': did you mean"),
+    ("RUN linear --epochs 0", "--epochs is 0: it must be at least 1"),
+    ("RUN finetune --crop 0.5 0.1", "--crop is 0.5 0.1: it must rise within 0 and 1"),
+    ("RUN segment --scale 0 1", "--scale is 0.0 1.0: it must rise within 0 and 100"),
+    ("RUN knn --share 1", "--share is 1.0: it must be above 0 and below 1"),
+    ("RUN knn --neighbours 0", "--neighbours is 0: it needs numbers above 0"),
+    ("RUN knn --data no/such/folder", "--data no/such/folder: no such folder"),
+    ("untrained:test_resnet masks --data shapes", "untrained:test_resnet has no mask network"),
+    ("RUN masks --image-size 40", "--image-size 40: the mask network sees 32 pixels"),
+])  # fmt: skip
+def test_mistakes_are_one_line(run, arguments, says, capsys):
+    words = [str(run) if word == "RUN" else word for word in arguments.split()]
+    assert complaint(capsys, "evaluate", *words).startswith(says)
+
+
+def folder_of_scenes(root, classes, per_class=4):
+    pixels, labels, _ = generate(0, np.arange(8 * per_class), 32)
+    for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        if label < classes or classes == 0:
+            folder = root / f"class{label}" if classes else root
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{i}.png")
+
+
+@pytest.mark.parametrize(("task", "classes", "says"), [
+    ("knn", 0, "no labelled images are held out"),
+    ("linear", 0, "no labelled images are held out"),
+    ("finetune", 0, "no labelled images are held out"),
+    ("segment", 0, "has no SegmentationClass"),
+    ("masks", 0, "has no object masks"),
+])  # fmt: skip
+def test_data_that_does_not_fit_the_task(run, task, classes, says, tmp_path, cache, capsys):
+    folder_of_scenes(tmp_path / "images", classes)
+    arguments = ["--data", tmp_path / "images", "--data.cache", cache, "--threads", 1]
+    assert says in complaint(capsys, "evaluate", run, task, *arguments)
+
+
+def test_another_size_than_a_fixed_one_is_refused(cache, capsys):
+    arguments = ["--data", "shapes", "--data.cache", cache, "--image-size", 30, "--threads", 1]
+    message = complaint(capsys, "evaluate", "untrained:test_vit", "knn", *arguments)
+    assert "test_vit cannot take" in message
+
+
+def test_the_command_prints_a_table_or_one_json_object(run, tmp_path, capsys):
+    arguments = ["evaluate", run, "knn", "--threads", 1, "--out", tmp_path]
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "knn on shapes" in said
+    assert "accuracy" in said
+    with pytest.raises(SystemExit):
+        main([str(a) for a in [*arguments, "--json"]])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["metrics"]["accuracy"] >= 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_lists_the_settings_of_a_task(task, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "any/run", task, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for path, _ in settings.leaves(TASKS[task].config):
+        assert settings.flag(path, TASKS[task].config) in said
+
+
+def test_defaults_are_possible():
+    for task in TASKS:
+        check(task_config(task))
+
+
+# The trained classifiers
+
+
+@pytest.fixture(scope="module")
+def scenes(cache):
+    from seamask.config import DataConfig
+    from seamask.data import load
+
+    return load(DataConfig(cache=str(cache), shapes_train=256, shapes_test=128), 32)
+
+
+@pytest.fixture
+def backbone():
+    return open_subject("untrained:test_resnet", image_size=32).backbone
+
+
+CPU = torch.device("cpu")
+
+
+def test_linear_leaves_the_backbone_bit_identical_even_when_it_was_training(scenes, backbone):
+    before = state(backbone)
+    backbone.train()
+    linear_paper(backbone, scenes, 32, LinearConfig(epochs=2, batch_size=64), CPU)
+    assert same(before, backbone)
+    assert all(p.grad is None for p in backbone.parameters())
+
+
+def test_finetuning_trains_a_copy(scenes, backbone):
+    before = state(backbone)
+    finetune(backbone, scenes, 32, FinetuneConfig(epochs=1, batch_size=64, lr=0.01), CPU)
+    assert same(before, backbone)
+
+
+def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
+    from dataclasses import replace
+
+    seen = replace(scenes, probe_test=scenes.probe_train)
+    config = FinetuneConfig(epochs=12, batch_size=32, lr=0.02, crop=(0.9, 1.0), warmup_epochs=1)
+    assert finetune(backbone, seen, 32, config, CPU) > 30  # chance is 12.5
+    with pytest.raises(UserError, match=r"diverged at --lr 1e\+30: take a lower one"):
+        finetune(backbone, scenes, 32, replace(config, lr=1e30, epochs=1), CPU)
+
+
+@pytest.mark.slow
+def test_the_cached_linear_probe_is_near_the_papers(scenes, run):
+    backbone = seamask.load_encoder(run)
+    sgd = linear_paper(backbone, scenes, 32, LinearConfig(epochs=60, batch_size=64), CPU)
+    cached = evaluate(
+        run, "linear", threads=1, **{"data.shapes_train": 256, "data.shapes_test": 128}
+    ).metrics["accuracy"]
+    assert min(sgd, cached) > 14
+    assert abs(sgd - cached) < 10  # 128 images: a standard error of 4 points each
