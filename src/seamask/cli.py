@@ -31,7 +31,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask resume RUN                            go on with a run that was stopped
     seamask masks RUN IMAGE ... [--out PNG]       draw the masks that a run learned, on any image
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
-    seamask study NAME --out DIR                  methods × seeds × evaluations: a table
+    seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
     seamask recipes                               list the recipes
 
@@ -56,6 +56,24 @@ weights, or untrained:MODEL or untrained:RUN (the same network before any traini
 
 Without --data, the images of the run. Results are kept in evaluations/ in the run's folder; --json
 prints one JSON object. `seamask evaluate RUN TASK --help` lists every setting.
+"""
+
+
+STUDY_USAGE = "seamask study NAME|FILE.yaml [--out DIR] [--seeds N] [--data DATA] [--SETTING VALUE]"
+STUDY_HELP = f"""\
+{STUDY_USAGE}
+
+A study is a grid: methods × seeds × evaluations. What is missing in DIR (studies/NAME) is run, and
+one table is written there as table.md, table.csv and table.tex, beside the published numbers, with
+a figure of accuracy against epochs and time. Start the same command again to go on with a study
+that was stopped, and any number of times at once, on one machine or several, to share the work.
+
+    --seeds N                     how many seeds; the study's own number if not given
+    --data DATA                   the data set of a study that leaves it open
+    --SETTING VALUE               a setting of every pretraining (`seamask pretrain --help`)
+    --evaluations.SETTING VALUE   a setting of every evaluation (`seamask evaluate -h`)
+
+A FILE.yaml has the form of src/seamask/study/studies/*.yaml. Shipped:
 """
 
 
@@ -225,6 +243,39 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def study(arguments: list[str]) -> int:
+    """`seamask study NAME|FILE [--data D] [--seeds N] [--out DIR] [--SETTING VALUE ...]`."""
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments not in (["-h"], ["--help"]):
+            raise UserError("usage: seamask study NAME|FILE.yaml; see `seamask study --help`")
+        from seamask.study.shipped import shipped
+
+        print(STUDY_HELP)
+        for name, title in shipped().items():
+            print(f"    {name:<12} {title}")
+        return 0
+    name, *arguments = arguments
+    parser = _Parser(prog="seamask study", usage=STUDY_USAGE, allow_abbrev=False)
+    parser.add_argument("--data", help="the data set of a study that leaves it open")
+    parser.add_argument("--seeds", type=int, help="how many; the study's own number if not given")
+    parser.add_argument("--out", default=f"studies/{Path(name).stem}", help="folder of the study")
+    asked, rest = parser.parse_known_args(arguments)
+    from seamask.options import free_settings
+    from seamask.study.study import read_study
+    from seamask.study.worker import run_study
+    from seamask.training.loop import Stopped
+
+    chosen = read_study(name, asked.data, asked.seeds, free_settings(rest))
+    try:
+        table = run_study(chosen, asked.out)
+    except Stopped as stopped:
+        return _stopped(stopped)
+    print(f"\n{table.read_text()}")
+    for path in sorted(table.parent.glob("*.*")):
+        print(path)
+    return 0
+
+
 def data(arguments: list[str]) -> int:
     """`seamask data imagenet100s --imagenet DIR --out DIR`."""
     parser = _Parser(prog="seamask data", description="Make a data set from another.")
@@ -314,6 +365,7 @@ COMMANDS = {
     "resume": resume,
     "masks": masks,
     "evaluate": evaluate,
+    "study": study,
     "data": data,
     "recipes": recipes,
 }

@@ -9,6 +9,7 @@ import typing
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
+import yaml
 
 from seamask.errors import UserError, unknown
 from seamask.settings import flag, leaves, short_names
@@ -40,6 +41,34 @@ def parse(start: T, arguments: list[str], prog: str, description: str) -> T | No
             return None
         see = f"see `{prog.partition(' [')[0]} --help`"
         raise _usage_error(said.getvalue(), arguments, type(start), see) from None
+
+
+def free_settings(arguments: list[str]) -> dict[str, Any]:
+    """Return `--NAME VALUE ...` arguments as {name: value}, typed as in YAML.
+
+    Raises:
+        UserError: a value without a name.
+    """
+    found: dict[str, Any] = {}
+    name = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            name = name.replace("-", "_")
+            found[name] = [_typed(value)] if equals else []
+        elif name is None:
+            raise UserError(f"unexpected {argument!r}: settings are given as --NAME VALUE")
+        else:
+            found[name].append(_typed(argument))
+    # A name alone switches something on; several values make a list.
+    return {n: v[0] if len(v) == 1 else v or True for n, v in found.items()}
+
+
+def _typed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _usage_error(said: str, arguments: list[str], kind: type, see: str) -> UserError:
