@@ -86,7 +86,7 @@ def test_missing_keys_keep_the_start(tmp_path):
 @pytest.mark.parametrize(("name", "path", "value"), [
     ("masker", "masks.masker", "none"),
     ("n_masks", "masks.n_masks", 7),
-    ("budget", "masks.budget", 0.1),
+    ("budget", "masks.budget", "exact:0.1"),
     ("data", "data.source", "cifar10"),
     ("backbone", "encoder.backbone", "resnet50"),
     ("on_bad_image", "data.on_bad_image", "stop"),
@@ -123,7 +123,7 @@ def test_unknown_keys_in_nested_settings_are_refused():
 @pytest.mark.parametrize(("path", "value"), [
     ("epochs", "3"), ("epochs", 1.5), ("epochs", True), ("epochs", None), ("epochs", [3]),
     ("optim.encoder.lr", "fast"), ("optim.encoder.lr", True), ("optim.encoder.lr", None),
-    ("compile", 1), ("compile", "yes"), ("data.root", 5), ("data.root", None),
+    ("compile", 1), ("compile", "yes"), ("data.root", True), ("data.root", None),
     ("views.scale", 0.5), ("views.scale", (0.1, 0.5, 1.0)), ("views.scale", ("a", "b")),
     ("objective.hidden", 2048), ("objective.hidden", (1.5,)), ("objective.hidden", "2048"),
     ("masks", {"n_masks": "many"}), ("masks.norm", 3), ("precision", "fp8"),
@@ -171,11 +171,11 @@ REFUSED = [
     )),
     *((path, value) for value in (-0.1, 1.1, NAN) for path in (
         "views.flip", "views.jitter", "views.grayscale", "views.blur", "views.solarize",
-        "masks.ratio", "data.holdout", "masks.budget", "optim.encoder.momentum",
+        "masks.ratio", "data.holdout", "optim.encoder.momentum",
         "optim.masker.momentum",
     )),
     ("batch_size", 1), ("image_size", 7), ("views.hue", 0.6),
-    ("masks.budget", 1.0), ("optim.encoder.momentum", 1.0), ("optim.masker.momentum", 1.0),
+    ("optim.encoder.momentum", 1.0), ("optim.masker.momentum", 1.0),
     ("objective.temperature", 0.0), ("optim.trust", 0.0), ("objective.temperature", NAN),
     ("views.scale", (0.0, 1.0)), ("views.scale", (0.5, 0.2)), ("views.scale", (0.5, 1.5)),
     ("views.ratio", (0.0, 1.0)), ("views.ratio", (2.0, 1.0)), ("views.blur_sigma", (0.0, 2.0)),
@@ -278,7 +278,7 @@ def test_recipes_hold_the_published_numbers(data):
         assert (config.optim.warmup_epochs, config.optim.warmup_start) == (10, 0.003)
         assert config.optim.masker.lr == {"stl10": 0.0195}.get(data, 0.0145)
     masks, costs = sequential.masks, sequential.penalties  # [Seq] table 4
-    assert (masks.masker, masks.n_masks, masks.budget) == ("sequential", 5, 0.25)
+    assert (masks.masker, masks.n_masks, masks.budget) == ("sequential", 5, "0.25")
     assert (costs.overlap, costs.consistency) == (1e-4, 1e-4)
     assert (costs.sparsity, costs.entropy) == (0, 0)
     masks, costs = adios.masks, adios.penalties
@@ -300,3 +300,23 @@ def test_policies_of_a_data_set_differ_in_masks_and_penalties_only(data):
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'cifar10-sequential'"):
         recipe_config("cifar10-sequental")
+
+
+@pytest.mark.parametrize("value", ["nine tenths", "exact:", "1.0", "0", "exact:2"])
+def test_a_budget_that_is_none_is_refused(value):
+    with pytest.raises(UserError) as caught:
+        check(override(Config(), {"budget": value}))
+    assert one_line(caught).startswith(f"--budget is '{value}': ")
+
+
+def test_a_budget_may_be_a_number():
+    assert override(Config(), {"budget": 0.1}).masks.budget == "0.1"
+
+
+@pytest.mark.parametrize(("changed", "says"), [
+    ({"budget": "exact:0.25"}, "--budget exact:0.25 needs --masker sequential, not simultaneous"),
+    ({"masks.disjoint": True}, "--masks.disjoint needs --masker sequential, not simultaneous"),
+])  # fmt: skip
+def test_what_only_sequential_masks_can_is_refused_elsewhere(changed, says):
+    with pytest.raises(UserError, match=says):
+        check(override(Config(), {"masker": "simultaneous", **changed}))

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seamask.budget import parse_budget
 from seamask.errors import UserError
 from seamask.settings import check_at_least, check_between, check_finite, flag, get, short
 
@@ -98,8 +99,10 @@ class MasksConfig:
     """`none`, `random-patch`, `random-block`, `simultaneous` (ADIOS) or `sequential` ([Seq])."""
     n_masks: Annotated[int, short("n_masks")] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
-    budget: Annotated[float, short("budget")] = 0.25
-    """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4)."""
+    budget: Annotated[str, short("budget")] = "0.25"
+    """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4).
+    `exact:0.25`: sequential masks remove just that share of every image. `0.1->0.5`,
+    `exact:0.1->0.5`: the share moves from one to the other over the training."""
     ratio: float = 0.25
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
@@ -111,6 +114,9 @@ class MasksConfig:
     """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code)."""
     detach: bool = False
     """Sequential only: cut the gradient through earlier masks."""
+    disjoint: bool = False
+    """Sequential only: each mask acts on what those before it left (stick-breaking), so that no
+    pixel is removed twice; leaves nothing to the overlap penalty."""
     width: int = 32
     """Base channels of the U-Net ([ADIOS] `fbase`)."""
     norm: Literal["instance", "group"] = "instance"
@@ -276,7 +282,7 @@ def check(config: Config) -> Config:
     check_at_least(c, at_least)
     shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
     check_between(c, [*shares, "masks.ratio", "data.holdout"])
-    for path in ("masks.budget", "optim.encoder.momentum", "optim.masker.momentum"):
+    for path in ("optim.encoder.momentum", "optim.masker.momentum"):
         if not 0 <= get(c, path) < 1:
             raise UserError(
                 f"{flag(path, Config)} is {get(c, path)}: it must be at least 0 and below 1"
@@ -295,6 +301,10 @@ def check(config: Config) -> Config:
             )
     if any(width < 1 for width in c.objective.hidden):
         raise UserError(f"--objective.hidden is {c.objective.hidden}: widths must be at least 1")
+    budget = parse_budget(c.masks.budget)
+    if c.masks.masker != "sequential" and (budget.exact or c.masks.disjoint):
+        what = f"--budget {c.masks.budget}" if budget.exact else "--masks.disjoint"
+        raise UserError(f"{what} needs --masker sequential, not {c.masks.masker}")
     if c.masks.downscale not in (1, 2, 4):
         raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
     parts = c.accumulate * c.devices

@@ -200,6 +200,20 @@ def test_settings_combine(tiny, tmp_path, changed):
     assert summary.results["probe/linear"] > 0
 
 
+def test_an_exact_budget_moves_over_the_training(tiny, tmp_path):
+    changed = {"budget": "exact:0.1->0.4", "masks.disjoint": True, "n_masks": 2}
+    seamask.pretrain(out=tmp_path / "run", **{**tiny, **changed})
+    lines = [line for line in lines_of(tmp_path / "run") if "loss/mask" in line]
+    assert len(lines) == 6  # 2 epochs of 3 steps
+    for done, line in enumerate(lines):
+        expected = 0.1 + 0.3 * done / 6
+        assert line["mask/coverage_1"] == pytest.approx(expected, abs=1e-4)
+        assert line["mask/coverage_2"] == pytest.approx(expected, abs=1e-4)
+        assert line["penalty/budget"] == pytest.approx(0, abs=1e-6)
+    masks = seamask.load_masker(tmp_path / "run")(torch.randn(2, 3, 32, 32))
+    torch.testing.assert_close(masks.mean((2, 3)), torch.full((2, 2), 0.4), atol=1e-4, rtol=0)
+
+
 def test_tensorboard(tiny, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -11,8 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor, nn
 
+from seamask.budget import parse_budget
 from seamask.config import MasksConfig
 from seamask.errors import unknown
+from seamask.masks.exact import exact_sigmoid
 from seamask.masks.learned import SequentialMasker, SimultaneousMasker
 from seamask.masks.penalties import (
     all_penalties,
@@ -39,9 +41,15 @@ MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
         c.n_masks, size, c.width, c.norm, c.downscale
     ),
     "sequential": lambda c, size: SequentialMasker(
-        c.n_masks, size, c.width, c.norm, c.downscale, c.detach
+        c.n_masks, size, c.width, c.norm, c.downscale, c.detach, c.disjoint, _exact(c)
     ),
 }
+
+
+def _exact(config: MasksConfig) -> float | None:
+    """Return the share that masks of a trained network remove exactly, if they do."""
+    budget = parse_budget(config.budget)
+    return budget.end if budget.exact else None
 
 
 def build_masker(config: MasksConfig, image_size: int) -> nn.Module:
@@ -86,6 +94,7 @@ __all__ = [
     "consistency_penalty",
     "draw_one",
     "entropy_penalty",
+    "exact_sigmoid",
     "overlap_penalty",
     "random_blocks",
     "sparsity_penalty",

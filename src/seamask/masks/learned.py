@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.errors import UserError
+from seamask.masks.exact import exact_sigmoid
 from seamask.networks.unet import Norm, UNet, check_size
 
 
@@ -105,6 +106,10 @@ class SequentialMasker(_LearnedMasker):
 
     `m^k = sigmoid(head_k([features, m^1 … m^(k−1)]))`, every head a 1×1 convolution.
 
+    Two things go past the paper. Disjoint masks break a stick: each acts on what those before it
+    left, `m^k = r^k · sigmoid(·)`, `r^k = 1 − Σ_{j<k} m^j`. With an exact budget every mask removes
+    just that share of every image (see `exact_sigmoid`).
+
     Args:
         n_masks: N, at least 1.
         image_size: side of the images in pixels, a size that the U-Net can take.
@@ -112,9 +117,13 @@ class SequentialMasker(_LearnedMasker):
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
         detach: cut the gradient through earlier masks.
+        disjoint: no pixel is removed by two masks.
+        exact: the share of pixels that every mask removes; None: as the network likes. It may be
+            set anew at any time.
 
     Raises:
-        UserError: fewer than one mask, or a size that the U-Net cannot take.
+        UserError: fewer than one mask, a size that the U-Net cannot take, or disjoint masks whose
+            exact shares add up to more than the image.
     """
 
     def __init__(
@@ -125,18 +134,33 @@ class SequentialMasker(_LearnedMasker):
         norm: Norm = "instance",
         downscale: int = 1,
         detach: bool = False,
+        disjoint: bool = False,
+        exact: float | None = None,
     ) -> None:
         super().__init__(n_masks, image_size, width, norm, downscale)
-        self.detach = detach
+        if disjoint and exact is not None and n_masks * exact > 1:
+            raise UserError(
+                f"{n_masks} disjoint masks cannot remove {exact:g} of an image each: "
+                f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
+            )
+        self.detach, self.disjoint, self.exact = detach, disjoint, exact
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
 
     def heads(self, features: Tensor) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before."""
         seen = features
         masks: list[Tensor] = []
+        room: Tensor | None = None  # [B, 1, H, W]: what earlier masks left, if they are disjoint
         for head in self.head:
-            mask = _precise(head(seen)).sigmoid()
+            logits = _precise(head(seen))
+            if self.exact is not None:
+                mask = exact_sigmoid(logits, self.exact, room)
+            else:
+                mask = logits.sigmoid() if room is None else room * logits.sigmoid()
             masks.append(mask)
+            if self.disjoint:
+                left = 1 - mask if room is None else room - mask
+                room = left.clamp(min=0)
             seen = torch.cat([seen, (mask.detach() if self.detach else mask).to(seen.dtype)], dim=1)
         return torch.cat(masks, dim=1)
 

@@ -29,7 +29,7 @@ ADIOS: dict[str, Any] = {
 SEQUENTIAL: dict[str, Any] = {
     "masks.masker": "sequential",
     "masks.n_masks": 5,  # [Seq] table 4
-    "masks.budget": 0.25,  # [Seq] table 4
+    "masks.budget": "0.25",  # [Seq] table 4
     "penalties.overlap": 1e-4,  # [Seq] table 4
     "penalties.consistency": 1e-4,  # [Seq] table 4
     "penalties.budget": 1.0,  # not published; our choice

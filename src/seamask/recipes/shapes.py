@@ -27,7 +27,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "views.blur": 0.0,
             "masks.masker": "sequential",
             "masks.n_masks": 3,
-            "masks.budget": 0.2,
+            "masks.budget": "0.2",
             "masks.width": 16,
             "masks.downscale": 2,
             "penalties.budget": 3.0,

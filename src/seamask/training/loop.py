@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from seamask import settings
+from seamask.budget import parse_budget
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
 from seamask.draws import generator, mix
@@ -107,6 +108,7 @@ class Run:
         encoder.to(fabric.device).train()
         masker.to(fabric.device).train()
         learned = bool(masker.learned)
+        self.budget = parse_budget(config.masks.budget)
         player = (
             build_optimizer(masker, config.optim.masker, config.optim.trust) if learned else None
         )
@@ -117,7 +119,7 @@ class Run:
             encoder_optimizer=build_optimizer(encoder, config.optim.encoder, config.optim.trust),
             masker_optimizer=player,
             penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
-            budget=config.masks.budget,
+            budget=self.budget.start,
             reduction=config.masks.reduction,
             single=config.masks.single,
             autocast=fabric.autocast,
@@ -166,6 +168,7 @@ class Run:
         """Take one two-player step on uint8 images `[B, 3, S, S]`."""
         config = self.config
         rates = self._set_learning_rates()
+        self._set_budget()
         draw = (config.seed, epoch, self.step, self.fabric.global_rank)
         torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
         views_generator = generator(*draw, "views")
@@ -205,6 +208,13 @@ class Run:
         used = order[: self.steps_per_epoch * self.config.batch_size]
         by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
         return by_step[first_step:, self.fabric.global_rank]
+
+    def _set_budget(self) -> None:
+        self.players.budget = self.budget.at(
+            self.step / (self.config.epochs * self.steps_per_epoch)
+        )
+        if self.budget.exact:
+            self.networks.masker.exact = self.players.budget  # type: ignore[assignment]
 
     def _set_learning_rates(self) -> dict[str, float]:
         optim = self.config.optim

@@ -1,0 +1,98 @@
+"""Masks that meet their budget exactly, instead of paying for missing it. Not in the paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
+TOLERANCE = 1e-7  # of the share removed
+STEPS = 64  # at most; about eight are taken
+
+
+def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = None) -> Tensor:
+    """Return masks that remove exactly a share b of each image: `room · σ(logits + t)`.
+
+    The bias t, one a mask, solves `mean(room · σ(logits + t)) = b` (safeguarded Newton in float64);
+    its gradient comes from the implicit function theorem, so that gradients move *where* a mask
+    removes and never how much. A mask whose room is no more than b takes all of it.
+
+    Args:
+        logits: `[..., H, W]`, any floating dtype.
+        budget: b in (0, 1), a number or `[...]`; its gradient is given too.
+        room: `[..., H, W]` in [0, 1]: the most that may be removed at each pixel; None: 1.
+
+    Returns:
+        Masks `[..., H, W]` in at least float32; their share of removed pixels is b to 1e-6 of
+        float32 rounding, whatever the logits.
+    """
+    kind = torch.promote_types(logits.dtype, torch.float32)
+    shares = torch.as_tensor(budget, dtype=kind, device=logits.device).expand(logits.shape[:-2])
+    if room is None:
+        room = torch.ones((), dtype=kind, device=logits.device).expand(logits.shape)
+    masks: Tensor = _ExactSigmoid.apply(logits.to(kind), shares, room.to(kind))
+    return masks
+
+
+class _ExactSigmoid(torch.autograd.Function):
+    """m = r σ(l + t), t such that mean(m) = b. With s = r σ' and g the gradient of the masks:
+
+    t' = −(Σ s l' + Σ σ r' − n b') / Σ s, hence with G = Σ g s / Σ s
+    ∂l = s (g − G), ∂r = σ (g − G), ∂b = n G.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, budget: Tensor, room: Tensor) -> Tensor:
+        wide = logits.detach().double().clamp(-LARGEST, LARGEST).flatten(-2)
+        free = room.detach().double().flatten(-2)
+        bias, full = _solve(wide, budget.detach().double(), free)
+        share = torch.sigmoid(wide + bias[..., None])
+        share = torch.where(full[..., None], 1.0, share).view_as(logits).to(logits.dtype)
+        ctx.save_for_backward(share, room)
+        return share * room
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient,) = gradients
+        share, room = ctx.saved_tensors
+        slope = room * share * (1 - share)  # [..., H, W]
+        total = slope.sum((-2, -1), keepdim=True)
+        # Where every pixel is saturated nothing moves: no gradient, rather than 0 / 0.
+        moves = total > torch.finfo(total.dtype).tiny
+        common = (gradient * slope).sum((-2, -1), keepdim=True) / torch.where(moves, total, 1.0)
+        common = torch.where(moves, common, 0.0)
+        free = torch.where(moves, gradient - common, gradient)
+        pixels = share.shape[-2] * share.shape[-1]
+        return slope * free, pixels * common[..., 0, 0], share * free
+
+
+def _solve(logits: Tensor, budget: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve mean(room · σ(logits + t)) = b for t by Newton's method, kept inside a bracket.
+
+    Args:
+        logits: float64 `[..., P]`.
+        budget: float64 `[...]`.
+        room: float64 `[..., P]` in [0, 1].
+
+    Returns:
+        t `[...]`, and where there is no more room than b `[...]`: there t means nothing.
+    """
+    available = room.mean(-1)
+    full = available <= budget
+    # With all logits equal the answer is logit(b / available) − logit: the bracket at its widest.
+    level = torch.logit((budget / available.clamp(min=1e-300)).clamp(1e-15, 1 - 1e-15))
+    low, high = level - logits.amax(-1), level - logits.amin(-1)
+    # The quantile that splits off the share b is near the answer when masks are nearly binary.
+    bias = (level - logits.mean(-1)).clamp(low, high)
+    for _ in range(STEPS):
+        share = torch.sigmoid(logits + bias[..., None])
+        value = (room * share).mean(-1) - budget
+        if bool(((value.abs() <= TOLERANCE) | full).all()):
+            break
+        low, high = torch.where(value < 0, bias, low), torch.where(value > 0, bias, high)
+        step = bias - value / (room * share * (1 - share)).mean(-1).clamp(min=1e-300)
+        inside = (step > low) & (step < high)
+        bias = torch.where(inside, step, (low + high) / 2)
+    return bias, full
