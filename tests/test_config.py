@@ -245,8 +245,10 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
 
 def test_recipes_are_these():
     policies = ("simclr", "random-block", "adios", "sequential")
-    expected = {f"{d}-{p}" for d in ("imagenet100s", "stl10", "cifar10") for p in policies}
-    assert set(RECIPES) == expected | {"shapes-sequential", "folder-sequential"}
+    expected = {
+        f"{d}-{p}" for d in ("shapes", "imagenet100s", "stl10", "cifar10") for p in policies
+    }
+    assert set(RECIPES) == expected | {"folder-sequential"}
     assert DEFAULT == "shapes-sequential"
 
 

@@ -8,9 +8,10 @@ name, e.g. `--masker` for `--masks.masker`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,6 +21,10 @@ import yaml
 from seamask.errors import UserError, unknown
 
 T = TypeVar("T")
+
+_hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
+    functools.partial(typing.get_type_hints, include_extras=True)
+)
 
 
 def short(name: str) -> Any:
@@ -150,8 +155,8 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
 
 def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
     """Return (dotted path, type) of every setting of a dataclass of settings."""
-    found = []
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    found: list[tuple[str, Any]] = []
+    for name, hint in _hints(kind).items():
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
             found += leaves(hint, f"{prefix}{name}.")

@@ -73,7 +73,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     assert not list(out.rglob("*.tmp"))
     wanted = {
         "epoch", "step", "loss/encoder", "loss/mask", "penalty/budget", "penalty/overlap",
-        "penalty/consistency", "penalty/sparsity", "penalty/entropy", "mask/coverage_0",
+        "penalty/consistency", "penalty/sparsity", "penalty/entropy", "mask/coverage_1",
         "mask/binary", "lr/encoder", "lr/mask", "images_per_second", "data_wait",
     }  # fmt: skip
     logged = [line for line in lines_of(out) if "loss/encoder" in line]
@@ -92,7 +92,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
 def test_config_yaml_starts_the_same_run_again(uninterrupted, tmp_path):
     out, _, _ = uninterrupted
     resolved = settings.read_yaml(out / "config.yaml", Config())
-    assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == 0.25
+    assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == "0.2"
     assert not resolved.out  # a new run gets a folder of its own
     assert not resolved.overwrite
     start(settings.override(resolved, {"out": str(tmp_path / "again")}))

@@ -176,7 +176,7 @@ def test_accumulated_parts_are_averaged():
     for a, b in ((once.encoder, twice.encoder), (once.masker, twice.masker)):
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
-    assert set(metrics) >= {"loss/encoder", "loss/mask", "mask/binary", "mask/coverage_0"}
+    assert set(metrics) >= {"loss/encoder", "loss/mask", "mask/binary", "mask/coverage_1"}
 
 
 def test_metrics_say_what_they_promise():
@@ -187,7 +187,7 @@ def test_metrics_say_what_they_promise():
     metrics = two_player_step(players, [(x_a, x_b)])
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
     for k in range(2):
-        torch.testing.assert_close(metrics[f"mask/coverage_{k}"], masks[:, k].mean())
+        torch.testing.assert_close(metrics[f"mask/coverage_{k + 1}"], masks[:, k].mean())
     binary = ((masks < 0.1) | (masks > 0.9)).double().mean()
     assert metrics["mask/binary"].item() == pytest.approx(binary.item())
     for name, value in all_penalties(masks, players.budget).items():

@@ -198,6 +198,6 @@ def describe(masks: Tensor) -> dict[str, Tensor]:
         masks: `[B, N, H, W]` in [0, 1].
     """
     coverage = masks.mean((0, 2, 3))
-    found = {f"mask/coverage_{k}": c for k, c in enumerate(coverage)}
+    found = {f"mask/coverage_{k}": c for k, c in enumerate(coverage, start=1)}
     found["mask/binary"] = ((masks < 0.1) | (masks > 0.9)).float().mean()
     return found

@@ -1,0 +1,127 @@
+"""The columns of a study's table: only results that mean the same stand in one."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seamask.data import NAMED
+from seamask.evaluate.evaluation import Result, task_config
+from seamask.study.folder import StudyFolder
+from seamask.study.grid import Evaluation, Job, Study, flat
+
+PERCENT = ("accuracy", "miou")  # metrics in %; others are shares in [0, 1]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Results of one task, on the same images, by the same protocol.
+
+    Attributes:
+        title: of the evaluation, numbered if it fell into several columns.
+        evaluation: that was asked for.
+        results: {row: {seed: result}}.
+        held_out_by_seed: each seed holds out other images of the same folder.
+    """
+
+    title: str
+    evaluation: Evaluation
+    results: Mapping[str, Mapping[int, Result]]
+    held_out_by_seed: bool = False
+
+    @property
+    def example(self) -> Result | None:
+        """Any of its results: all agree in task, data and protocol."""
+        return next((r for by_seed in self.results.values() for r in by_seed.values()), None)
+
+    @property
+    def metric(self) -> str:
+        """The main metric."""
+        return next(iter(self.example.metrics)) if self.example else ""
+
+    def values(self, row: str) -> dict[int, float]:
+        """Return {seed: main metric} of a row."""
+        return {seed: r.metrics[self.metric] for seed, r in self.results.get(row, {}).items()}
+
+    def number(self, value: float, sign: bool = False) -> str:
+        """Write a value, or a difference with its sign, with as many digits as it deserves."""
+        digits = 2 if self.metric in PERCENT or not self.metric else 3
+        return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+    def protocol(self) -> str:
+        """Say in words what the numbers are: all settings that are not the task's defaults."""
+        result = self.example
+        if result is None:
+            return "no result yet"
+        defaults = flat(task_config(result.task))
+        always = ["protocol", "image_size", "epochs"]
+        if result.protocol.get("protocol") == "cached":
+            always.remove("epochs")  # it has none
+        shown = [path for path in always if path in result.protocol]
+        shown += [
+            path
+            for path, value in result.protocol.items()
+            if path not in ("protocol", "image_size", "epochs") and value != defaults.get(path)
+        ]
+        unit = " in %" if self.metric in PERCENT else ""
+        words = [f"{path} {_words(result.protocol[path])}" for path in shown]
+        marks = sorted({r.fingerprint[:8] for by in self.results.values() for r in by.values()})
+        images = f"images {' '.join(marks)}"
+        if self.held_out_by_seed:
+            images += ", other ones held out for each seed"
+        return "; ".join([f"{self.metric}{unit}, {result.task} on {result.data}", *words, images])
+
+
+def columns(study: Study, folder: StudyFolder) -> list[Column]:
+    """Read all results; an evaluation whose results differ in meaning gives several columns."""
+    found: dict[str, list[tuple[Job, Result]]] = defaultdict(list)
+    for job in study.jobs():
+        if job.evaluation is not None:
+            found[job.evaluation.title] += [(job, result) for result in folder.results(job)]
+    return [
+        column
+        for evaluation in study.evaluations.values()
+        for column in _split(evaluation, found[evaluation.title])
+    ]
+
+
+def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Column]:
+    """Sort results into columns by what they mean, the largest first."""
+    by_seed = held_out_by_seed(
+        [(job.seed, result.data, result.fingerprint) for job, result in found]
+    )
+    groups: dict[Any, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
+    for job, r in found:
+        images = "" if by_seed else r.fingerprint
+        key = r.task, r.data, json.dumps(r.protocol, sort_keys=True), next(iter(r.metrics)), images
+        groups[key][job.row][job.seed] = r
+    largest = sorted(groups.values(), key=lambda rows: -sum(map(len, rows.values())))
+    titles = [evaluation.title] + [f"{evaluation.title} ({n})" for n in range(2, len(largest) + 1)]
+    return [
+        Column(title, evaluation, rows, by_seed)
+        for title, rows in zip(titles, largest or [{}], strict=True)
+    ]
+
+
+def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:
+    """Say whether fingerprints differ only because each seed holds out other images of a folder.
+
+    Then the rows of one seed share their images and no two seeds do. Named data sets have splits
+    of their own: where their fingerprints differ, their images do.
+
+    Args:
+        images: seed, name and fingerprint of the data of each result.
+    """
+    marks: dict[int, set[str]] = defaultdict(set)
+    for seed, _, mark in images:
+        marks[seed].add(mark)
+    of_folder = all(name not in NAMED for _, name, _ in images)
+    different = len({mark for _, _, mark in images})
+    return of_folder and different == len(marks) > 1 and all(len(m) == 1 for m in marks.values())
+
+
+def _words(value: Any) -> str:
+    return "–".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,205 @@
+"""A study's folder: where its files lie, what is done, and who works on what.
+
+study.yaml                              the study, every setting resolved
+table.md, table.csv, table.tex, accuracy.png
+<method>/seed<n>/                       a run's folder, as `seamask pretrain` leaves it
+<method>/seed<n>/summary.json           the pretraining is done
+<method>/seed<n>/evaluations/<column>/  results as `seamask evaluate` leaves them
+.jobs/                                  locks, and why jobs failed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from seamask.errors import UserError
+from seamask.evaluate.evaluation import Result
+from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
+from seamask.files import atomic, cannot_write
+from seamask.runs import RunFolder
+from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, slug
+
+# Where something is computed and for which rows: no result depends on it.
+MAY_CHANGE = (
+    "device", "threads", "workers", "data.root", "data.cache", "data.resident", "methods",
+)  # fmt: skip
+
+
+class StudyFolder:
+    """The files of one study."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+        self.study = self.path / "study.yaml"
+        self.table = self.path / "table.md"
+        self.csv = self.path / "table.csv"
+        self.latex = self.path / "table.tex"
+        self.figure = self.path / "accuracy.png"
+        self.jobs = self.path / ".jobs"
+
+    def open(self, study: Study) -> None:
+        """Write the study into the folder; refuse a folder of another one.
+
+        Raises:
+            UserError: it holds another study or something else, or cannot be written.
+        """
+        try:
+            # The study is written before anything else, so a look at the rest comes first.
+            others = self.path.exists() and any(p.name[0] != "." for p in self.path.iterdir())
+            if others and not self.study.exists():
+                raise UserError(
+                    f"--out {self.path}: holds files that are not a study; name another folder"
+                )
+            self.jobs.mkdir(parents=True, exist_ok=True)
+            with self.lock("study"):
+                if self.study.exists():
+                    self._check_same(study)
+                with atomic(self.study) as temporary:
+                    text = yaml.safe_dump(study.resolved(), sort_keys=False, allow_unicode=True)
+                    temporary.write_text(text)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def _check_same(self, study: Study) -> None:
+        """Refuse a study that is not the one here, with perhaps more seeds and evaluations."""
+        try:
+            here = yaml.safe_load(self.study.read_text())
+            changed = _first_change(here, study.resolved())
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"cannot read {self.study}: damaged; name another folder for the study"
+            ) from error
+        if changed:
+            raise UserError(
+                f"--out {self.path}: holds another study ({changed}); only seeds and evaluations "
+                "can be added to it: name another folder"
+            )
+
+    def run(self, row: str, seed: int) -> RunFolder:
+        """Return the folder of a method's run; of the untrained row, that of its evaluations."""
+        return RunFolder(self.path / slug(row) / f"seed{seed}")
+
+    def encoder(self, job: Job) -> str:
+        """Return what an evaluation evaluates, as `seamask evaluate` names it."""
+        assert job.needs is not None
+        run = str(self.run(job.needs.row, job.needs.seed).path)
+        return UNTRAINED_RUN + run if job.row == UNTRAINED else run
+
+    def evaluations(self, row: str, seed: int, evaluation: Evaluation) -> Path:
+        """Return the folder for the result of one evaluation."""
+        return self.run(row, seed).evaluations / slug(evaluation.title)
+
+    # What is done ---------------------------------------------------------------------------
+
+    def done(self, job: Job) -> bool:
+        """Say whether the result of a job exists."""
+        return bool(self._files(job))
+
+    def _files(self, job: Job) -> list[Path]:
+        """Return the files that make a job done; they appear whole.
+
+        The folder is listed rather than a name looked up: on a network's file system that names
+        do not exist is remembered for a while, and what another machine has just done is missed.
+        """
+        if job.evaluation is None:
+            folder, ending = self.run(job.row, job.seed).path, "summary.json"
+        else:
+            folder = self.evaluations(job.row, job.seed, job.evaluation)
+            ending = f"-seed{job.seed}.json"
+        try:
+            return sorted(
+                p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "."
+            )
+        except FileNotFoundError:
+            return []
+
+    def finish(self, job: Job, summary: Mapping[str, Any]) -> None:
+        """Note that a pretraining is done."""
+        with atomic(self.run(job.row, job.seed).path / "summary.json") as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n")
+
+    def results(self, job: Job) -> list[Result]:
+        """Return what an evaluation found: one result, or more if its meaning has changed since."""
+        return [Result(**_read(path)) for path in self._files(job)]
+
+    def manifest(self, job: Job) -> dict[str, Any] | None:
+        """Return what `manifest.json` says of a pretraining that is done."""
+        return self.run(job.row, job.seed).read_manifest() if self.done(job) else None
+
+    def seconds(self, job: Job) -> float | None:
+        """Return how long a job took, if it is done."""
+        return float(_read(files[0])["seconds"]) if (files := self._files(job)) else None
+
+    # Who works on what ----------------------------------------------------------------------
+
+    def lock(self, name: str) -> FileLock:
+        """Return a lock that no two processes hold; it falls with the process that holds it."""
+        return FileLock(self.jobs / f"{name}.lock")
+
+    @contextmanager
+    def claim(self, job: Job) -> Iterator[bool]:
+        """Hold a job for the length of the block; yield False if someone else holds it."""
+        lock = self.lock(job.slug)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def error(self, job: Job) -> str | None:
+        """Return why a job failed, if it did."""
+        try:
+            return self._failure(job).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Note that a job failed, for all workers."""
+        with atomic(self._failure(job)) as temporary:
+            temporary.write_text(reason + "\n")
+
+    def forget_failure(self, job: Job) -> None:
+        """Let a job that failed be tried again."""
+        self._failure(job).unlink(missing_ok=True)
+
+    def _failure(self, job: Job) -> Path:
+        return self.jobs / f"{job.slug}.failed"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: damaged; delete it to have it made again") from error
+    return found
+
+
+def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """Name the first difference that would make results another study's."""
+    if set(here["methods"]) != set(now["methods"]):
+        return f"its methods are {', '.join(here['methods'])}"
+    if here["baseline"] != now["baseline"]:
+        return f"its baseline is {here['baseline']}"
+    missing = [str(seed) for seed in here["seeds"] if seed not in now["seeds"]]
+    if missing:
+        return f"it has seed {missing[0]} too"
+    for part in ("methods", "evaluations"):
+        for name, then in here[part].items():
+            if name not in now[part]:
+                return f"it has the evaluation {name} too"
+            given = now[part][name]
+            for path in dict.fromkeys([*then, *given]):
+                if path not in MAY_CHANGE and then.get(path) != given.get(path):
+                    return f"{name}: {path} is {then.get(path)}, not {given.get(path)}"
+    return None

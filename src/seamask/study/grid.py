@@ -1,0 +1,182 @@
+"""What a study is: methods × seeds × evaluations, every setting resolved, and its jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seamask import settings
+from seamask.config import Config
+from seamask.evaluate import config as evaluate_config
+from seamask.evaluate.config import EvaluationConfig
+from seamask.evaluate.evaluation import task_config
+
+UNTRAINED = "untrained"
+"""The row of the baseline's encoder before any training."""
+OWN = {  # settings that the study gives itself, and what to say instead
+    "seed": "seeds", "out": "--out", "overwrite": "--out", "json": "nothing",
+}  # fmt: skip
+Published = tuple[float, float | None]
+"""Mean and standard deviation."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A column of the table.
+
+    Attributes:
+        title: of the column.
+        task: one of `evaluate.evaluation.TASKS`.
+        settings: by dotted path; without `data.source`, the images are those of the pretraining.
+        methods: the rows that have it; all if empty.
+    """
+
+    title: str
+    task: str
+    settings: Mapping[str, Any]
+    methods: tuple[str, ...] = ()
+
+    def config(self, method: Config, seed: int = 0, out: Path | str = "") -> EvaluationConfig:
+        """Return all settings of the evaluation of one encoder.
+
+        It computes where its pretraining did, unless its own settings say otherwise.
+
+        Args:
+            method: settings of the pretraining.
+            seed: of the evaluation.
+            out: folder for the result.
+        """
+        config = task_config(self.task)
+        data = replace(method.data, limit=0, size=0)
+        if "data.source" in self.settings:
+            kept = {name: getattr(data, name) for name in ("cache", "resident", "on_bad_image")}
+            data = replace(config.data, **kept)
+        config = replace(config, data=data, device=method.device, threads=method.threads)
+        config = settings.override(config, self.settings)
+        return evaluate_config.check(replace(config, seed=seed, out=str(out)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pretraining or one evaluation.
+
+    Attributes:
+        row: name of the method, or `UNTRAINED`.
+        seed: of it.
+        evaluation: None for a pretraining.
+        needs: what must be done before.
+    """
+
+    row: str
+    seed: int
+    evaluation: Evaluation | None = None
+    needs: Job | None = None
+
+    @property
+    def kind(self) -> str:
+        """`pretraining`, or the title of the evaluation."""
+        return self.evaluation.title if self.evaluation else "pretraining"
+
+    @property
+    def slug(self) -> str:
+        """Its name as part of a file's."""
+        parts = [slug(self.row), f"seed{self.seed}"]
+        return ".".join(parts + ([slug(self.evaluation.title)] if self.evaluation else []))
+
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}: {self.kind}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of methods × seeds × evaluations.
+
+    Attributes:
+        name: as it was asked for.
+        title: of the table.
+        source: of the published numbers.
+        methods: {row: settings of its pretraining}.
+        baseline: the row that the others are compared with.
+        evaluations: {title: column}.
+        seeds: of each pretraining and its evaluations.
+        published: {title: {row: mean and standard deviation}}.
+        untrained: evaluate the baseline's encoder before any training too.
+    """
+
+    name: str
+    title: str
+    source: str
+    methods: Mapping[str, Config]
+    baseline: str
+    evaluations: Mapping[str, Evaluation]
+    seeds: tuple[int, ...]
+    published: Mapping[str, Mapping[str, Published]]
+    untrained: bool
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows, in the order of the table."""
+        return (UNTRAINED,) * self.untrained + tuple(self.methods)
+
+    def has(self, row: str, evaluation: Evaluation) -> bool:
+        """Say whether a row has an evaluation."""
+        return not evaluation.methods or row in evaluation.methods
+
+    def method(self, row: str) -> Config:
+        """Return the settings of the pretraining that a row comes from."""
+        return self.methods[self.baseline if row == UNTRAINED else row]
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, seed by seed, each evaluation after its pretraining."""
+        found = []
+        for seed in self.seeds:
+            runs = {name: Job(name, seed) for name in self.methods}
+            for row in (*self.methods, *(UNTRAINED,) * self.untrained):
+                run = runs[self.baseline if row == UNTRAINED else row]
+                found += [run] if row != UNTRAINED else []
+                found += [
+                    Job(row, seed, evaluation, run)
+                    for evaluation in self.evaluations.values()
+                    if self.has(row, evaluation)
+                ]
+        return found
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the study as plain values, every setting spelt out: itself a study's YAML."""
+        return {
+            "title": self.title,
+            "source": self.source,
+            "baseline": self.baseline,
+            "untrained": self.untrained,
+            "seeds": list(self.seeds),
+            "methods": {
+                name: {path: value for path, value in flat(config).items() if path not in OWN}
+                for name, config in self.methods.items()
+            },
+            "evaluations": {
+                title: {"task": column.task}
+                | ({"methods": list(column.methods)} if column.methods else {})
+                | settings.plain(dict(column.settings))
+                for title, column in self.evaluations.items()
+            },
+            "published": {
+                title: {row: list(numbers) for row, numbers in rows.items()}
+                for title, rows in self.published.items()
+            },
+        }
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """Return {dotted path: plain value} of settings."""
+    return {
+        path: settings.plain(settings.get(config, path))
+        for path, _ in settings.leaves(type(config))
+    }
+
+
+def slug(name: str) -> str:
+    """Return a name in lower-case letters, digits and hyphens: `+ ADIOS` → `adios`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,0 +1,174 @@
+"""Running a study: any number of workers on one folder, each job claimed by one of them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from seamask.errors import UserError
+from seamask.evaluate import evaluation
+from seamask.progress import LOG_SECONDS, clock
+from seamask.study.figure import write_figure
+from seamask.study.folder import StudyFolder
+from seamask.study.grid import Job, Study
+from seamask.study.table import write_tables
+from seamask.training import checkpoint, resume, start
+from seamask.training.launch import Summary, preflight
+
+POLL = 1.0  # seconds between looks at what other workers do
+SHOWN_JOBS = 3  # named in a line at most
+
+
+def run_study(study: Study, out: Path | str) -> Path:
+    """Run what is missing of a study and write its tables; share the work with other workers.
+
+    Args:
+        study: what to run.
+        out: its folder, new or of the same study.
+
+    Returns:
+        The path of `table.md`.
+
+    Raises:
+        UserError: the folder is of another study; or, after everything else is done and the tables
+            are written, jobs failed.
+        Stopped: a signal came while pretraining.
+    """
+    for config in study.methods.values():
+        preflight(config)
+    folder = StudyFolder(out)
+    folder.open(study)
+    worker = Worker(study, folder)
+    worker.work()
+    worker.write()
+    with folder.lock("table"):
+        write_figure(study, folder)
+    worker.check_failures()
+    return folder.table
+
+
+class Worker:
+    """One process that works on a study.
+
+    Args:
+        study: what to run.
+        folder: of the study, opened.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        self.study, self.folder = study, folder
+        self.jobs = study.jobs()
+        for job in self.jobs:  # whoever starts again has mended something
+            folder.forget_failure(job)
+        self.last_line = -LOG_SECONDS
+
+    def work(self) -> None:
+        """Do jobs until none is open, waiting for those of others."""
+        while still_open := [job for job in self.jobs if self._open(job)]:
+            if not any(self._try(job) for job in still_open):
+                self._wait(still_open)
+
+    def _open(self, job: Job) -> bool:
+        """Say whether a job is neither done nor failed, nor waits for one that failed."""
+        folder = self.folder
+        if job.needs is not None and folder.error(job.needs) is not None:
+            return False
+        return not folder.done(job) and folder.error(job) is None
+
+    def _try(self, job: Job) -> bool:
+        """Do a job; return False if it is not its turn, or another worker's."""
+        if job.needs is not None and not self.folder.done(job.needs):
+            return False
+        with self.folder.claim(job) as ours:
+            if ours and self._open(job):  # else someone did it since we looked
+                self._do(job)
+            return ours
+
+    def _do(self, job: Job) -> None:
+        position = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}]"
+        print(f"{position} {job}{self._work_left()}", flush=True)
+        try:
+            if job.evaluation is None:
+                self._pretrain(job)
+            else:
+                self._evaluate(job)
+        except UserError as error:
+            self.folder.fail(job, str(error))
+            print(f"{position} {job} failed: {error}", flush=True)
+        self.write()
+
+    def _pretrain(self, job: Job) -> None:
+        """Train, from the last checkpoint if a killed worker left one."""
+        run = self.folder.run(job.row, job.seed)
+        if checkpoint.latest(run.checkpoints) is not None:
+            summary = resume(run.path)
+        else:
+            for left in run.path.glob(".*.tmp"):  # half a file of a killed worker
+                left.unlink()
+            config = self.study.methods[job.row]
+            config = replace(config, seed=job.seed, out=str(run.path), overwrite=True)
+            summary = start(config)
+        self.folder.finish(job, _plain(summary))
+
+    def _evaluate(self, job: Job) -> None:
+        assert job.evaluation is not None
+        out = self.folder.evaluations(job.row, job.seed, job.evaluation)
+        config = job.evaluation.config(self.study.method(job.row), job.seed, out)
+        evaluation.start(self.folder.encoder(job), job.evaluation.task, config)
+
+    def _wait(self, jobs: Sequence[Job]) -> None:
+        """Let the others work for a moment."""
+        now = time.monotonic()
+        if now - self.last_line >= LOG_SECONDS:
+            self.last_line = now
+            print(f"waiting for other workers: {_some(jobs)}{self._work_left()}", flush=True)
+        time.sleep(POLL)
+
+    def _work_left(self) -> str:
+        """Estimate the time of the open jobs from those done, as far as there are any."""
+        known: dict[str, list[float]] = defaultdict(list)
+        for job in self.jobs:
+            if (seconds := self.folder.seconds(job)) is not None:
+                known[job.kind].append(seconds)
+        if not known:
+            return ""
+        every = float(np.mean([s for seconds in known.values() for s in seconds]))
+        means = {kind: float(np.mean(seconds)) for kind, seconds in known.items()}
+        left = sum(means.get(job.kind, every) for job in self.jobs if self._open(job))
+        return f"; about {clock(left)} of work left"
+
+    def write(self) -> None:
+        """Write the tables of what is there so far."""
+        with self.folder.lock("table"):
+            write_tables(self.study, self.folder)
+
+    def check_failures(self) -> None:
+        """Refuse to call a study done in which jobs failed.
+
+        Raises:
+            UserError: they are named.
+        """
+        failed = [job for job in self.jobs if self.folder.error(job) is not None]
+        if failed:
+            kept = f"the table has gaps: {self.folder.table}; the same command tries again"
+            raise UserError(
+                f"{len(failed)} of {len(self.jobs)} jobs failed: {_some(failed)}; {kept}"
+            )
+
+
+def _some(jobs: Sequence[Job]) -> str:
+    named = "; ".join(map(str, jobs[:SHOWN_JOBS]))
+    return named + (f" and {len(jobs) - SHOWN_JOBS} more" if len(jobs) > SHOWN_JOBS else "")
+
+
+def _plain(summary: Summary) -> dict[str, object]:
+    return {
+        "seconds": summary.seconds,
+        "images_per_second": summary.images_per_second,
+        "results": summary.results,
+    }

@@ -1,0 +1,250 @@
+"""Studies that run: shared by workers, killed, failing, and the tiny ones that are shipped."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from seamask.errors import UserError
+from seamask.study.folder import StudyFolder
+from seamask.study.study import read_study
+from seamask.study.worker import run_study
+from seamask.training.loop import Run, Stopped
+
+WORK = """\
+import sys
+from seamask.study.study import read_study
+from seamask.study.worker import run_study
+print("table", run_study(read_study(sys.argv[1]), sys.argv[2]))
+"""
+
+
+def worker(study: Path, out: Path) -> subprocess.Popen:
+    """Start a worker in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK, str(study), str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def numbers(out: Path) -> str:
+    """Return the table proper: nothing of how long it took."""
+    return (out / "table.md").read_text().split("## Pretraining")[0]
+
+
+def until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """A study of five jobs done by one worker: its YAML and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**small, "seeds": 1}, sort_keys=False))
+    assert run_study(read_study(path), folder / "out") == folder / "out/table.md"
+    return path, folder / "out"
+
+
+@pytest.fixture
+def partly(whole, tmp_path):
+    """Copy the finished study without some of its folders."""
+
+    def partly(*missing: str) -> tuple[Path, Path]:
+        path, out = whole
+        copy = shutil.copytree(out, tmp_path / "out")
+        for name in missing:
+            shutil.rmtree(copy / name)
+        return path, copy
+
+    return partly
+
+
+def test_a_study_leaves_what_it_promises(whole, capfd):
+    path, out = whole
+    for name in ("study.yaml", "table.md", "table.csv", "table.tex", "accuracy.png"):
+        assert (out / name).stat().st_size > 0, name
+    for run in ("simclr/seed0", "sequential/seed0"):
+        assert (out / run / "encoder.safetensors").exists()
+        assert len(list((out / run / "evaluations/knn").glob("*.json"))) == 1
+    assert len(list(out.rglob("masks-shapes-*.json"))) == 1
+    assert not list(out.rglob("*.tmp"))
+    text = (out / "table.md").read_text()
+    assert "| SimCLR | shapes-sequential | shapes | 48 | 2 | 96 |" in text
+    assert "–" not in next(line for line in text.splitlines() if line.startswith("| **+ Seq"))
+    before = numbers(out)
+    run_study(read_study(path), out)  # nothing is missing: nothing is done
+    assert capfd.readouterr().out == ""
+    assert numbers(out) == before
+
+
+@pytest.mark.slow  # each process imports torch, timm and scikit-learn
+@pytest.mark.ddp
+def test_workers_share_a_study_and_each_job_is_done_once(whole, tmp_path):
+    path, done = whole
+    out = tmp_path / "out"
+    workers = [worker(path, out) for _ in range(3)]
+    said = [process.communicate(timeout=180)[0] for process in workers]
+    assert all(process.returncode == 0 for process in workers), said
+    jobs = re.findall(r"^\[(\d+)/5\] ", "".join(said), re.MULTILINE)
+    assert sorted(map(int, jobs)) == list(range(1, 6))
+    assert numbers(out) == numbers(done)
+    assert all(text.endswith(f"table {out / 'table.md'}\n") for text in said)
+
+
+@pytest.mark.slow  # each process imports torch, timm and scikit-learn
+@pytest.mark.ddp
+def test_a_killed_worker_costs_nothing_but_time(whole, partly, capfd):
+    path, out = partly("sequential")
+    process = worker(path, out)
+    run = out / "sequential/seed0"
+    until(lambda: list((run / "checkpoints").glob("*.pt")), process)  # after the first epoch
+    process.kill()
+    process.communicate()
+    assert not (run / "summary.json").exists()
+    run_study(read_study(path), out)
+    assert numbers(out) == numbers(whole[1])
+    said = capfd.readouterr().out
+    assert "[1/5]" not in said  # done before
+    assert "[3/5] + Sequential, seed 0: pretraining" in said
+
+
+def test_a_pretraining_killed_before_its_first_checkpoint_starts_again(whole, partly):
+    path, out = partly("simclr")
+    (out / "simclr/seed0").mkdir(parents=True)
+    (out / "simclr/seed0/.config.yaml.1.tmp").write_text("epo")  # half of its first file
+    run_study(read_study(path), out)
+    assert numbers(out) == numbers(whole[1])
+
+
+def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
+    path, out = partly("sequential")
+    step = Run._step
+
+    def step_then_signal(self, epoch, images):
+        step(self, epoch, images)
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", step_then_signal)
+        with pytest.raises(Stopped):
+            run_study(read_study(path), out)
+    run_study(read_study(path), out)
+    assert numbers(out) == numbers(whole[1])
+
+
+def test_a_waiting_worker_says_for_what(partly, capfd, monkeypatch):
+    path, out = partly("simclr/seed0/evaluations/knn")
+    study, folder, naps = read_study(path), StudyFolder(out), []
+    other = folder.claim(study.jobs()[1])
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            other.__exit__(None, None, None)  # the other worker dies
+
+    monkeypatch.setattr("seamask.study.worker.time.sleep", nap)
+    assert other.__enter__()
+    run_study(study, out)
+    said = capfd.readouterr().out
+    assert said.count("waiting for other workers: SimCLR, seed 0: kNN; about") == 1
+    assert len(naps) == 3
+    assert len(list((out / "simclr/seed0/evaluations/knn").glob("*.json"))) == 1
+
+
+def test_a_job_that_fails_leaves_a_gap_and_can_be_mended(partly, tmp_path, capfd):
+    path, out = partly()
+    images = tmp_path / "images"
+    raw = yaml.safe_load(path.read_text())
+    raw["evaluations"]["mine"] = {"task": "knn", "data": str(images)}
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(UserError, match="2 of 7 jobs failed: SimCLR, seed 0: mine; ") as error:
+        run_study(read_study(more), out)
+    assert "\n" not in str(error.value)
+    said = capfd.readouterr().out
+    assert said.count(f"seed 0: mine failed: --data {images}: no such folder") == 2
+    table = (out / "table.md").read_text()
+    assert "**Note**: 2 of 5 results are missing." in table
+    with pytest.raises(UserError, match=r"holds another study \(it has the evaluation mine too\)"):
+        run_study(read_study(path), out)
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        (images / name).mkdir(parents=True)
+        for k in range(12):
+            picture = Image.new("RGB", (32, 32), (20 * k, 50, 200 * (name[-1] == "a")))
+            picture.save(images / name / f"{k}.png")
+    capfd.readouterr()
+    run_study(read_study(more), out)
+    assert len(re.findall(r"^\[", capfd.readouterr().out, re.MULTILINE)) == 2
+    assert "missing" not in (out / "table.md").read_text()
+
+
+def test_what_needs_a_failed_pretraining_is_not_tried(raw, write, tmp_path, capfd):
+    raw["methods"]["SimCLR"]["batch_size"] = 64  # more than there are images
+    raw["seeds"] = 1
+    del raw["methods"]["+ Sequential"], raw["evaluations"]["masks"]
+    del raw["published"]["kNN"]["+ Sequential"]
+    with pytest.raises(UserError, match="1 of 2 jobs failed: SimCLR, seed 0: pretraining"):
+        run_study(write(raw), tmp_path / "out")
+    assert "seed 0: kNN" not in capfd.readouterr().out
+
+
+def test_only_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
+    folder = StudyFolder(tmp_path / "out")
+    folder.open(write(raw))
+    folder.open(write(raw, settings={"threads": 2}))  # another place, the same study
+    folder.open(write(raw, seeds=3))
+    raw["evaluations"]["linear"] = {"task": "linear"}
+    raw["title"] = "Another title"
+    folder.open(write(raw, seeds=4))
+    assert yaml.safe_load(folder.study.read_text())["seeds"] == [0, 1, 2, 3]
+    for change, message in (
+        ({"settings": {"epochs": 3}}, "SimCLR: epochs is 2, not 3"),
+        ({"settings": {"evaluations.data.limit": 5}}, "kNN: data.limit is None, not 5"),
+        ({"seeds": 2}, "it has seed 2 too"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            folder.open(write(raw, **{"seeds": 4, **change}))
+        assert "\n" not in str(error.value)
+    raw["methods"]["third"] = "shapes-sequential"
+    with pytest.raises(UserError, match=r"its methods are SimCLR, \+ Sequential"):
+        folder.open(write(raw, seeds=4))
+
+
+def test_a_folder_of_something_else_is_left_alone(raw, write, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").touch()
+    with pytest.raises(UserError, match="holds files that are not a study"):
+        run_study(write(raw), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    with pytest.raises(UserError, match="cannot write"):
+        run_study(write(raw), tmp_path / "out/thesis.tex")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table1-tiny", "table2-tiny"])
+def test_the_tiny_tables(name, tmp_path, cache):
+    place = {"device": "cpu", "threads": 1, "data.cache": str(cache)}
+    table = run_study(read_study(name, settings=place), tmp_path / "out")
+    rows = [line.split(" | ") for line in table.read_text().splitlines() if line[:4] == "| **"]
+    assert [row[0] for row in rows] == [
+        "| **untrained**", "| **SimCLR**", "| **+ ADIOS**", "| **+ Sequential**",
+    ]  # fmt: skip
+    without_masks = [cell for row in rows[:2] for cell in row if cell == "–"]
+    assert len(without_masks) == (2 if name == "table2-tiny" else 0)
+    assert all("±" in cell.rstrip(" |") for row in rows for cell in row[1:] if cell != "–")
+    assert (table.parent / "accuracy.png").exists()
