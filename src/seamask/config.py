@@ -146,8 +146,8 @@ class PenaltiesConfig:
 class ObjectiveConfig:
     """How an anchor and a masked view are compared."""
 
-    name: str = "simclr"
-    """`simclr`."""
+    name: Annotated[str, short("objective")] = "simclr"
+    """`simclr`, `byol`, `simsiam` or `vicreg`."""
     form: Literal["standard", "cross-view"] = "standard"
     """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or with negatives from the other
     view only (as [Seq] eq. 1 prints it)."""
@@ -157,6 +157,10 @@ class ObjectiveConfig:
     """Hidden widths of the projector ([ADIOS] code); empty: one linear map ([Seq])."""
     out_dim: int = 128
     """Width of the embeddings ([ADIOS] script)."""
+    predictor: int = 512
+    """`byol`, `simsiam`: hidden width of the predictor ([ADIOS]: SimSiam 512, BYOL 8192)."""
+    momentum: float = 0.99
+    """`byol`: the target's momentum at the start; it rises to 1 along a cosine ([ADIOS])."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,7 @@ def check(config: Config) -> Config:
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
         "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "objective.out_dim": 1,
+        "objective.predictor": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
         "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,
@@ -282,7 +287,7 @@ def check(config: Config) -> Config:
     check_at_least(c, at_least)
     shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
     check_between(c, [*shares, "masks.ratio", "data.holdout"])
-    for path in ("optim.encoder.momentum", "optim.masker.momentum"):
+    for path in ("objective.momentum", "optim.encoder.momentum", "optim.masker.momentum"):
         if not 0 <= get(c, path) < 1:
             raise UserError(
                 f"{flag(path, Config)} is {get(c, path)}: it must be at least 0 and below 1"

@@ -26,7 +26,7 @@ def build_encoder(objective) -> Encoder:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    return Encoder(backbone, objective.head(16))
+    return objective.encoder(backbone, 16)
 
 
 def build_players(

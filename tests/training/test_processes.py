@@ -21,10 +21,10 @@ from seamask.training.step import two_player_step
 STEPS = 3
 
 
-def train_half(fabric: Fabric, form: str, path: Path) -> None:
+def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
     torch.set_num_threads(1)
     objective = build_objective(
-        ObjectiveConfig(hidden=(16,), out_dim=8, form=form),
+        config,
         partial(fabric.all_gather, sync_grads=True),
         fabric.global_rank,
     )
@@ -35,21 +35,34 @@ def train_half(fabric: Fabric, form: str, path: Path) -> None:
     for seed in range(STEPS):
         x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
         two_player_step(players, [(x_a, x_b)])
+        objective.update(players.encoder, seed / STEPS)
     torch.save((state(players.encoder), state(players.masker)), f"{path}-{fabric.global_rank}")
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize("form", ["standard", "cross-view"])
-def test_two_processes_equal_one(form, tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"form": "standard"},
+        {"form": "cross-view"},
+        {"name": "byol"},
+        {"name": "simsiam"},
+        {"name": "vicreg"},
+    ],
+    ids=lambda changed: "-".join(changed.values()),
+)
+def test_two_processes_equal_one(changed, tmp_path):
+    config = ObjectiveConfig(hidden=(16,), out_dim=8, predictor=8, **changed)
     strategy = DDPStrategy(start_method="spawn")
     fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
-    fabric.launch(train_half, form, tmp_path / "rank")
+    fabric.launch(partial(train_half, config=config, path=tmp_path / "rank"))
     first, second = (torch.load(tmp_path / f"rank-{rank}") for rank in range(2))
 
-    objective = build_objective(ObjectiveConfig(hidden=(16,), out_dim=8, form=form))
+    objective = build_objective(config)
     alone = build_players(objective=objective, optimizer="lars")
     for seed in range(STEPS):
         two_player_step(alone, [views(seed=seed)])
+        objective.update(alone.encoder, seed / STEPS)
 
     for ours, theirs, one in zip(
         first, second, (state(alone.encoder), state(alone.masker)), strict=True

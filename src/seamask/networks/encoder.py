@@ -31,16 +31,28 @@ class Encoder(nn.Module):
         return cast(Tensor, self.head(features))
 
 
-def projector(in_dim: int, hidden: Sequence[int] = (2048,), out_dim: int = 128) -> nn.Sequential:
-    """Build the projector: linear maps with ReLU between, no norm (ADIOS code).
+def projector(
+    in_dim: int,
+    hidden: Sequence[int] = (2048,),
+    out_dim: int = 128,
+    norm: bool = False,
+    norm_last: bool = False,
+) -> nn.Sequential:
+    """Build a projector or predictor: linear maps with ReLU between (ADIOS code with SimCLR).
 
     Args:
         in_dim: width of the features.
         hidden: hidden widths; empty gives a single linear map (Sam et al. 2022).
         out_dim: width of the embeddings.
+        norm: batch norm before each ReLU (BYOL, SimSiam).
+        norm_last: batch norm, without scale and shift, after the last map too (SimSiam).
     """
     layers: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(in_dim, width), nn.ReLU()]
+        layers += [nn.Linear(in_dim, width, bias=not norm)]
+        layers += [nn.BatchNorm1d(width), nn.ReLU()] if norm else [nn.ReLU()]
         in_dim = width
-    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
+    layers += [nn.Linear(in_dim, out_dim, bias=not norm_last)]
+    if norm_last:
+        layers += [nn.BatchNorm1d(out_dim, affine=False)]
+    return nn.Sequential(*layers)

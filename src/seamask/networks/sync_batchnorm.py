@@ -14,7 +14,7 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     """Return `model` with batch norms that share statistics across processes.
 
     On a GPU this is PyTorch's own `SyncBatchNorm`, which has no CPU kernels; on the CPU it is
-    `CpuSyncBatchNorm2d` for `nn.BatchNorm2d`.
+    `CpuSyncBatchNorm` for `nn.BatchNorm1d` and `nn.BatchNorm2d`.
 
     Raises:
         UserError: another kind of batch norm, on the CPU.
@@ -23,8 +23,8 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
         converted: nn.Module = convert_sync_batchnorm(model)  # timm's: keeps fused activations
         return converted
     for name, child in model.named_children():
-        if type(child) is nn.BatchNorm2d:
-            synchronised = CpuSyncBatchNorm2d(child.num_features, child.eps, child.momentum)
+        if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            synchronised = CpuSyncBatchNorm(0)
             synchronised.__dict__.update(child.__dict__)  # the very parameters and buffers
             setattr(model, name, synchronised)
         elif isinstance(child, nn.modules.batchnorm._BatchNorm):
@@ -37,18 +37,23 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-class CpuSyncBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose training statistics are those of the batches of all processes."""
+class CpuSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose training statistics are those of the batches of all processes."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Accept `[B, C]` as well as `[B, C, H, W]`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `[B, C, H, W]`; every process must hold equally many images."""
+        """Normalise `[B, C]` or `[B, C, H, W]`; every process must hold equally many images."""
         if not self.training or not distributed.is_initialized():
             return super().forward(x)
         world = distributed.get_world_size()
         kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = _Sum.apply(x.mean((0, 2, 3))) / world  # [C]
-        centred = x - mean[:, None, None]
-        variance = _Sum.apply(centred.square().mean((0, 2, 3))) / world  # [C]
+        others = [d for d in range(x.ndim) if d != 1]
+        shape = (-1,) + (1,) * (x.ndim - 2)  # of what is [C], so that it broadcasts over x
+        mean = _Sum.apply(x.mean(others)) / world  # [C]
+        centred = x - mean.view(shape)
+        variance = _Sum.apply(centred.square().mean(others)) / world  # [C]
         with torch.no_grad():
             n = x.numel() / x.shape[1] * world
             assert self.running_mean is not None
@@ -58,8 +63,9 @@ class CpuSyncBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
-        scale = self.weight * (variance + self.eps).rsqrt()
-        out: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        out: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(kind)
 
 

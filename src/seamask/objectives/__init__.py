@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
-
 from seamask.config import ObjectiveConfig
 from seamask.errors import unknown
+from seamask.objectives.base import Gather, Objective
+from seamask.objectives.siamese import BYOL, SimSiam
 from seamask.objectives.simclr import SimCLR, nt_xent
+from seamask.objectives.vicreg import VICReg, vicreg
 
-OBJECTIVES = {"simclr": SimCLR}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "simsiam": SimSiam,
+    "vicreg": VICReg,
+}
 
 
 def build_objective(
-    config: ObjectiveConfig, gather: Callable[[Tensor], Tensor] | None = None, rank: int = 0
-) -> SimCLR:
-    """Build the objective that `config` names; see `SimCLR` for the arguments.
+    config: ObjectiveConfig, gather: Gather | None = None, rank: int = 0
+) -> Objective:
+    """Build the objective that `config` names; see `Objective` for the arguments.
 
     Raises:
         UserError: an unknown objective.
@@ -26,4 +30,14 @@ def build_objective(
     return OBJECTIVES[config.name](config, gather, rank)
 
 
-__all__ = ["OBJECTIVES", "SimCLR", "build_objective", "nt_xent"]
+__all__ = [
+    "BYOL",
+    "OBJECTIVES",
+    "Objective",
+    "SimCLR",
+    "SimSiam",
+    "VICReg",
+    "build_objective",
+    "nt_xent",
+    "vicreg",
+]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seamask.config import ObjectiveConfig
-from seamask.networks.encoder import projector
+from seamask.objectives.base import Objective
 
 Form = Literal["standard", "cross-view"]
 
@@ -59,33 +57,13 @@ def _unit(z: Tensor) -> Tensor:
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
-class SimCLR:
-    """The objective SimCLR: which head the encoder gets, and the loss between two embeddings.
+class SimCLR(Objective):
+    """NT-Xent between projections; with several processes, negatives come from all of them."""
 
-    Args:
-        config: temperature, form of the loss and shape of the projector.
-        gather: maps `[B, D]` to `[R, B, D]` over R processes, with gradient; None for one process.
-        rank: this process's place among them.
-    """
-
-    def __init__(
-        self,
-        config: ObjectiveConfig,
-        gather: Callable[[Tensor], Tensor] | None = None,
-        rank: int = 0,
-    ) -> None:
-        self.config, self.gather, self.rank = config, gather, rank
-
-    def head(self, n_features: int) -> nn.Module:
-        """Build what comes after the backbone: the projector."""
-        return projector(n_features, self.config.hidden, self.config.out_dim)
-
-    def __call__(self, anchor: Tensor, other: Tensor) -> Tensor:
-        """Return the loss between embeddings `[B, D]` of an anchor and of another view."""
+    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return NT-Xent between embeddings `[B, D]`."""
         c = self.config
-        with torch.autocast(anchor.device.type, enabled=False):
-            if self.gather is None:
-                return nt_xent(anchor, other, c.temperature, c.form)
-            everyone = self.gather(anchor).flatten(0, 1), self.gather(other).flatten(0, 1)
-            offset = self.rank * len(anchor)
-            return nt_xent(anchor, other, c.temperature, c.form, everyone, offset)
+        if self.gather is None:
+            return nt_xent(anchor, other, c.temperature, c.form)
+        everyone = self.everyone(anchor), self.everyone(other)
+        return nt_xent(anchor, other, c.temperature, c.form, everyone, self.rank * len(anchor))

@@ -23,7 +23,7 @@ from seamask.export import loading_code, save_weights
 from seamask.masks import build_masker, weights_at
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
-from seamask.objectives import SimCLR, build_objective
+from seamask.objectives import Objective, build_objective
 from seamask.progress import Progress
 from seamask.provenance import provenance
 from seamask.runs import RunFolder
@@ -58,7 +58,7 @@ class Stopped(Exception):
         self.signal_number, self.message = signal_number, message
 
 
-def build_networks(config: Config, objective: SimCLR) -> Networks:
+def build_networks(config: Config, objective: Objective) -> Networks:
     """Build encoder and masker with random weights that depend on the seed alone.
 
     Raises:
@@ -70,7 +70,7 @@ def build_networks(config: Config, objective: SimCLR) -> Networks:
     )
     # Some models, MobileNetV3 say, have one more layer after their `num_features`.
     features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
-    encoder = Encoder(backbone, objective.head(features), config.encoder.channels_last)
+    encoder = objective.encoder(backbone, features, config.encoder.channels_last)
     torch.manual_seed(mix(config.seed, "masker"))
     masker = build_masker(config.masks, config.image_size)
     return Networks(encoder, masker, name, arguments)
@@ -180,6 +180,8 @@ class Run:
         metrics = two_player_step(self.players, pairs, generator(*draw, "masks"))
         self._watch(metrics)
         self.step += 1
+        total = config.epochs * self.steps_per_epoch
+        self.objective.update(self.networks.encoder, self.step / total)
         self.window.add(metrics)
         if self.step % config.log.every == 0 or self.step % self.steps_per_epoch == 0:
             self._log(epoch, rates)

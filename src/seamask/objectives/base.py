@@ -1,0 +1,53 @@
+"""What every objective is: how the encoder ends, and the loss between two views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from seamask.config import ObjectiveConfig
+from seamask.networks.encoder import Encoder, projector
+
+Gather = Callable[[Tensor], Tensor]
+
+
+class Objective:
+    """An objective knows no masks: it compares what the encoder makes of an anchor and a view.
+
+    Subclasses give `loss`, and where they need more than a projector, `encoder` and `update`. What
+    an encoder returns is one tensor `[B, D]`, whatever it holds: the two-player step only passes
+    it on, with gradients.
+
+    Args:
+        config: of the objective.
+        gather: maps `[B, D]` to `[R, B, D]` over R processes, with gradient; None for one process.
+        rank: this process's place among them.
+    """
+
+    def __init__(
+        self, config: ObjectiveConfig, gather: Gather | None = None, rank: int = 0
+    ) -> None:
+        self.config, self.gather, self.rank = config, gather, rank
+
+    def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
+        """Build the encoder: the backbone `[B, 3, H, W]` → `[B, F]` and what comes after it."""
+        head = projector(n_features, self.config.hidden, self.config.out_dim)
+        return Encoder(backbone, head, channels_last)
+
+    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the loss between what the encoder returned of two views, at least float32."""
+        raise NotImplementedError
+
+    def update(self, encoder: Encoder, done: float) -> None:
+        """Do what is due after a step; `done` in [0, 1] is the share of the training behind it."""
+
+    def __call__(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return `loss` in full precision, whatever the precision of the networks."""
+        with torch.autocast(anchor.device.type, enabled=False):
+            return self.loss(anchor, other)
+
+    def everyone(self, z: Tensor) -> Tensor:
+        """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""
+        return z if self.gather is None else self.gather(z).flatten(0, 1)

@@ -1,0 +1,109 @@
+"""BYOL (Grill et al. 2020) and SimSiam (Chen & He 2021): predict the other view's projection."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seamask.networks.encoder import Encoder, projector
+from seamask.objectives.base import Objective
+
+
+class PredictingEncoder(Encoder):
+    """Returns what it predicts and what the other view's prediction is compared with, side by side.
+
+    Args:
+        backbone: `[B, 3, H, W]` → features `[B, F]`.
+        head: the projector, `[B, F]` → `[B, D]`.
+        predictor: `[B, D]` → `[B, D]`.
+        channels_last: memory layout of the images inside.
+        momentum: compare with a slowly moving copy of backbone and projector (BYOL), not with the
+            projection itself (SimSiam).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        predictor: nn.Module,
+        channels_last: bool = True,
+        momentum: bool = False,
+    ) -> None:
+        super().__init__(backbone, head, channels_last)
+        self.predictor = predictor
+        self.target = (
+            Encoder(deepcopy(backbone), deepcopy(head), channels_last) if momentum else None
+        )
+        if self.target is not None:
+            self.target.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `[B, 3, H, W]` to `[B, 2D]`: the prediction, then the target, detached."""
+        projection = super().forward(images)
+        target = projection.detach() if self.target is None else self.target(images)
+        return torch.cat([self.predictor(projection), target], dim=1)
+
+    @torch.no_grad()
+    def follow(self, momentum: float) -> None:
+        """Move the target's weights: momentum · target + (1 − momentum) · encoder."""
+        assert self.target is not None
+        pairs = (
+            (self.target.backbone, self.backbone),
+            (self.target.head, self.head),
+        )
+        for ours, theirs in pairs:
+            for slow, fast in zip(ours.parameters(), theirs.parameters(), strict=True):
+                slow.lerp_(fast, 1 - momentum)
+
+
+class SimSiam(Objective):
+    """Negative cosine between predictions and the other view's projection, without gradient to it.
+
+    `½ D(p_a, z_b) + ½ D(p_b, z_a)`, `D = −cos` (Chen & He 2021, eq. 2).
+    """
+
+    momentum = False
+
+    def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
+        """Build backbone, projector and predictor, with batch norm as the paper has it."""
+        c = self.config
+        head = projector(n_features, c.hidden, c.out_dim, norm=True, norm_last=not self.momentum)
+        predictor = projector(c.out_dim, (c.predictor,), c.out_dim, norm=True)
+        return PredictingEncoder(backbone, head, predictor, channels_last, self.momentum)
+
+    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the symmetric loss between `[B, 2D]` of two views, in [−1, 1]."""
+        p_a, z_a = _precise(anchor).chunk(2, dim=1)
+        p_b, z_b = _precise(other).chunk(2, dim=1)
+        return -(_cosine(p_a, z_b) + _cosine(p_b, z_a)) / 2
+
+
+class BYOL(SimSiam):
+    """Squared distance of normalised predictions from a momentum target's projections.
+
+    `‖p̄_a − t̄_b‖² + ‖p̄_b − t̄_a‖²` (Grill et al. 2020, eq. 2 and its symmetric twin). The target's
+    momentum rises from `momentum` to 1 along a cosine.
+    """
+
+    momentum = True
+
+    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the symmetric loss between `[B, 2D]` of two views, in [0, 8]."""
+        return 4 + 4 * super().loss(anchor, other)
+
+    def update(self, encoder: Encoder, done: float) -> None:
+        """Let the target follow the encoder; its momentum reaches 1 at the end (section 3.3)."""
+        assert isinstance(encoder, PredictingEncoder)
+        encoder.follow(1 - (1 - self.config.momentum) * (math.cos(math.pi * done) + 1) / 2)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return functional.cosine_similarity(a, b.detach(), dim=1).mean()
+
+
+def _precise(z: Tensor) -> Tensor:
+    return z.to(torch.promote_types(z.dtype, torch.float32))
