@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         budget_penalty,
         consistency_penalty,
         entropy_penalty,
+        exact_sigmoid,
         overlap_penalty,
         sparsity_penalty,
     )
@@ -32,6 +33,7 @@ _HOMES = {
     "budget_penalty": "seamask.masks",
     "consistency_penalty": "seamask.masks",
     "entropy_penalty": "seamask.masks",
+    "exact_sigmoid": "seamask.masks",
     "load_encoder": "seamask.export",
     "load_masker": "seamask.export",
     "nt_xent": "seamask.objectives",
@@ -48,6 +50,7 @@ __all__ = [
     "budget_penalty",
     "consistency_penalty",
     "entropy_penalty",
+    "exact_sigmoid",
     "load_encoder",
     "load_masker",
     "nt_xent",
