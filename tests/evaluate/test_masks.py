@@ -8,20 +8,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
-from seamask.evaluate import following, mean_best_iou, object_scores, predict
+from seamask.evaluate import features, following, mean_best_iou, object_scores, predict
 from seamask.evaluate.masks import colour_clusters, resized, statistics
 from seamask.masks import RandomBlockMasker
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
-def test_predicted_masks_come_in_the_order_of_the_images():
+def test_predicted_masks_come_in_the_order_of_the_images(monkeypatch):
     class Brightness(nn.Module):
         def forward(self, images, generator=None):
             return images.mean(1, keepdim=True).sigmoid()
 
+    monkeypatch.setattr(features, "BATCH", 3)
     pixels = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 8, 8, 3) * 30
-    masks = predict(Brightness(), pixels, 8, MEAN, STD, batch=3)
+    masks = predict(Brightness(), pixels, 8, MEAN, STD)
     assert masks.shape == (7, 1, 8, 8)
     assert (masks.mean((1, 2, 3)).diff() > 0).all()
 

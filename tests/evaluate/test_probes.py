@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from seamask.evaluate import Features, knn_accuracy, linear_accuracy
+from seamask.evaluate import Features, features, knn_accuracy, linear_accuracy
 from seamask.evaluate.features import extract
 from seamask.evaluate.probes import cluster_scores, knn_choose, knn_predict, linear_choose
 
@@ -49,15 +49,16 @@ def test_linear_probe_separates_what_is_separable_and_not_what_is_not():
     assert linear_accuracy(Features(train, shuffled, test, truth)) < 60
 
 
-def test_features_are_those_of_eval_mode_and_leave_the_backbone_as_it_was():
+def test_features_are_those_of_eval_mode_and_leave_the_backbone_as_it_was(monkeypatch):
     torch.manual_seed(0)
     backbone = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
+    monkeypatch.setattr(features, "BATCH", 4)
     backbone.train()
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     pixels = torch.randint(0, 256, (10, 16, 16, 3), dtype=torch.uint8)
-    found = extract(backbone, pixels, 16, MEAN, STD, batch=4)
+    found = extract(backbone, pixels, 16, MEAN, STD)
     assert backbone.training
     assert all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
     images = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(

@@ -9,42 +9,21 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from seamask.data import Images
+from seamask.evaluate.features import Triple, over_images
 from seamask.masks import random_blocks
-from seamask.views import normalize
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
 VOID = 255  # pixels of an object map that count nowhere
 
 
-@torch.no_grad()
-def predict(
-    masker: nn.Module,
-    pixels: Tensor,
-    size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    batch: int = 256,
-) -> Tensor:
-    """Return the masks of whole images, without augmentation.
+def predict(masker: nn.Module, pixels: Tensor, size: int, mean: Triple, std: Triple) -> Tensor:
+    """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
-    Args:
-        masker: `[B, 3, H, W]` → `[B, N, H, W]`.
-        pixels: uint8 `[n, S, S, 3]`.
-        size: side at which the masker sees them.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        batch: images at once.
-
-    Returns:
-        float32 `[n, N, size, size]` on the CPU.
+    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`.
     """
     device = next((p.device for p in masker.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
-    found = []
-    for start in range(0, len(pixels), batch):
-        images = pixels[start : start + batch].to(device).permute(0, 3, 1, 2)
-        found.append(masker(normalize(images, mean, std, size), generator).float().cpu())
-    return torch.cat(found)
+    return over_images(lambda x: masker(x, generator), device, pixels, size, mean, std)
 
 
 def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
@@ -194,8 +173,8 @@ def score(
     masker: nn.Module,
     images: Images | None,
     size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Triple,
+    std: Triple,
 ) -> dict[str, float]:
     """Return `object_scores` of a learned masker on images with object masks, else nothing."""
     if not masker.learned or images is None or images.objects is None:
