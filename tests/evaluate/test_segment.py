@@ -16,19 +16,15 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from seamask.data.segmentation import Segmentation
 from seamask.errors import UserError
+from seamask.evaluate.config import SegmentConfig
+from seamask.evaluate.miou import class_ious, confusion, mean_iou
 from seamask.evaluate.segment import (
     Crops,
-    SegmentConfig,
-    class_ious,
-    confusion,
     cross_entropy,
     finetune_segmentation,
-    mean_iou,
     optimizer_and_schedule,
-    starts,
-    windowed,
 )
-from seamask.networks.fcn import FCN
+from seamask.networks.fcn import FCN, starts, windowed
 
 CPU = torch.device("cpu")
 SMALL = SegmentConfig(

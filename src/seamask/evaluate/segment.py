@@ -23,12 +23,11 @@ from seamask.data.segmentation import Labelled, Segmentation
 from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate.config import SegmentConfig
-from seamask.networks.fcn import FCN, upsample
+from seamask.evaluate.miou import IGNORE, class_ious, confusion, mean_iou
+from seamask.networks.fcn import FCN, fit, upsample, windowed
 from seamask.progress import Progress
 
-IGNORE = 255  # label of pixels that count neither in training nor in the result
 IN_MEMORY = 2 << 30  # bytes: training sets up to this size are decoded once
-OVERLAP = 1 / 3  # of neighbouring windows, where a backbone cannot take whole images
 
 Pair = tuple[Tensor, Tensor]
 """An image, uint8 [3, H, W], and its classes, uint8 [H, W]."""
@@ -93,70 +92,6 @@ def finetune_segmentation(
         if not math.isnan(iou):
             metrics[f"iou/{name}"] = iou
     return metrics, seen
-
-
-# Measures
-
-
-def confusion(predicted: Tensor, truth: Tensor, n_classes: int, ignore: int = IGNORE) -> Tensor:
-    """Count pixels by true and predicted class.
-
-    Args:
-        predicted: integer, any shape, in [0, C).
-        truth: integer of that shape, in [0, C) or `ignore`.
-        n_classes: C.
-        ignore: pixels of this label are left out.
-
-    Returns:
-        int64 `[C, C]`: true class by row, predicted class by column.
-
-    Raises:
-        UserError: a label that is neither a class nor `ignore`.
-    """
-    check_labels(truth, n_classes, ignore)
-    kept = truth != ignore
-    pairs = truth[kept].long() * n_classes + predicted[kept].long()
-    return torch.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def class_ious(confusion: Tensor) -> Tensor:
-    """Return the intersection over union of each class in %.
-
-    Args:
-        confusion: int64 `[C, C]`, rows true.
-
-    Returns:
-        float64 `[C]`; nan for a class that occurs neither in truth nor in prediction.
-    """
-    counts = confusion.double()
-    hits = counts.diag()
-    return 100 * hits / (counts.sum(0) + counts.sum(1) - hits)
-
-
-def mean_iou(confusion: Tensor) -> float:
-    """Return the mean intersection over union in %.
-
-    The mean is over the classes that occur in truth or prediction, as in torchmetrics: a class
-    predicted somewhere but nowhere true counts as 0; one that never occurs does not count.
-
-    Args:
-        confusion: int64 `[C, C]` of the whole set, rows true.
-    """
-    return float(class_ious(confusion).nanmean())
-
-
-def check_labels(truth: Tensor, n_classes: int, ignore: int = IGNORE) -> None:
-    """Refuse labels that are neither a class nor `ignore`.
-
-    Raises:
-        UserError: naming the largest.
-    """
-    wrong = truth[((truth < 0) | (truth >= n_classes)) & (truth != ignore)]
-    if len(wrong):
-        raise UserError(
-            f"a label image holds the value {int(wrong.max())}, but there are {n_classes} classes: "
-            f"labels must be 0 to {n_classes - 1}, or {ignore} for pixels that do not count"
-        )
 
 
 # Training
@@ -362,78 +297,6 @@ class Whole(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         image, classes = self.pairs[index]
         return self.transform(tv_tensors.Image(image)), classes
-
-
-def fit(model: FCN, crop: int, device: torch.device) -> int:
-    """Make a backbone of fixed size take the crops, by timm's `set_input_size` where it has one.
-
-    Returns:
-        0 if the model takes images of any size, else the side of the windows that it takes.
-
-    Raises:
-        UserError: it cannot take the crops.
-    """
-    window = crop + -crop % model.stride
-    if refuses(model, window, window + model.stride, device) is None:
-        return 0
-    backbone: Any = model.backbone
-    if hasattr(backbone, "set_input_size"):
-        backbone.set_input_size(img_size=(window, window))
-        model.to(device)
-    reason = refuses(model, window, window, device)
-    if reason is None:
-        return window
-    raise UserError(
-        f"cannot segment {crop}-pixel crops with {type(backbone).__name__}: {reason}; "
-        "choose another --crop, or a convolutional backbone"
-    )
-
-
-@torch.no_grad()
-def refuses(model: FCN, height: int, width: int, device: torch.device) -> str | None:
-    """Return why the model cannot take an image of this size; None if it can."""
-    model.eval()
-    try:
-        model(torch.zeros(1, 3, height, width, device=device))
-    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        return next(iter(str(error).splitlines()), type(error).__name__)
-    return None
-
-
-def windowed(model: nn.Module, images: Tensor, window: int = 0) -> Tensor:
-    """Return the logits of images, averaged over overlapping windows where `window` asks for them.
-
-    Args:
-        model: `[B, 3, H, W]` → `[B, C, H, W]`.
-        images: `[B, 3, H, W]`, normalised.
-        window: side of the only size that the model takes; 0: it takes any.
-
-    Returns:
-        `[B, C, H, W]`.
-    """
-    if not window:
-        logits: Tensor = model(images)
-        return logits
-    height, width = images.shape[-2:]
-    images = functional.pad(images, (0, max(window - width, 0), 0, max(window - height, 0)))
-    total: Tensor | None = None
-    times = images.new_zeros(images.shape[-2:])
-    for top in starts(images.shape[-2], window):
-        for left in starts(images.shape[-1], window):
-            place = (..., slice(top, top + window), slice(left, left + window))
-            part = model(images[place])
-            if total is None:
-                total = part.new_zeros(*part.shape[:2], *images.shape[-2:])
-            total[place] += part
-            times[place] += 1
-    assert total is not None
-    return (total / times)[..., :height, :width]
-
-
-def starts(length: int, window: int) -> list[int]:
-    """Return where windows begin that cover a length evenly and overlap by a third or more."""
-    n = 1 + math.ceil((length - window) / (window * (1 - OVERLAP)))
-    return [round(k * (length - window) / max(n - 1, 1)) for k in range(n)]
 
 
 # Parts of both
