@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -27,8 +28,12 @@ def provenance() -> dict[str, str | dict[str, str]]:
     return {"versions": versions, "commit": commit(), "machine": machine}
 
 
+@functools.cache
 def commit() -> str:
-    """Return the commit of the checkout this package runs from, `-dirty` if changed."""
+    """Return the commit of the checkout this package runs from, `-dirty` if changed.
+
+    Ask for it when work begins: the answer is kept, as the code in memory is.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # an installed wheel, perhaps inside someone else's repository
         return "unknown"

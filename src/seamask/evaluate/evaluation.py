@@ -165,6 +165,7 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
         UserError: what a user can mend, in one line.
     """
     check(config)
+    commit()  # of the code that is in memory now
     device = torch_device(config.device, config.threads)
     own_size = config.image_size if task != "segment" else 0  # its images are larger than crops
     subject = open_subject(encoder, own_size, config.seed)

@@ -13,6 +13,7 @@ import numpy as np
 from seamask.errors import UserError
 from seamask.evaluate import evaluation
 from seamask.progress import LOG_SECONDS, clock
+from seamask.provenance import commit
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
@@ -62,6 +63,7 @@ class Worker:
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
         self.study, self.folder = study, folder
+        commit()  # of the code that is in memory now
         self.jobs = study.jobs()
         for job in self.jobs:  # whoever starts again has mended something
             folder.forget_failure(job)

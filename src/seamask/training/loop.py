@@ -25,7 +25,7 @@ from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import Objective, build_objective
 from seamask.progress import Progress
-from seamask.provenance import provenance
+from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import curves_figure, mask_figure
 from seamask.training import checkpoint
@@ -88,6 +88,7 @@ class Run:
 
     def __init__(self, fabric: Fabric, config: Config, folder: RunFolder, stop: StopSignal) -> None:
         self.fabric, self.config, self.folder, self.stop = fabric, config, folder, stop
+        commit()  # of the code that is in memory now
         self.lead = fabric.global_rank == 0
         self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
         self.steps_per_epoch = len(self.data.train) // config.batch_size
