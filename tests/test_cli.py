@@ -212,7 +212,7 @@ def test_a_name_like_no_other_gets_a_few_examples_not_all(word, capsys, tmp_path
     ("--masker sequental", "unknown masker 'sequental': did you mean 'sequential'?"),
     ("--backbone resnet81", "unknown backbone 'resnet81': did you mean 'resnet18'?"),
     ("--image-size 100", "100×100 pixels"),
-    ("--objective.name byol", "unknown objective 'byol': choose from: simclr"),
+    ("--objective bjol", "unknown objective 'bjol': did you mean 'byol'?"),
     ("--masker random-patch --masks.patch 7", "patch 7 does not divide"),
     ("--data no/such/folder", "no/such/folder"),
     ("--device cuda", "cuda"),
