@@ -110,6 +110,10 @@ class MasksConfig:
     """Side in pixels of the cells that `random-patch` removes."""
     single: bool = False
     """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS])."""
+    compare: tuple[Literal["one", "each", "both", "none"], ...] = ("one",)
+    """What the encoder compares; several are averaged ([ADIOS] SimSiam: each, none, both). `one`: a
+    clean view with the other, masked; `each`: so with either view masked in turn; `both`: two
+    masked views; `none`: two clean ones."""
     reduction: Literal["mean", "sum"] = "mean"
     """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code)."""
     detach: bool = False
@@ -310,6 +314,9 @@ def check(config: Config) -> Config:
     if c.masks.masker != "sequential" and (budget.exact or c.masks.disjoint):
         what = f"--budget {c.masks.budget}" if budget.exact else "--masks.disjoint"
         raise UserError(f"{what} needs --masker sequential, not {c.masks.masker}")
+    if not set(c.masks.compare) - {"none"}:
+        shown = " ".join(c.masks.compare) or "empty"
+        raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
     if c.masks.downscale not in (1, 2, 4):
         raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
     parts = c.accumulate * c.devices

@@ -10,7 +10,7 @@ from seamask.masks import SequentialMasker
 from seamask.networks import Encoder
 from seamask.objectives import build_objective
 from seamask.training.optim import build_optimizer
-from seamask.training.step import TwoPlayers
+from seamask.training.step import TwoPlayers, View
 
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "consistency": 1e-3}
 
@@ -53,6 +53,10 @@ def views(batch=8, size=16, seed=1):
     return tuple(
         torch.randn(batch, 3, size, size, generator=draw, dtype=torch.float64) for _ in "ab"
     )
+
+
+def as_views(*arguments, **keywords):
+    return tuple(View(x) for x in views(*arguments, **keywords))
 
 
 def state(module):

@@ -8,7 +8,7 @@ import timm
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from players import build_players, state, views
+from players import as_views, build_players, state, views
 
 import seamask
 from seamask.config import ObjectiveConfig
@@ -16,7 +16,7 @@ from seamask.errors import UserError
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
 from seamask.training.processes import average_gradients
-from seamask.training.step import two_player_step
+from seamask.training.step import View, two_player_step
 
 STEPS = 3
 
@@ -34,7 +34,7 @@ def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
     synchronise_batchnorm(players.encoder, fabric.device)
     for seed in range(STEPS):
         x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
-        two_player_step(players, [(x_a, x_b)])
+        two_player_step(players, [(View(x_a), View(x_b))])
         objective.update(players.encoder, seed / STEPS)
     torch.save((state(players.encoder), state(players.masker)), f"{path}-{fabric.global_rank}")
 
@@ -61,7 +61,7 @@ def test_two_processes_equal_one(changed, tmp_path):
     objective = build_objective(config)
     alone = build_players(objective=objective, optimizer="lars")
     for seed in range(STEPS):
-        two_player_step(alone, [views(seed=seed)])
+        two_player_step(alone, [as_views(seed=seed)])
         objective.update(alone.encoder, seed / STEPS)
 
     for ours, theirs, one in zip(

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from players import WEIGHTS, build_players, same, state, views
+from players import WEIGHTS, as_views, build_players, same, state, views
 from torch import nn
 
 from seamask.masks import (
@@ -15,7 +15,7 @@ from seamask.masks import (
     SimultaneousMasker,
     all_penalties,
 )
-from seamask.training.step import held_still, two_player_step
+from seamask.training.step import View, held_still, two_player_step
 
 
 def plain_step(players, x_a, x_b):
@@ -54,13 +54,67 @@ def test_equals_the_readable_step(n_masks, reduction):
     plain = copy.deepcopy(fast)
     for seed in range(3):
         x_a, x_b = views(seed=seed)
-        metrics = two_player_step(fast, [(x_a, x_b)])
+        metrics = two_player_step(fast, [(View(x_a), View(x_b))])
         loss, mask_loss = plain_step(plain, x_a, x_b)
         assert metrics["loss/encoder"].item() == pytest.approx(loss, rel=1e-6)
         assert metrics["loss/mask"].item() == pytest.approx(mask_loss, rel=1e-6)
     for a, b in ((fast.encoder, plain.encoder), (fast.masker, plain.masker)):
         for name, value in a.state_dict().items():
             torch.testing.assert_close(value, b.state_dict()[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("compare", "passes"),
+    [
+        (("one",), 3 + 1),
+        (("each",), 2 * 3 + 2),
+        (("both",), 2 * 3),
+        (("one", "none"), 3 + 2),
+        (("each", "none", "both"), 2 * 3 + 2),
+    ],
+)
+def test_what_is_compared(compare, passes):
+    # Each comparison written out, all graphs at once; ADIOS's SimSiam averages the last three.
+    players = build_players(compare=compare, penalty_weights={"budget": 1.0})
+    x_a, x_b = views()
+    plain = copy.deepcopy(players)
+    count = []
+    players.encoder.register_forward_hook(lambda *_: count.append(1))
+    metrics = two_player_step(players, [(View(x_a), View(x_b))])
+    assert len(count) == 2 * passes
+
+    def loss_of_masks(masks_a, masks_b):
+        encode, compared = plain.encoder, plain.objective
+        z_a, z_b = encode(x_a), encode(x_b)
+        total = 0.0
+        for k in range(3):
+            z_ma = encode(x_a * (1 - masks_a[:, k : k + 1]))
+            z_mb = encode(x_b * (1 - masks_b[:, k : k + 1]))
+            terms = {
+                "one": compared(z_a, z_mb),
+                "each": (compared(z_ma, z_b) + compared(z_a, z_mb)) / 2,
+                "both": compared(z_ma, z_mb),
+                "none": compared(z_a, z_b),
+            }
+            total = total + sum(terms[name] for name in compare) / len(compare) / 3
+        return total
+
+    loss = loss_of_masks(plain.masker(x_a).detach(), plain.masker(x_b).detach())
+    plain.encoder_optimizer.zero_grad()
+    loss.backward()
+    plain.encoder_optimizer.step()
+    masks_a, masks_b = plain.masker(x_a), plain.masker(x_b)
+    masked = [masks_b] if compare in (("one",), ("one", "none")) else [masks_a, masks_b]
+    price = sum(all_penalties(m, 0.25)["budget"] for m in masked) / len(masked)
+    plain.masker_optimizer.zero_grad()
+    (price - loss_of_masks(masks_a, masks_b)).backward()
+    plain.masker_optimizer.step()
+
+    assert metrics["loss/encoder"].item() == pytest.approx(loss.item(), rel=1e-6)
+    assert metrics["penalty/budget"].item() == pytest.approx(price.item(), rel=1e-6)
+    for a, b in ((players.encoder, plain.encoder), (players.masker, plain.masker)):
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +134,7 @@ def test_counts_of_encoder_and_masker_passes(masker, passes):
         lambda *_: seen.__setitem__("encoder", seen["encoder"] + 1)
     )
     players.masker.register_forward_hook(lambda *_: seen.__setitem__("masker", seen["masker"] + 1))
-    two_player_step(players, [views()], torch.Generator().manual_seed(0))
+    two_player_step(players, [as_views()], torch.Generator().manual_seed(0))
     assert seen == {"encoder": passes, "masker": 1}
 
 
@@ -89,7 +143,7 @@ def test_single_mask_takes_one_masked_pass_for_every_masker():
         players = build_players(masker, single=True)
         count = []
         players.encoder.register_forward_hook(lambda *_, count=count: count.append(1))
-        metrics = two_player_step(players, [views()], torch.Generator().manual_seed(0))
+        metrics = two_player_step(players, [as_views()], torch.Generator().manual_seed(0))
         assert len(count) == (4 if masker.learned else 2)
         assert torch.isfinite(metrics["loss/encoder"])
 
@@ -111,7 +165,7 @@ def test_encoder_step_leaves_the_masker_and_mask_step_leaves_the_encoder_bit_ide
         after_encoder_step.update(state(players.encoder))
 
     players.encoder_optimizer.step = step_and_look
-    two_player_step(players, [(x_a, x_b)])
+    two_player_step(players, [(View(x_a), View(x_b))])
     assert not same(encoder, after_encoder_step)  # parameters and running statistics moved
     assert same(after_encoder_step, state(players.encoder))  # the mask step moved neither
     assert not same(masker, state(players.masker))
@@ -152,7 +206,7 @@ def test_each_player_moves_the_loss_its_own_way():
             seen.append(loss_of(players, x_a, x_b))
 
         optimizer.step = step_and_look
-    two_player_step(players, [(x_a, x_b)])
+    two_player_step(players, [(View(x_a), View(x_b))])
     start, after_encoder, after_masker = seen
     assert after_encoder < start
     assert after_masker > after_encoder
@@ -161,9 +215,9 @@ def test_each_player_moves_the_loss_its_own_way():
 def test_masker_pays_its_penalties():
     players = build_players(lr=1e-2, penalty_weights={"budget": 1e4}, budget=0.1)
     x_a, x_b = views()
-    first = two_player_step(players, [(x_a, x_b)])["penalty/budget"]
+    first = two_player_step(players, [(View(x_a), View(x_b))])["penalty/budget"]
     for _ in range(20):
-        last = two_player_step(players, [(x_a, x_b)])["penalty/budget"]
+        last = two_player_step(players, [(View(x_a), View(x_b))])["penalty/budget"]
     assert last < first / 2
 
 
@@ -171,8 +225,8 @@ def test_accumulated_parts_are_averaged():
     # Two equal parts give the gradients, hence the step, of either part alone.
     x_a, x_b = views()
     once, twice = build_players(), build_players()
-    two_player_step(once, [(x_a, x_b)])
-    metrics = two_player_step(twice, [(x_a, x_b), (x_a, x_b)])
+    two_player_step(once, [(View(x_a), View(x_b))])
+    metrics = two_player_step(twice, [(View(x_a), View(x_b))] * 2)
     for a, b in ((once.encoder, twice.encoder), (once.masker, twice.masker)):
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
@@ -184,7 +238,7 @@ def test_metrics_say_what_they_promise():
     x_a, x_b = views()
     with torch.no_grad():
         masks = players.masker(x_b)
-    metrics = two_player_step(players, [(x_a, x_b)])
+    metrics = two_player_step(players, [(View(x_a), View(x_b))])
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
     for k in range(2):
         torch.testing.assert_close(metrics[f"mask/coverage_{k + 1}"], masks[:, k].mean())
@@ -201,14 +255,14 @@ def test_removed_pixels_are_the_mean_colour():
     class Everything(nn.Module):
         learned = False
 
-        def forward(self, images, generator=None):
+        def forward(self, images, generator=None, maps=None):
             return torch.ones_like(images[:, :1])
 
     players = build_players(Everything())
     inputs = []
     players.encoder.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     x_a, x_b = views()
-    two_player_step(players, [(x_a, x_b)])
+    two_player_step(players, [(View(x_a), View(x_b))])
     assert torch.equal(inputs[0], x_a)
     assert not inputs[1].any()
 
@@ -240,6 +294,6 @@ def test_memory_does_not_grow_with_the_number_of_masks():
         return output
 
     players.encoder.register_forward_hook(on_output)
-    two_player_step(players, [views()])
+    two_player_step(players, [as_views()])
     assert max(most) == 2
     assert not alive

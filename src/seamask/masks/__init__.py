@@ -1,7 +1,8 @@
 """Masks: who removes what from an image, and what it costs. The heart of the house.
 
-A masker is a module with one interface: images `[B, 3, H, W]` → masks `[B, N, H, W]` in [0, 1],
-1 = removed; its attribute `learned` says whether it is a player with weights of its own.
+A masker is a module with one interface: images `[B, 3, H, W]`, a generator for what is drawn, and
+label maps `[B, H, W]` where there are any → masks `[B, N, H, W]` in [0, 1], 1 = removed. Its
+attribute `learned` says whether it is a player with weights of its own.
 """
 
 from __future__ import annotations

@@ -44,12 +44,15 @@ class _LearnedMasker(nn.Module):
         self.downscale = downscale
         self.unet = UNet(image_size // downscale, width, norm)
 
-    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
 
         Args:
             images: of the side given at construction.
             generator: not used: learned masks are a function of the image.
+            maps: not used.
 
         Raises:
             ValueError: images of another size.

@@ -75,7 +75,7 @@ def entropy_penalty(masks: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
-def all_penalties(masks: Tensor, budget: float) -> dict[str, Tensor]:
+def all_penalties(masks: Tensor, budget: float | Tensor) -> dict[str, Tensor]:
     """Return every penalty, unweighted, by its name in `PenaltiesConfig`."""
     return {
         "budget": budget_penalty(masks, budget),

@@ -19,7 +19,9 @@ class NoMasker(nn.Module):
 
     learned = False
 
-    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]` to one empty mask `[B, 1, H, W]` each."""
         return images.new_zeros((images.shape[0], 1, *images.shape[-2:]))
 
@@ -40,12 +42,15 @@ class RandomPatchMasker(nn.Module):
         _check(n_masks, ratio)
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
-    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
+            maps: not used.
 
         Raises:
             UserError: a patch that does not divide the image.
@@ -78,12 +83,15 @@ class RandomBlockMasker(nn.Module):
         _check(n_masks, ratio)
         self.n_masks, self.ratio = n_masks, ratio
 
-    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
+            maps: not used.
         """
         batch, _, height, width = images.shape
         ratio = torch.full((batch, self.n_masks), self.ratio, device=images.device)

@@ -1,6 +1,6 @@
 """Pretraining: the two-player step, and the loop around it."""
 
 from seamask.training.launch import Summary, pretrain, resume, start
-from seamask.training.step import TwoPlayers, two_player_step
+from seamask.training.step import TwoPlayers, View, two_player_step
 
-__all__ = ["Summary", "TwoPlayers", "pretrain", "resume", "start", "two_player_step"]
+__all__ = ["Summary", "TwoPlayers", "View", "pretrain", "resume", "start", "two_player_step"]

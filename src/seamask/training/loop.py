@@ -32,7 +32,7 @@ from seamask.training import checkpoint
 from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
 from seamask.training.processes import average_gradients
 from seamask.training.signals import StopSignal
-from seamask.training.step import TwoPlayers, two_player_step
+from seamask.training.step import TwoPlayers, View, two_player_step
 from seamask.views import Views
 
 FIGURE_IMAGES = 8
@@ -121,6 +121,7 @@ class Run:
             masker_optimizer=player,
             penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
             budget=self.budget.start,
+            compare=config.masks.compare,
             reduction=config.masks.reduction,
             single=config.masks.single,
             autocast=fabric.autocast,
@@ -177,7 +178,7 @@ class Run:
         for part in images.chunk(config.accumulate):
             x_a, _ = self.views(part, views_generator)
             x_b, _ = self.views(part, views_generator)
-            pairs.append((x_a, x_b))
+            pairs.append((View(x_a), View(x_b)))
         metrics = two_player_step(self.players, pairs, generator(*draw, "masks"))
         self._watch(metrics)
         self.step += 1
@@ -362,7 +363,7 @@ class Run:
 
     def untrained_scores(self) -> dict[str, float]:
         """Return the probes of the same encoder before any training."""
-        encoder = build_networks(self.config, self.objective).encoder
+        encoder = build_networks(self.config, build_objective(self.config.objective)).encoder
         return probe(encoder.backbone.to(self.fabric.device), self.data, self.config.image_size)
 
     def draw_masks(self, path: Path) -> None:

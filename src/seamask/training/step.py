@@ -3,9 +3,10 @@
     min over I, max over M:   mean_i [ L(x, I, m^i) − penalties(m^i) ]
 
 Every image has two views x^A, x^B. The masker looks at x^B and gives N masks; the encoder is
-compared between the anchor x^A and each masked view x^B · (1 − m^i). Both steps go through the
-masks one by one and free each graph before the next, so memory does not grow with N; the anchor
-is encoded once in each. That is 2 (N + 1) encoder passes a step, N + 1 if no masker is learned.
+compared between the anchor x^A and each masked view x^B · (1 − m^i), or between other pairs of
+clean and masked views, as asked. Both steps go through the masks one by one and free each graph
+before the next, so memory does not grow with N; clean views are encoded once in each. That is
+2 (N + 1) encoder passes a step, N + 1 if no masker is learned.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,7 +22,25 @@ from torch.optim import Optimizer
 
 from seamask.masks import all_penalties, draw_one, take_one
 
-View = tuple[Tensor, Tensor]  # x_a, x_b, each [B, 3, H, W]
+# What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb).
+COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "one": (("a", "mb"),),
+    "each": (("ma", "b"), ("a", "mb")),
+    "both": (("ma", "mb"),),
+    "none": (("a", "b"),),
+}
+
+
+class View(NamedTuple):
+    """One view of a batch.
+
+    Attributes:
+        images: `[B, 3, H, W]`, normalised.
+        maps: labels of their pixels, uint8 `[B, H, W]`, where the masker or the budget needs them.
+    """
+
+    images: Tensor
+    maps: Tensor | None = None
 
 
 def _nothing(parameters: Sequence[nn.Parameter]) -> None:
@@ -33,12 +53,14 @@ class TwoPlayers:
 
     Attributes:
         encoder: images `[B, 3, H, W]` → embeddings `[B, D]`.
-        masker: images → masks `[B, N, H, W]`; its attribute `learned` says whether it plays.
+        masker: images, generator, maps → masks `[B, N, H, W]`; its attribute `learned` says whether
+            it plays.
         objective: `(anchor, other)` embeddings → scalar loss.
         encoder_optimizer: updates the encoder.
         masker_optimizer: updates the masker; None if it is not learned.
         penalty_weights: weight by name of penalty; a name left out is logged but not paid.
-        budget: b of the budget penalty.
+        budget: b of the budget penalty; or what finds it, `[B, N]`, from a view's maps.
+        compare: the loss of a mask is the mean over these; see `COMPARISONS`.
         reduction: `mean` or `sum` over the masks.
         single: train on one of the N masks per image, drawn at random (ADIOS-s).
         autocast: context of every network pass, for mixed precision.
@@ -51,7 +73,8 @@ class TwoPlayers:
     encoder_optimizer: Optimizer
     masker_optimizer: Optimizer | None
     penalty_weights: dict[str, float] = field(default_factory=dict)
-    budget: float = 0.25
+    budget: float | Callable[[Tensor | None], Tensor] = 0.25
+    compare: Sequence[str] = ("one",)
     reduction: str = "mean"
     single: bool = False
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -59,13 +82,15 @@ class TwoPlayers:
 
 
 def two_player_step(
-    players: TwoPlayers, views: Sequence[View], generator: Generator | None = None
+    players: TwoPlayers,
+    batch: Sequence[tuple[View, View]],
+    generator: Generator | None = None,
 ) -> dict[str, Tensor]:
     """Take one step of each player on a batch; return its metrics, without waiting for them.
 
     Args:
         players: networks, optimisers and rules; updated in place.
-        views: the batch, as one pair of views, or several whose gradients are added up.
+        batch: one pair of views, or several whose gradients are added up.
         generator: a CPU generator for masks and choices that are drawn.
 
     Returns:
@@ -75,21 +100,19 @@ def two_player_step(
         `penalty/<name>` (unweighted).
     """
     # With one part the masks' graph is kept for the masker's step; with several, it is made anew.
-    keep_graph = players.masker_optimizer is not None and len(views) == 1
-    batches, metrics = [], []
+    keep_graph = players.masker_optimizer is not None and len(batch) == 1
+    parts, metrics = [], []
     with torch.set_grad_enabled(keep_graph):
-        for x_a, x_b in views:
-            masks = _masks(players, x_b, generator)  # [B, N, H, W]
-            choice = draw_one(len(masks), masks.shape[1], generator) if players.single else None
-            batches.append((x_a, x_b, masks, choice))
-            metrics.append(describe(masks.detach()))
-    share = 1 / len(views)
+        for a, b in batch:
+            part = _Part({"a": a, "b": b}, players, generator)
+            parts.append(part)
+            metrics.append(describe(torch.cat([m.detach() for m in part.masks.values()])))
+    share = 1 / len(batch)
 
     # 1. The encoder lowers the loss; the masks are given.
     players.encoder_optimizer.zero_grad(set_to_none=True)
-    for metric, (x_a, x_b, masks, choice) in zip(metrics, batches, strict=True):
-        used = _used(masks.detach(), choice)
-        metric["loss/encoder"] = _encoder_backward(players, x_a, x_b, used, share)
+    for metric, part in zip(metrics, parts, strict=True):
+        metric["loss/encoder"] = _encoder_backward(players, part, share)
     players.average(list(players.encoder.parameters()))
     players.encoder_optimizer.step()
 
@@ -97,67 +120,126 @@ def two_player_step(
     if players.masker_optimizer is not None:
         players.masker_optimizer.zero_grad(set_to_none=True)
         with held_still(players.encoder):
-            for metric, (x_a, x_b, masks, choice) in zip(metrics, batches, strict=True):
-                masks = masks if keep_graph else _masks(players, x_b, generator)
-                metric |= _masker_backward(players, x_a, x_b, masks, choice, share)
+            for metric, part in zip(metrics, parts, strict=True):
+                if not keep_graph:
+                    part.draw_masks(players, generator)
+                metric |= _masker_backward(players, part, share)
         players.average(list(players.masker.parameters()))
         players.masker_optimizer.step()
     return {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
 
 
-def _encoder_backward(
-    players: TwoPlayers, x_a: Tensor, x_b: Tensor, masks: Tensor, share: float
-) -> Tensor:
+class _Part:
+    """Two views of a batch, their masks, and which of them are compared."""
+
+    def __init__(
+        self, views: dict[str, View], players: TwoPlayers, generator: Generator | None
+    ) -> None:
+        self.views = views
+        self.pairs = [pair for name in players.compare for pair in COMPARISONS[name]]
+        self.weights = [
+            1 / (len(players.compare) * len(COMPARISONS[name]))
+            for name in players.compare
+            for _ in COMPARISONS[name]
+        ]
+        compared = {view for pair in self.pairs for view in pair}
+        self.clean = [view for view in "ab" if view in compared]
+        self.masked = [view for view in "ab" if f"m{view}" in compared]
+        self.draw_masks(players, generator)
+        self.choice = {
+            name: draw_one(len(m), m.shape[1], generator) if players.single else None
+            for name, m in self.masks.items()
+        }
+
+    def draw_masks(self, players: TwoPlayers, generator: Generator | None) -> None:
+        """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
+        with players.autocast():
+            self.masks: dict[str, Tensor] = {
+                name: players.masker(self.views[name].images, generator, self.views[name].maps)
+                for name in self.masked
+            }
+
+    def used(self) -> dict[str, Tensor]:
+        """Return the masks that are trained on, `[B, N or 1, H, W]`, of each view."""
+        chosen = {}
+        for name, masks in self.masks.items():
+            choice = self.choice[name]
+            chosen[name] = masks if choice is None else take_one(masks, choice)
+        return chosen
+
+    def encode_clean(self, players: TwoPlayers) -> dict[str, Tensor]:
+        """Return embeddings `[B, D]` of the clean views that are compared."""
+        return {name: _encode(players, self.views[name].images) for name in self.clean}
+
+    def loss(
+        self, players: TwoPlayers, clean: dict[str, Tensor], masks: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the loss of one mask `[B, 1, H, W]` of each masked view."""
+        z = dict(clean)
+        for name, mask in masks.items():
+            z[f"m{name}"] = _encode(players, self.views[name].images * (1 - mask))
+        losses = [players.objective(z[first], z[second]) for first, second in self.pairs]
+        return sum(w * loss for w, loss in zip(self.weights, losses, strict=True))  # type: ignore[return-value]
+
+
+def _encoder_backward(players: TwoPlayers, part: _Part, share: float) -> Tensor:
     """Add the gradient of the encoder's loss to its parameters; return the loss."""
-    z_a = _encode(players, x_a)  # [B, D], the only graph kept from mask to mask
-    anchor = z_a.detach().requires_grad_()  # collects what each mask's loss asks of the anchor
+    encoded = part.encode_clean(players)  # [B, D]: the only graphs kept from mask to mask
+    # These collect what each mask's loss asks of the clean views.
+    clean = {name: z.detach().requires_grad_() for name, z in encoded.items()}
+    masks = {name: m.detach() for name, m in part.used().items()}
     weight = share * _mask_weight(players, masks)
-    total = torch.zeros((), device=x_a.device)
-    for mask in masks.split(1, dim=1):  # [B, 1, H, W]
-        loss = weight * players.objective(anchor, _encode(players, x_b * (1 - mask)))
+    total = torch.zeros((), device=part.views["a"].images.device)
+    for one in _one_by_one(masks):
+        loss = weight * part.loss(players, clean, one)
         loss.backward()
         total += loss.detach()
-    z_a.backward(anchor.grad)
+    for name, z in encoded.items():
+        z.backward(clean[name].grad)
     return total / share
 
 
-def _masker_backward(
-    players: TwoPlayers,
-    x_a: Tensor,
-    x_b: Tensor,
-    masks: Tensor,
-    choice: Tensor | None,
-    share: float,
-) -> dict[str, Tensor]:
+def _masker_backward(players: TwoPlayers, part: _Part, share: float) -> dict[str, Tensor]:
     """Add the gradient of −(loss − penalties) to the masker's parameters; return its metrics."""
-    used = _used(masks, choice)  # [B, N or 1, H, W]
+    used = part.used()
     with torch.no_grad():
-        z_a = _encode(players, x_a)
+        clean = part.encode_clean(players)
     weight = share * _mask_weight(players, used)
-    gain = torch.zeros((), device=x_a.device)
-    asked = []  # what the gain asks of each mask: its gradient, [B, 1, H, W]
-    for mask in used.detach().split(1, dim=1):
-        mask.requires_grad_()
-        loss = weight * players.objective(z_a, _encode(players, x_b * (1 - mask)))
-        asked.append(torch.autograd.grad(loss, mask)[0])
+    gain = torch.zeros((), device=part.views["a"].images.device)
+    asked: dict[str, list[Tensor]] = {name: [] for name in used}  # the gain's gradients, by mask
+    for one in _one_by_one({name: m.detach() for name, m in used.items()}):
+        for mask in one.values():
+            mask.requires_grad_()
+        loss = weight * part.loss(players, clean, one)
+        for name, gradient in zip(one, torch.autograd.grad(loss, list(one.values())), strict=True):
+            asked[name].append(gradient)
         gain += loss.detach()
-    penalties = all_penalties(masks, players.budget)
+    penalties = _penalties(players, part)
     price = sum(share * w * penalties[name] for name, w in players.penalty_weights.items())
     # Through this product the masker's parameters receive the gradient of −gain.
-    (price - (used * torch.cat(asked, dim=1)).sum()).backward()
+    given = torch.stack([(used[name] * torch.cat(asked[name], dim=1)).sum() for name in used])
+    (price - given.sum()).backward()
     metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
     metrics["loss/mask"] = (torch.as_tensor(price).detach() - gain) / share
     return metrics
 
 
-def _used(masks: Tensor, choice: Tensor | None) -> Tensor:
-    return masks if choice is None else take_one(masks, choice)
+def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
+    """Return every penalty, unweighted, mean over the views that are masked."""
+    found = []
+    for name, masks in part.masks.items():
+        budget = players.budget
+        found.append(
+            all_penalties(masks, budget(part.views[name].maps) if callable(budget) else budget)
+        )
+    return {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
 
 
-def _masks(players: TwoPlayers, x_b: Tensor, generator: Generator | None) -> Tensor:
-    with players.autocast():
-        masks: Tensor = players.masker(x_b, generator)
-    return masks
+def _one_by_one(masks: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Go through the masks `[B, N, H, W]` of each view: mask k of every view, `[B, 1, H, W]`."""
+    splits = [m.split(1, dim=1) for m in masks.values()]
+    for together in zip(*splits, strict=True):
+        yield dict(zip(masks, together, strict=True))
 
 
 def _encode(players: TwoPlayers, images: Tensor) -> Tensor:
@@ -166,8 +248,9 @@ def _encode(players: TwoPlayers, images: Tensor) -> Tensor:
     return embeddings
 
 
-def _mask_weight(players: TwoPlayers, masks: Tensor) -> float:
-    return 1 / masks.shape[1] if players.reduction == "mean" else 1.0
+def _mask_weight(players: TwoPlayers, masks: dict[str, Tensor]) -> float:
+    n_masks = next(iter(masks.values())).shape[1]
+    return 1 / n_masks if players.reduction == "mean" else 1.0
 
 
 @contextmanager
