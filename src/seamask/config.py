@@ -151,7 +151,7 @@ class ObjectiveConfig:
     """How an anchor and a masked view are compared."""
 
     name: Annotated[str, short("objective")] = "simclr"
-    """`simclr`, `byol`, `simsiam` or `vicreg`."""
+    """`simclr`, `byol`, `simsiam`, `vicreg` or `moco`."""
     form: Literal["standard", "cross-view"] = "standard"
     """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or with negatives from the other
     view only (as [Seq] eq. 1 prints it)."""
@@ -164,7 +164,10 @@ class ObjectiveConfig:
     predictor: int = 512
     """`byol`, `simsiam`: hidden width of the predictor ([ADIOS]: SimSiam 512, BYOL 8192)."""
     momentum: float = 0.99
-    """`byol`: the target's momentum at the start; it rises to 1 along a cosine ([ADIOS])."""
+    """`byol`: the target's momentum at the start; it rises to 1 along a cosine ([ADIOS]). `moco`:
+    its fixed momentum (the paper: 0.999)."""
+    queue: int = 4096
+    """`moco`: keys of earlier batches that serve as negatives (the paper: 65,536 for ImageNet)."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +281,7 @@ def check(config: Config) -> Config:
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
         "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "objective.out_dim": 1,
-        "objective.predictor": 1,
+        "objective.predictor": 1, "objective.queue": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
         "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,

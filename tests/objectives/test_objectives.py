@@ -1,4 +1,4 @@
-"""BYOL, SimSiam and VICReg against literal transcriptions, and every objective in the step."""
+"""Objectives against literal transcriptions of their papers, and every one in the step."""
 
 import math
 
@@ -52,6 +52,20 @@ def literal_vicreg(a, b):
     return 25 * invariance + 25 * spread + covariance(a) + covariance(b)
 
 
+def literal_moco(a, b, queue, temperature):
+    (q_a, k_a), (q_b, k_b) = (np.split(x, 2, axis=1) for x in (a, b))
+
+    def info_nce(q, k):
+        losses = []
+        for query, key in zip(unit(q), unit(k), strict=True):
+            positive = math.exp(query @ key / temperature)
+            negatives = sum(math.exp(query @ n / temperature) for n in queue)
+            losses.append(-math.log(positive / (positive + negatives)))
+        return np.mean(losses)
+
+    return (info_nce(q_a, k_b) + info_nce(q_b, k_a)) / 2
+
+
 ORACLES = {"simsiam": literal_simsiam, "byol": literal_byol, "vicreg": literal_vicreg}
 
 
@@ -76,11 +90,47 @@ def test_losses_are_those_of_the_papers(name, seed, scale):
     assert build(name)(a, b).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+def build_moco(**changed):
+    objective = build("moco", queue=5, **changed)
+    return objective, encoder_of(objective)
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_loss_of_moco_is_that_of_its_paper(seed):
+    objective, encoder = build_moco()
+    a, b = embeddings(seed=seed)
+    expected = literal_moco(a.numpy(), b.numpy(), encoder.queue.numpy(), 0.2)
+    assert objective(a, b).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_queue_of_moco_is_a_ring_of_the_latest_keys():
+    objective, encoder = build_moco(momentum=0.9)
+    first = encoder.queue.clone()
+    a, b = embeddings(batch=3)
+    for _ in range(2):  # as the two players' steps do: the keys enter once, at the update
+        objective(a, b)
+    slow = next(encoder.target.parameters()).clone()
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).add_(1)
+    objective.update(encoder, 0.5)
+    keys = nn.functional.normalize(a[:, 4:], dim=1)
+    torch.testing.assert_close(encoder.queue, torch.cat([keys, first[3:]]))
+    torch.testing.assert_close(next(encoder.target.parameters()), slow + 0.1)
+    objective.update(encoder, 0.5)  # the same keys once more, round the end of the ring
+    torch.testing.assert_close(encoder.queue, torch.cat([keys[2:], keys[1:], keys[:2]])[:5])
+    assert encoder.oldest.item() == 1
+    encoder.enqueue(torch.arange(28.0).view(7, 4))  # more keys than places: the last five
+    ours = {tuple(row) for row in encoder.queue.round(decimals=9).tolist()}
+    latest = nn.functional.normalize(torch.arange(28.0).view(7, 4)[2:].double(), dim=1)
+    assert ours == {tuple(row) for row in latest.round(decimals=9).tolist()}
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradients_are_those_of_finite_differences(name):
     a, b = (z.requires_grad_() for z in embeddings())
     objective = build(name)
-    if name in ("byol", "simsiam"):  # the second half gets no gradient: hold it fixed
+    encoder_of(objective)  # the queue of MoCo
+    if name in ("byol", "simsiam", "moco"):  # the second half gets no gradient: hold it fixed
         half_a, half_b = a.detach()[:, 4:], b.detach()[:, 4:]
 
         def loss(p, q):
@@ -96,10 +146,12 @@ def test_gradients_are_those_of_finite_differences(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_low_precision_gives_a_float32_loss(name):
     a, b = (z.bfloat16() for z in embeddings())
+    objective = build(name)
+    encoder_of(objective)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = build(name)(a, b)
+        loss = objective(a, b)
     assert loss.dtype == torch.float32
-    expected = build(name)(a.double(), b.double()).item()
+    expected = objective(a.double(), b.double()).item()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 

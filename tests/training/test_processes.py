@@ -48,8 +48,9 @@ def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
         {"name": "byol"},
         {"name": "simsiam"},
         {"name": "vicreg"},
+        {"name": "moco", "queue": 12},
     ],
-    ids=lambda changed: "-".join(changed.values()),
+    ids=lambda changed: "-".join(str(value) for value in changed.values()),
 )
 def test_two_processes_equal_one(changed, tmp_path):
     config = ObjectiveConfig(hidden=(16,), out_dim=8, predictor=8, **changed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from seamask.config import ObjectiveConfig
 from seamask.errors import unknown
 from seamask.objectives.base import Gather, Objective
+from seamask.objectives.moco import MoCo
 from seamask.objectives.siamese import BYOL, SimSiam
 from seamask.objectives.simclr import SimCLR, nt_xent
 from seamask.objectives.vicreg import VICReg, vicreg
@@ -14,6 +15,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "byol": BYOL,
     "simsiam": SimSiam,
     "vicreg": VICReg,
+    "moco": MoCo,
 }
 
 
@@ -33,6 +35,7 @@ def build_objective(
 __all__ = [
     "BYOL",
     "OBJECTIVES",
+    "MoCo",
     "Objective",
     "SimCLR",
     "SimSiam",

@@ -44,7 +44,8 @@ class PredictingEncoder(Encoder):
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[B, 3, H, W]` to `[B, 2D]`: the prediction, then the target, detached."""
         projection = super().forward(images)
-        target = projection.detach() if self.target is None else self.target(images)
+        with torch.no_grad():
+            target = projection.detach() if self.target is None else self.target(images)
         return torch.cat([self.predictor(projection), target], dim=1)
 
     @torch.no_grad()

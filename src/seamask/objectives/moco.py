@@ -1,0 +1,81 @@
+"""MoCo (He et al. 2020, v2): recognise the other view's key among a queue of earlier keys."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seamask.networks.encoder import Encoder, projector
+from seamask.objectives.base import Objective
+from seamask.objectives.siamese import PredictingEncoder
+
+
+class QueueEncoder(PredictingEncoder):
+    """Returns query and key side by side, the key from a slowly moving copy; keeps a queue of keys.
+
+    Args:
+        backbone: `[B, 3, H, W]` → features `[B, F]`.
+        head: the projector, `[B, F]` → `[B, D]`.
+        size: keys in the queue, K; at first they are random.
+        width: D.
+        channels_last: memory layout of the images inside.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, size: int, width: int, channels_last: bool
+    ) -> None:
+        super().__init__(backbone, head, nn.Identity(), channels_last, momentum=True)
+        self.register_buffer("queue", functional.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
+        self.queue: Tensor
+        self.oldest: Tensor
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Put keys `[M, D]` in the place of the oldest; of more than K, the last K."""
+        size = len(self.queue)
+        keys = keys[-size:].to(self.queue.dtype)
+        at = torch.arange(len(keys), device=self.queue.device)
+        self.queue[(self.oldest + at) % size] = functional.normalize(keys, dim=1)
+        self.oldest.copy_((self.oldest + len(keys)) % size)
+
+
+class MoCo(Objective):
+    """InfoNCE between queries and keys, symmetric: negatives are the keys of earlier batches.
+
+    `−log exp(q·k / τ) / (exp(q·k / τ) + Σ_n exp(q·n / τ))` over n in the queue (eq. 1), all of unit
+    length. After each step the keys of the anchor, of all processes, enter the queue, and the copy
+    that makes keys follows with a fixed momentum (the paper's is 0.999).
+    """
+
+    network: QueueEncoder
+    keys: Tensor
+
+    def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
+        """Build backbone and projector, their slow copy, and the queue."""
+        c = self.config
+        head = projector(n_features, c.hidden, c.out_dim)
+        self.network = QueueEncoder(backbone, head, c.queue, c.out_dim, channels_last)
+        return self.network
+
+    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the loss between `[B, 2D]` of two views: queries, then keys."""
+        q_a, k_a = anchor.chunk(2, dim=1)
+        q_b, k_b = other.chunk(2, dim=1)
+        self.keys = k_a.detach()
+        return (self._one_way(q_a, k_b) + self._one_way(q_b, k_a)) / 2
+
+    def _one_way(self, queries: Tensor, keys: Tensor) -> Tensor:
+        kind = torch.promote_types(queries.dtype, torch.float32)
+        q = functional.normalize(queries.to(kind), dim=1)
+        k = functional.normalize(keys.detach().to(kind), dim=1)
+        positive = (q * k).sum(1, keepdim=True)  # [B, 1]
+        negative = q @ self.network.queue.to(kind).T  # [B, K]
+        logits = torch.cat([positive, negative], dim=1) / self.config.temperature
+        return functional.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long).to(q.device))
+
+    def update(self, encoder: Encoder, done: float) -> None:
+        """Let the slow copy follow; put the last anchor's keys into the queue."""
+        self.network.follow(self.config.momentum)
+        self.network.enqueue(self.everyone(self.keys))
