@@ -125,6 +125,11 @@ class MasksConfig:
     """Base channels of the U-Net ([ADIOS] `fbase`)."""
     norm: Literal["instance", "group"] = "instance"
     """Normalisation in the U-Net ([ADIOS] scripts: `in`, or `gn` with 8 groups)."""
+    every: int = 1
+    """The masker moves in every so many steps, the encoder in each: fewer passes."""
+    stack: Annotated[bool, short("stack")] = False
+    """Encode all views of a batch in one pass, batch norm still view by view: the same step, faster
+    for small images and batches, at N + 1 times the memory."""
     downscale: int = 1
     """Run the U-Net at 1/1, 1/2 or 1/4 of the resolution and upsample its masks: lighter."""
 
@@ -239,6 +244,9 @@ class Config:
     accumulate: int = 1
     """Split each batch into this many parts and add up their gradients: less memory. Negatives and
     batch statistics then come from one part only."""
+    updates: Literal["alternating", "simultaneous"] = "alternating"
+    """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
+    once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
     image_size: int = 96
     """Side of the views in pixels."""
     seed: int = 0
@@ -280,8 +288,8 @@ def check(config: Config) -> Config:
         "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "threads": 0, "image_size": 8,
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
-        "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "objective.out_dim": 1,
-        "objective.predictor": 1, "objective.queue": 1,
+        "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "masks.every": 1,
+        "objective.out_dim": 1, "objective.predictor": 1, "objective.queue": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
         "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,

@@ -1,5 +1,6 @@
 """U-Net, backbones and projector: their structure as described, sizes, weights for others."""
 
+import copy
 import math
 
 import pytest
@@ -12,9 +13,10 @@ from seamask.config import Config, ObjectiveConfig
 from seamask.errors import UserError
 from seamask.networks import Encoder, UNet, build_backbone, projector
 from seamask.networks.unet import check_size
+from seamask.networks.view_batchnorm import keep_views_apart, stacked
 from seamask.objectives import build_objective
 from seamask.settings import override
-from seamask.training.loop import build_networks
+from seamask.training.players import build_networks
 
 # U-Net
 
@@ -220,3 +222,26 @@ def test_encoder_is_head_after_backbone_in_either_layout():
         torch.testing.assert_close(encoder(x).detach(), expected, rtol=1e-4, atol=1e-5)
         weight = backbone.layer2[0].conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050"])
+def test_stacked_views_equal_one_after_another(name):
+    # timm's MobileNetV3 has batch norms with the activation fused: another class.
+    torch.manual_seed(0)
+    alone = timm.create_model(name, num_classes=0).double()
+    together = keep_views_apart(copy.deepcopy(alone))
+    views = [torch.randn(4, 3, 32, 32, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    expected = torch.cat([alone(v) for v in views])
+    with stacked(together, 3):
+        found = together(torch.cat(views))
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad((out * weights).sum(), [*net.parameters(), *views])
+        for out, net in ((expected, alone), (found, together))
+    ]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+    for (key, a), b in zip(alone.state_dict().items(), together.state_dict().values(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12, msg=key)
+    torch.testing.assert_close(together(views[0]), alone(views[0]))  # and alone again afterwards

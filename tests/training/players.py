@@ -8,6 +8,7 @@ from torch import nn
 from seamask.config import ObjectiveConfig, PlayerConfig
 from seamask.masks import SequentialMasker
 from seamask.networks import Encoder
+from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import build_objective
 from seamask.training.optim import build_optimizer
 from seamask.training.step import TwoPlayers, View
@@ -37,6 +38,8 @@ def build_players(
     encoder = build_encoder(objective).double()
     masker = (masker or SequentialMasker(n_masks, image_size=16, width=4)).double()
     player = PlayerConfig(optimizer=optimizer, lr=lr)
+    if rules.get("stack"):
+        keep_views_apart(encoder)
     rules.setdefault("penalty_weights", dict(WEIGHTS))
     return TwoPlayers(
         encoder=encoder,

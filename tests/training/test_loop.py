@@ -190,6 +190,8 @@ def test_probes_do_not_change_the_training(uninterrupted, tmp_path):
         {"objective": "simsiam", "masker": "random-block", "backbone": "vit_tiny_patch16_224"},
         {"objective": "vicreg", "budget": "exact:0.2", "masks.disjoint": True},
         {"accumulate": 2},
+        {"updates": "simultaneous", "stack": True, "objective": "byol"},
+        {"masks.every": 2, "stack": True, "precision": "bf16"},
         {"backbone": "vit_tiny_patch16_224"},
         {"encoder.stem": "small", "objective.form": "cross-view", "objective.hidden": ()},
         {"optim.encoder.optimizer": "lars", "optim.masker.optimizer": "sgd", "optim.per": "epoch"},

@@ -7,6 +7,7 @@ import torch
 from players import WEIGHTS, as_views, build_players, same, state, views
 from torch import nn
 
+from seamask.config import ObjectiveConfig
 from seamask.masks import (
     NoMasker,
     RandomBlockMasker,
@@ -15,6 +16,7 @@ from seamask.masks import (
     SimultaneousMasker,
     all_penalties,
 )
+from seamask.objectives import build_objective
 from seamask.training.step import View, held_still, two_player_step
 
 
@@ -146,6 +148,83 @@ def test_single_mask_takes_one_masked_pass_for_every_masker():
         metrics = two_player_step(players, [as_views()], torch.Generator().manual_seed(0))
         assert len(count) == (4 if masker.learned else 2)
         assert torch.isfinite(metrics["loss/encoder"])
+
+
+# The faster ways to take the same step, and the one that is another
+
+
+@pytest.mark.parametrize("objective", ["simclr", "byol", "moco"])
+@pytest.mark.parametrize("rules", [
+    {}, {"compare": ("each", "none", "both")}, {"simultaneous": True},
+    {"single": True, "reduction": "sum"},
+], ids=str)  # fmt: skip
+def test_stacked_equals_looped(rules, objective):
+    # Gradients through the weights after a step, running statistics, metrics: all of the state.
+    config = ObjectiveConfig(objective, hidden=(16,), out_dim=8, predictor=16, queue=32)
+    looped = build_players(objective=build_objective(config), **rules)
+    both = [looped, build_players(objective=build_objective(config), stack=True, **rules)]
+    both[1].encoder.load_state_dict(looped.encoder.state_dict())
+    for seed in range(2):
+        found = [
+            two_player_step(p, [as_views(seed=seed)], torch.Generator().manual_seed(seed))
+            for p in both
+        ]
+        assert found[0].keys() == found[1].keys()
+        for name in found[0]:
+            assert found[0][name].item() == pytest.approx(found[1][name].item(), rel=1e-5), name
+    looped, stacked = both
+    for a, b in ((looped.encoder, stacked.encoder), (looped.masker, stacked.masker)):
+        for name, value in a.state_dict().items():
+            torch.testing.assert_close(b.state_dict()[name], value, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rules", "passes"), [
+    ({"stack": True}, 1 + 2),  # all views for the encoder; the anchor, then the rest for the masks
+    ({"simultaneous": True}, 3 + 1),
+    ({"simultaneous": True, "stack": True}, 1),
+])  # fmt: skip
+def test_faster_steps_take_fewer_passes(rules, passes):
+    players = build_players(**rules)
+    count = []
+    players.encoder.register_forward_hook(lambda *_: count.append(1))
+    two_player_step(players, [as_views()])
+    assert len(count) == passes
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("rules", [{}, {"stack": True}, {"compare": ("each",)}], ids=str)
+def test_simultaneous_masks_learn_as_alternating_ones_while_the_encoder_is_still(rules, parts):
+    masks = []
+    for simultaneous in (False, True):
+        players = build_players(simultaneous=simultaneous, **rules)
+        for group in players.encoder_optimizer.param_groups:
+            group["lr"] = 0.0
+        start = state(players.masker)
+        two_player_step(players, [as_views(seed=seed) for seed in range(parts)])
+        assert not same(start, state(players.masker))
+        masks.append([p.grad for p in players.masker.parameters()])
+    for alternating, simultaneous in zip(*masks, strict=True):
+        torch.testing.assert_close(simultaneous, alternating, rtol=1e-12, atol=1e-12)
+
+
+def test_simultaneous_moves_the_encoder_as_alternating_does():
+    encoders = []
+    for simultaneous in (False, True):
+        players = build_players(simultaneous=simultaneous)
+        two_player_step(players, [as_views()])
+        encoders.append(state(players.encoder))
+    assert same(*encoders)
+
+
+def test_masks_may_rest():
+    players = build_players(stack=True)
+    before = state(players.masker)
+    encoder = state(players.encoder)
+    metrics = two_player_step(players, [as_views()], move_masks=False)
+    assert same(before, state(players.masker))
+    assert not same(encoder, state(players.encoder))
+    assert "loss/mask" not in metrics
+    assert "mask/coverage_1" in metrics
 
 
 class Halting(Exception):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,21 @@ from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
-from seamask.masks import build_masker, weights_at
-from seamask.networks import Encoder, build_backbone
-from seamask.networks.sync_batchnorm import synchronise_batchnorm
-from seamask.objectives import Objective, build_objective
+from seamask.objectives import build_objective
 from seamask.progress import Progress
 from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import curves_figure, mask_figure
 from seamask.training import checkpoint
-from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
-from seamask.training.processes import average_gradients
+from seamask.training.optim import learning_rate, set_learning_rate
+from seamask.training.players import build_networks, build_players
 from seamask.training.signals import StopSignal
-from seamask.training.step import TwoPlayers, View, two_player_step
+from seamask.training.step import View, two_player_step
 from seamask.views import Views
 
 FIGURE_IMAGES = 8
 # Settings that may differ when a run goes on; others would make it another run.
 MAY_CHANGE = ("out", "overwrite", "epochs", "device", "data.root", "data.cache", "data.resident")
-
-
-@dataclasses.dataclass(frozen=True)
-class Networks:
-    """The players' networks, and how to build the backbone again with timm."""
-
-    encoder: Encoder
-    masker: nn.Module
-    backbone_name: str
-    backbone_arguments: dict[str, Any]
 
 
 class Stopped(Exception):
@@ -56,24 +43,6 @@ class Stopped(Exception):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(signal_number, message)  # both, so that it travels between processes
         self.signal_number, self.message = signal_number, message
-
-
-def build_networks(config: Config, objective: Objective) -> Networks:
-    """Build encoder and masker with random weights that depend on the seed alone.
-
-    Raises:
-        UserError: an unknown backbone or masker, or a size one of them cannot take.
-    """
-    torch.manual_seed(mix(config.seed, "encoder"))
-    backbone, name, arguments = build_backbone(
-        config.encoder.backbone, config.image_size, config.encoder.stem
-    )
-    # Some models, MobileNetV3 say, have one more layer after their `num_features`.
-    features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
-    encoder = objective.encoder(backbone, features, config.encoder.channels_last)
-    torch.manual_seed(mix(config.seed, "masker"))
-    masker = build_masker(config.masks, config.image_size)
-    return Networks(encoder, masker, name, arguments)
 
 
 class Run:
@@ -103,33 +72,8 @@ class Run:
         gather = partial(fabric.all_gather, sync_grads=True) if many else None
         self.objective = build_objective(config.objective, gather, fabric.global_rank)
         self.networks = build_networks(config, self.objective)
-        encoder, masker = self.networks.encoder, self.networks.masker
-        if many:
-            synchronise_batchnorm(encoder, fabric.device)
-        encoder.to(fabric.device).train()
-        masker.to(fabric.device).train()
-        learned = bool(masker.learned)
+        self.players = build_players(config, self.networks, self.objective, fabric)
         self.budget = parse_budget(config.masks.budget)
-        player = (
-            build_optimizer(masker, config.optim.masker, config.optim.trust) if learned else None
-        )
-        self.players = TwoPlayers(
-            encoder=encoder,
-            masker=masker,
-            objective=self.objective,
-            encoder_optimizer=build_optimizer(encoder, config.optim.encoder, config.optim.trust),
-            masker_optimizer=player,
-            penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
-            budget=self.budget.start,
-            compare=config.masks.compare,
-            reduction=config.masks.reduction,
-            single=config.masks.single,
-            autocast=fabric.autocast,
-            average=partial(average_gradients, fabric),
-        )
-        if config.compile:
-            encoder.compile()
-            masker.compile()
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)
         self.loader = Loader(self.data.train.pixels, fabric.device, resident)
@@ -179,7 +123,8 @@ class Run:
             x_a, _ = self.views(part, views_generator)
             x_b, _ = self.views(part, views_generator)
             pairs.append((View(x_a), View(x_b)))
-        metrics = two_player_step(self.players, pairs, generator(*draw, "masks"))
+        move_masks = self.step % config.masks.every == 0
+        metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)
         self._watch(metrics)
         self.step += 1
         total = config.epochs * self.steps_per_epoch
@@ -409,6 +354,7 @@ class Window:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()  # a step in which masks rest has fewer metrics
         self.steps = 0
         self.last: dict[str, float] = {}
         self.start()
@@ -419,17 +365,19 @@ class Window:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add one step's metrics."""
-        self.sums = {n: v + self.sums[n] if n in self.sums else v for n, v in metrics.items()}
+        for name, value in metrics.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts.update(metrics.keys())
         self.steps += 1
 
     def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
         """Return means over processes, seconds and steps since the last call, and start anew."""
         sums = fabric.all_reduce(torch.stack(list(self.sums.values())), reduce_op="mean")
         values = sums.tolist()  # the one wait for the device
-        self.last = {n: v / self.steps for n, v in zip(self.sums, values, strict=True)}
+        self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
         now = time.perf_counter()
         result = self.last, now - self.started, self.steps
-        self.sums, self.steps, self.started = {}, 0, now
+        self.sums, self.counts, self.steps, self.started = {}, Counter(), 0, now
         return result
 
 

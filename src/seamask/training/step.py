@@ -7,6 +7,11 @@ compared between the anchor x^A and each masked view x^B · (1 − m^i), or betw
 clean and masked views, as asked. Both steps go through the masks one by one and free each graph
 before the next, so memory does not grow with N; clean views are encoded once in each. That is
 2 (N + 1) encoder passes a step, N + 1 if no masker is learned.
+
+Two switches make it faster. Stacked views go through the encoder together, batch norm still view by
+view: the same step, more memory. Simultaneous updates take the masker's gradient from the encoder's
+own backward pass, reversed at the masks: N + 1 passes, but another dynamic, since the masker no
+longer answers the encoder that was just updated.
 """
 
 from __future__ import annotations
@@ -14,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from seamask.masks import all_penalties, draw_one, take_one
+from seamask.networks.view_batchnorm import stacked
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb).
 COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -63,6 +69,9 @@ class TwoPlayers:
         compare: the loss of a mask is the mean over these; see `COMPARISONS`.
         reduction: `mean` or `sum` over the masks.
         single: train on one of the N masks per image, drawn at random (ADIOS-s).
+        simultaneous: both players answer what the other was before the step.
+        stack: encode all views at once, not mask by mask; the encoder must have gone through
+            `networks.view_batchnorm.keep_views_apart`.
         autocast: context of every network pass, for mixed precision.
         average: averages the gradients of parameters over processes, in place.
     """
@@ -77,6 +86,8 @@ class TwoPlayers:
     compare: Sequence[str] = ("one",)
     reduction: str = "mean"
     single: bool = False
+    simultaneous: bool = False
+    stack: bool = False
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     average: Callable[[Sequence[nn.Parameter]], None] = _nothing
 
@@ -85,6 +96,7 @@ def two_player_step(
     players: TwoPlayers,
     batch: Sequence[tuple[View, View]],
     generator: Generator | None = None,
+    move_masks: bool = True,
 ) -> dict[str, Tensor]:
     """Take one step of each player on a batch; return its metrics, without waiting for them.
 
@@ -92,15 +104,18 @@ def two_player_step(
         players: networks, optimisers and rules; updated in place.
         batch: one pair of views, or several whose gradients are added up.
         generator: a CPU generator for masks and choices that are drawn.
+        move_masks: False leaves a learned masker as it is in this step.
 
     Returns:
         Scalars by name, detached, on the device: `loss/encoder`, and where masks exist
         `mask/coverage_<k>` (share removed by mask k), `mask/binary` (share of pixels below 0.1 or
-        above 0.9), and where they are learned `loss/mask` (what the masker minimises) and
+        above 0.9), and where they move `loss/mask` (what the masker minimises) and
         `penalty/<name>` (unweighted).
     """
+    masker_optimizer = players.masker_optimizer if move_masks else None
+    simultaneous = players.simultaneous and masker_optimizer is not None
     # With one part the masks' graph is kept for the masker's step; with several, it is made anew.
-    keep_graph = players.masker_optimizer is not None and len(batch) == 1
+    keep_graph = masker_optimizer is not None and len(batch) == 1
     parts, metrics = [], []
     with torch.set_grad_enabled(keep_graph):
         for a, b in batch:
@@ -109,23 +124,30 @@ def two_player_step(
             metrics.append(describe(torch.cat([m.detach() for m in part.masks.values()])))
     share = 1 / len(batch)
 
-    # 1. The encoder lowers the loss; the masks are given.
+    # 1. The encoder lowers the loss; the masks are given. Simultaneously, the same backward pass
+    # says what each pixel removed has cost it.
     players.encoder_optimizer.zero_grad(set_to_none=True)
     for metric, part in zip(metrics, parts, strict=True):
+        part.give_masks(ask=simultaneous)
         metric["loss/encoder"] = _encoder_backward(players, part, share)
     players.average(list(players.encoder.parameters()))
     players.encoder_optimizer.step()
 
-    # 2. The masker raises it, against the encoder just updated, which stays exactly as it is.
-    if players.masker_optimizer is not None:
-        players.masker_optimizer.zero_grad(set_to_none=True)
-        with held_still(players.encoder):
+    # 2. The masker raises it. Alternating, it asks the encoder just updated, which stays exactly
+    # as it is.
+    if masker_optimizer is not None:
+        masker_optimizer.zero_grad(set_to_none=True)
+        with nullcontext() if simultaneous else held_still(players.encoder):
             for metric, part in zip(metrics, parts, strict=True):
                 if not keep_graph:
                     part.draw_masks(players, generator)
-                metric |= _masker_backward(players, part, share)
+                gain = metric["loss/encoder"]
+                if not simultaneous:
+                    part.give_masks(ask=True)
+                    gain = _ask(players, part, share)
+                metric |= _masker_backward(players, part, share, gain)
         players.average(list(players.masker.parameters()))
-        players.masker_optimizer.step()
+        masker_optimizer.step()
     return {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
 
 
@@ -167,31 +189,70 @@ class _Part:
             chosen[name] = masks if choice is None else take_one(masks, choice)
         return chosen
 
+    def give_masks(self, ask: bool) -> None:
+        """Hand the masks to the encoder, without their graph.
+
+        `given` holds mask k of each view, `[B, 1, H, W]`; with `ask`, a backward pass leaves the
+        loss's gradient in each.
+        """
+        used = {name: masks.detach() for name, masks in self.used().items()}
+        together = zip(*(masks.split(1, dim=1) for masks in used.values()), strict=True)
+        self.given = [
+            {name: m.requires_grad_(ask) for name, m in zip(used, ms, strict=True)}
+            for ms in together
+        ]
+
+    def asked(self) -> dict[str, Tensor]:
+        """Return the gradients in the masks given, `[B, N or 1, H, W]`, of each view."""
+        return {
+            name: torch.cat([cast(Tensor, masks[name].grad) for masks in self.given], dim=1)
+            for name in self.masked
+        }
+
     def encode_clean(self, players: TwoPlayers) -> dict[str, Tensor]:
         """Return embeddings `[B, D]` of the clean views that are compared."""
-        return {name: _encode(players, self.views[name].images) for name in self.clean}
+        images = [self.views[name].images for name in self.clean]
+        return dict(zip(self.clean, _encode(players, images), strict=True))
 
     def loss(
-        self, players: TwoPlayers, clean: dict[str, Tensor], masks: dict[str, Tensor]
+        self,
+        players: TwoPlayers,
+        given: Sequence[dict[str, Tensor]],
+        clean: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the loss of one mask `[B, 1, H, W]` of each masked view."""
-        z = dict(clean)
-        for name, mask in masks.items():
-            z[f"m{name}"] = _encode(players, self.views[name].images * (1 - mask))
-        losses = [players.objective(z[first], z[second]) for first, second in self.pairs]
-        return sum(w * loss for w, loss in zip(self.weights, losses, strict=True))  # type: ignore[return-value]
+        """Return the sum of the losses of masks.
+
+        Args:
+            players: who encodes and compares.
+            given: some of `self.given`.
+            clean: embeddings of the clean views; None: they are encoded along with the others.
+        """
+        names = self.clean if clean is None else []
+        images = [self.views[name].images for name in names]
+        images += [self.views[n].images * (1 - m) for masks in given for n, m in masks.items()]
+        encoded = iter(_encode(players, images))
+        known = {name: next(encoded) for name in names} if clean is None else clean
+        total: Tensor | float = 0.0
+        for masks in given:
+            z = known | {f"m{name}": next(encoded) for name in masks}
+            for weight, (first, second) in zip(self.weights, self.pairs, strict=True):
+                total = total + weight * players.objective(z[first], z[second])
+        return cast(Tensor, total)
 
 
 def _encoder_backward(players: TwoPlayers, part: _Part, share: float) -> Tensor:
     """Add the gradient of the encoder's loss to its parameters; return the loss."""
+    weight = share * _mask_weight(players, part)
+    if players.stack:
+        loss = weight * part.loss(players, part.given)
+        loss.backward()
+        return loss.detach() / share
     encoded = part.encode_clean(players)  # [B, D]: the only graphs kept from mask to mask
     # These collect what each mask's loss asks of the clean views.
     clean = {name: z.detach().requires_grad_() for name, z in encoded.items()}
-    masks = {name: m.detach() for name, m in part.used().items()}
-    weight = share * _mask_weight(players, masks)
     total = torch.zeros((), device=part.views["a"].images.device)
-    for one in _one_by_one(masks):
-        loss = weight * part.loss(players, clean, one)
+    for masks in part.given:
+        loss = weight * part.loss(players, [masks], clean)
         loss.backward()
         total += loss.detach()
     for name, z in encoded.items():
@@ -199,28 +260,34 @@ def _encoder_backward(players: TwoPlayers, part: _Part, share: float) -> Tensor:
     return total / share
 
 
-def _masker_backward(players: TwoPlayers, part: _Part, share: float) -> dict[str, Tensor]:
-    """Add the gradient of −(loss − penalties) to the masker's parameters; return its metrics."""
-    used = part.used()
+def _ask(players: TwoPlayers, part: _Part, share: float) -> Tensor:
+    """Leave the gradient of the loss in the masks given; return the loss. The encoder is frozen."""
     with torch.no_grad():
         clean = part.encode_clean(players)
-    weight = share * _mask_weight(players, used)
-    gain = torch.zeros((), device=part.views["a"].images.device)
-    asked: dict[str, list[Tensor]] = {name: [] for name in used}  # the gain's gradients, by mask
-    for one in _one_by_one({name: m.detach() for name, m in used.items()}):
-        for mask in one.values():
-            mask.requires_grad_()
-        loss = weight * part.loss(players, clean, one)
-        for name, gradient in zip(one, torch.autograd.grad(loss, list(one.values())), strict=True):
-            asked[name].append(gradient)
-        gain += loss.detach()
+    weight = share * _mask_weight(players, part)
+    total = torch.zeros((), device=part.views["a"].images.device)
+    for masks in [part.given] if players.stack else [[one] for one in part.given]:
+        loss = weight * part.loss(players, masks, clean)
+        loss.backward()
+        total += loss.detach()
+    return total / share
+
+
+def _masker_backward(
+    players: TwoPlayers, part: _Part, share: float, gain: Tensor
+) -> dict[str, Tensor]:
+    """Add the gradient of −(loss − penalties) to the masker's parameters; return its metrics.
+
+    `gain` is the loss, whose gradients `part.asked()` are.
+    """
+    used, asked = part.used(), part.asked()
     penalties = _penalties(players, part)
-    price = sum(share * w * penalties[name] for name, w in players.penalty_weights.items())
+    price = sum(w * penalties[name] for name, w in players.penalty_weights.items())
     # Through this product the masker's parameters receive the gradient of −gain.
-    given = torch.stack([(used[name] * torch.cat(asked[name], dim=1)).sum() for name in used])
-    (price - given.sum()).backward()
+    given = torch.stack([(used[name] * asked[name]).sum() for name in used])
+    (share * price - given.sum()).backward()
     metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
-    metrics["loss/mask"] = (torch.as_tensor(price).detach() - gain) / share
+    metrics["loss/mask"] = torch.as_tensor(price).detach() - gain
     return metrics
 
 
@@ -235,22 +302,17 @@ def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
     return {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
 
 
-def _one_by_one(masks: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Go through the masks `[B, N, H, W]` of each view: mask k of every view, `[B, 1, H, W]`."""
-    splits = [m.split(1, dim=1) for m in masks.values()]
-    for together in zip(*splits, strict=True):
-        yield dict(zip(masks, together, strict=True))
-
-
-def _encode(players: TwoPlayers, images: Tensor) -> Tensor:
+def _encode(players: TwoPlayers, images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the embeddings `[B, D]` of each of some views `[B, 3, H, W]`."""
     with players.autocast():
-        embeddings: Tensor = players.encoder(images)
-    return embeddings
+        if not players.stack or len(images) < 2:
+            return [players.encoder(x) for x in images]
+        with stacked(players.encoder, len(images)):
+            return list(players.encoder(torch.cat(list(images))).chunk(len(images)))
 
 
-def _mask_weight(players: TwoPlayers, masks: dict[str, Tensor]) -> float:
-    n_masks = next(iter(masks.values())).shape[1]
-    return 1 / n_masks if players.reduction == "mean" else 1.0
+def _mask_weight(players: TwoPlayers, part: _Part) -> float:
+    return 1 / len(part.given) if players.reduction == "mean" else 1.0
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Batch norm for several views stacked in one batch: each keeps the statistics of its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class _PerView:
+    """Comes before a batch norm among the bases of a class; see `keep_views_apart`."""
+
+    views = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each of `views` equal parts of the batch `[views · B, ...]` by itself."""
+        forward = super().forward  # type: ignore[misc]
+        if self.views == 1:
+            alone: Tensor = forward(x)
+            return alone
+        return torch.cat([forward(part) for part in x.chunk(self.views)])
+
+
+@functools.cache
+def _per_view(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"PerView{kind.__name__}", (_PerView, kind), {})
+
+
+def keep_views_apart(network: nn.Module) -> nn.Module:
+    """Give every batch norm of `network` (any kind) the ability that `stacked` asks for.
+
+    In place, with the very parameters, buffers and names; call it after `synchronise_batchnorm`.
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, _PerView):
+            module.__class__ = _per_view(type(module))  # type: ignore[arg-type, assignment]
+    return network
+
+
+@contextmanager
+def stacked(network: nn.Module, views: int) -> Iterator[None]:
+    """Within, a batch `[views · B, ...]` means the same as `views` calls with `[B, ...]` each.
+
+    Outputs, gradients and running statistics are those of the calls one after another.
+
+    Args:
+        network: prepared by `keep_views_apart`; all else in it works image by image.
+        views: equal parts that lie behind each other in the batch.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _PerView)]
+    for norm in norms:
+        norm.views = views
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.views = 1

@@ -1,0 +1,91 @@
+"""The players of a run, built from its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from seamask.budget import parse_budget
+from seamask.config import Config
+from seamask.draws import mix
+from seamask.masks import build_masker, weights_at
+from seamask.networks import Encoder, build_backbone
+from seamask.networks.sync_batchnorm import synchronise_batchnorm
+from seamask.networks.view_batchnorm import keep_views_apart
+from seamask.objectives import Objective
+from seamask.training.optim import build_optimizer
+from seamask.training.processes import average_gradients
+from seamask.training.step import TwoPlayers
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The players' networks, and how to build the backbone again with timm."""
+
+    encoder: Encoder
+    masker: nn.Module
+    backbone_name: str
+    backbone_arguments: dict[str, Any]
+
+
+def build_networks(config: Config, objective: Objective) -> Networks:
+    """Build encoder and masker with random weights that depend on the seed alone.
+
+    Raises:
+        UserError: an unknown backbone or masker, or a size one of them cannot take.
+    """
+    torch.manual_seed(mix(config.seed, "encoder"))
+    backbone, name, arguments = build_backbone(
+        config.encoder.backbone, config.image_size, config.encoder.stem
+    )
+    # Some models, MobileNetV3 say, have one more layer after their `num_features`.
+    features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
+    encoder = objective.encoder(backbone, features, config.encoder.channels_last)
+    torch.manual_seed(mix(config.seed, "masker"))
+    masker = build_masker(config.masks, config.image_size)
+    return Networks(encoder, masker, name, arguments)
+
+
+def build_players(
+    config: Config, networks: Networks, objective: Objective, fabric: Fabric
+) -> TwoPlayers:
+    """Put the networks on the device, in training mode, with optimisers and the rules of a run.
+
+    Raises:
+        UserError: several processes on the CPU, and a batch norm that cannot be synchronised.
+    """
+    encoder, masker = networks.encoder, networks.masker
+    if fabric.world_size > 1:
+        synchronise_batchnorm(encoder, fabric.device)
+    if config.masks.stack:
+        keep_views_apart(encoder)
+    encoder.to(fabric.device).train()
+    masker.to(fabric.device).train()
+    optim = config.optim
+    players = TwoPlayers(
+        encoder=encoder,
+        masker=masker,
+        objective=objective,
+        encoder_optimizer=build_optimizer(encoder, optim.encoder, optim.trust),
+        masker_optimizer=(
+            build_optimizer(masker, optim.masker, optim.trust) if masker.learned else None
+        ),
+        penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
+        budget=parse_budget(config.masks.budget).start,
+        compare=config.masks.compare,
+        reduction=config.masks.reduction,
+        single=config.masks.single,
+        simultaneous=config.updates == "simultaneous",
+        stack=config.masks.stack,
+        autocast=fabric.autocast,
+        average=partial(average_gradients, fabric),
+    )
+    if config.compile:
+        encoder.compile()
+        masker.compile()
+    return players
