@@ -28,6 +28,7 @@ from seamask.show import curves_figure, mask_figure
 from seamask.training import checkpoint
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import average_gradients
 from seamask.training.signals import StopSignal
 from seamask.training.step import View, two_player_step
 from seamask.views import Views
@@ -72,7 +73,15 @@ class Run:
         gather = partial(fabric.all_gather, sync_grads=True) if many else None
         self.objective = build_objective(config.objective, gather, fabric.global_rank)
         self.networks = build_networks(config, self.objective)
-        self.players = build_players(config, self.networks, self.objective, fabric)
+        self.players = build_players(
+            config,
+            self.networks,
+            self.objective,
+            fabric.device,
+            fabric.world_size,
+            fabric.autocast,
+            partial(average_gradients, fabric),
+        )
         self.budget = parse_budget(config.masks.budget)
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from seamask.budget import parse_budget
@@ -19,7 +19,6 @@ from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import Objective
 from seamask.training.optim import build_optimizer
-from seamask.training.processes import average_gradients
 from seamask.training.step import TwoPlayers
 
 
@@ -52,20 +51,35 @@ def build_networks(config: Config, objective: Objective) -> Networks:
 
 
 def build_players(
-    config: Config, networks: Networks, objective: Objective, fabric: Fabric
+    config: Config,
+    networks: Networks,
+    objective: Objective,
+    device: torch.device,
+    processes: int = 1,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    average: Callable[[Sequence[nn.Parameter]], None] = lambda parameters: None,
 ) -> TwoPlayers:
     """Put the networks on the device, in training mode, with optimisers and the rules of a run.
+
+    Args:
+        config: all settings.
+        networks: just built.
+        objective: what they were built for.
+        device: where to train.
+        processes: that train together; above 1 they share the statistics of batch norm.
+        autocast: context of every network pass, for mixed precision.
+        average: averages gradients over the processes.
 
     Raises:
         UserError: several processes on the CPU, and a batch norm that cannot be synchronised.
     """
     encoder, masker = networks.encoder, networks.masker
-    if fabric.world_size > 1:
-        synchronise_batchnorm(encoder, fabric.device)
+    if processes > 1:
+        synchronise_batchnorm(encoder, device)
     if config.masks.stack:
         keep_views_apart(encoder)
-    encoder.to(fabric.device).train()
-    masker.to(fabric.device).train()
+    encoder.to(device).train()
+    masker.to(device).train()
     optim = config.optim
     players = TwoPlayers(
         encoder=encoder,
@@ -82,8 +96,8 @@ def build_players(
         single=config.masks.single,
         simultaneous=config.updates == "simultaneous",
         stack=config.masks.stack,
-        autocast=fabric.autocast,
-        average=partial(average_gradients, fabric),
+        autocast=autocast,
+        average=average,
     )
     if config.compile:
         encoder.compile()
