@@ -151,7 +151,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     ("pretrian", "unknown command 'pretrian': did you mean 'pretrain'?"),
-    ("--verbose", "unknown command '--verbose': choose from: data, evaluate, "),
+    ("--verbose", "unknown command '--verbose': choose from: bench, data, "),
     ("pretrain stl10-adio", "unknown recipe 'stl10-adio': did you mean 'stl10-adios'?"),
     ("pretrain --epoch 3", "unknown setting '--epoch': did you mean '--epochs'?"),
     ("pretrain --EPOCHS 3", "unknown setting '--EPOCHS': did you mean '--epochs'?"),

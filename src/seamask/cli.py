@@ -33,6 +33,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
     seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
+    seamask bench [RECIPE] [--SETTING VALUE ...]  how fast it trains here, and what is faster
     seamask recipes                               list the recipes
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
@@ -74,6 +75,20 @@ that was stopped, and any number of times at once, on one machine or several, to
     --evaluations.SETTING VALUE   a setting of every evaluation (`seamask evaluate -h`)
 
 A FILE.yaml has the form of src/seamask/study/studies/*.yaml. Shipped:
+"""
+
+
+BENCH_HELP = """\
+seamask bench [RECIPE] [--seconds 60] [--figure bench.png] [--SETTING VALUE ...]
+
+Trains on random images for about a minute, with the settings that `seamask pretrain` would take,
+and says how many images a second that is, where the time of a step goes, how far it is from the
+time of its encoder passes alone, how much memory it takes, which settings would be faster (and what
+they do to the training), and how long the whole run would be.
+
+    --seconds S     to spend, about; with less, the batch that is measured is smaller
+    --figure PNG    the same as bars
+    --SETTING VALUE as for `seamask pretrain`
 """
 
 
@@ -276,6 +291,26 @@ def study(arguments: list[str]) -> int:
     return 0
 
 
+def bench(arguments: list[str]) -> int:
+    """`seamask bench [RECIPE] [--seconds S] [--figure PNG] [--SETTING VALUE ...]`."""
+    if arguments in (["-h"], ["--help"]):
+        print(BENCH_HELP, end="")
+        return 0
+    parser = _Parser(prog="seamask bench", add_help=False, allow_abbrev=False)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--figure", default="bench.png")
+    asked, rest = parser.parse_known_args(arguments)
+    if not 0 < asked.seconds < float("inf"):
+        raise UserError(f"--seconds is {asked.seconds}: it must be above 0")
+    config = parse_pretrain(rest)
+    if config is None:
+        return 0
+    from seamask.speed.bench import bench as run_bench
+
+    run_bench(config, asked.seconds, Path(asked.figure))
+    return 0
+
+
 def data(arguments: list[str]) -> int:
     """`seamask data imagenet100s --imagenet DIR --out DIR`."""
     parser = _Parser(prog="seamask data", description="Make a data set from another.")
@@ -366,6 +401,7 @@ COMMANDS = {
     "masks": masks,
     "evaluate": evaluate,
     "study": study,
+    "bench": bench,
     "data": data,
     "recipes": recipes,
 }

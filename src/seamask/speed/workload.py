@@ -37,9 +37,7 @@ class Workload:
         networks = build_networks(config, self.objective)
         low = config.precision == "bf16"
         autocast = partial(torch.autocast, device.type, torch.bfloat16) if low else nullcontext
-        self.players = build_players(
-            config, networks, self.objective, device, autocast=autocast
-        )
+        self.players = build_players(config, networks, self.objective, device, autocast=autocast)
         self.encoder, self.masker = self.players.encoder, self.players.masker
         self.compared = [pair for name in config.masks.compare for pair in COMPARISONS[name]]
         names = {name for pair in self.compared for name in pair}

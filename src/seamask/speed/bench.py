@@ -1,0 +1,317 @@
+"""`seamask bench`: how fast a recipe trains on this machine, why, and what would make it faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seamask.config import Config
+from seamask.data.folder import read_layout
+from seamask.devices import torch_device
+from seamask.errors import UserError
+from seamask.files import atomic
+from seamask.masks import build_masker
+from seamask.progress import clock
+from seamask.provenance import PACKAGES, provenance
+from seamask.settings import flag, get, override
+from seamask.speed.count import Cost
+from seamask.speed.memory import peak_bytes
+from seamask.speed.timing import Times, in_turns, median, ratio
+from seamask.speed.workload import Workload, counted
+
+STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
+PROBE = 8  # images of the batch that tells how large that may be
+ROUNDS = 5
+WORTH = 1.02  # a setting that gains less is left as it is
+BAR = 40  # characters
+
+# Training images of data sets that are known by name; of a folder they are counted.
+IMAGES = {
+    "cifar10": 50_000, "cifar100": 50_000, "stl10": 105_000, "imagenet100s": 126_689,
+    "inat21": 2_686_843, "inat21-mini": 500_000,
+}  # fmt: skip
+
+# What can be switched: (name, settings, what it does to the training).
+SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
+LEVERS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("stacked views", {"masks.stack": True}, SAME),
+    ("bf16", {"precision": "bf16"}, ROUNDED),
+    ("compiled", {"compile": True}, ROUNDED),
+    ("simultaneous updates", {"updates": "simultaneous"}, OTHER),
+    ("light mask network", {"masks.downscale": 4}, OTHER),
+    ("light mask network", {"masks.downscale": 2}, OTHER),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried.
+
+    Attributes:
+        name: in words.
+        changed: settings by dotted path.
+        effect: on the training.
+        gain: how many times faster than the settings asked about, in the same run.
+    """
+
+    name: str
+    changed: dict[str, Any]
+    effect: str
+    gain: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was found out.
+
+    Attributes:
+        config: that was asked about, with the batch that was measured.
+        batch_size: that was asked about.
+        device: that computed.
+        threads: on a CPU.
+        rate: operations per second of a large matrix product.
+        times: seconds of the `step` and of its parts.
+        costs: operations and bytes per image of the same.
+        memory: peak, bytes, at the batch that was measured.
+        trials: single settings, then those that paid together.
+        images: that an epoch holds; None if that is not known.
+    """
+
+    config: Config
+    batch_size: int
+    device: torch.device
+    threads: int
+    rate: float
+    times: Times
+    costs: dict[str, Cost]
+    memory: int
+    trials: list[Trial]
+    images: int | None
+
+    @property
+    def images_per_second(self) -> float:
+        """Of whole steps with the settings asked about."""
+        return self.config.batch_size / median(self.times)["step"]
+
+    @property
+    def over_floor(self) -> float:
+        """How many times longer a step takes than its encoder passes alone."""
+        return ratio(self.times, "step", "encoder passes")
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of a step that each of its parts takes, the largest first."""
+        seconds = median(self.times)
+        step = seconds.pop("step")
+        shares = {name: s / step for name, s in sorted(seconds.items(), key=lambda p: -p[1])}
+        return shares | {"all else": max(0.0, 1 - sum(shares.values()))}
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        c = self.config
+        found = provenance()
+        versions = found["versions"]
+        assert isinstance(versions, dict)
+        where = f"{self.threads} threads" if self.device.type == "cpu" else self.device.type
+        asked = "" if c.batch_size == self.batch_size else f" (of the {self.batch_size} asked for)"
+        lines = [
+            f"{c.recipe}: {c.encoder.backbone} at {c.image_size} px, {c.masks.masker} masks "
+            f"(N = {c.masks.n_masks}), {c.precision}, {c.updates}",
+            f"{found['machine']}, {where}, a matrix product at {self.rate / 1e9:,.0f} GFLOP/s",
+            ", ".join(f"{p} {versions[p]}" for p in ("python", *PACKAGES)),
+            "",
+            f"{self.images_per_second:,.1f} images/s, measured with batches of "
+            f"{c.batch_size}{asked}",
+            f"{self.over_floor:.2f} × the time of its encoder passes alone",
+            f"{self.memory / 2**30:.2f} GiB at most, at that batch",
+            self._estimate("the whole run: ", 1.0),
+            "",
+            "where the time of a step goes          share   GFLOP/image  MB/image",
+        ]
+        for name, share in self.shares().items():
+            cost = self.costs.get(name)
+            counts = f"{cost.operations / 1e9:11.3f} {cost.bytes / 1e6:9.1f}" if cost else ""
+            bar = "█" * round(share * BAR)
+            lines.append(f"  {name:<20} {bar:<16.16} {share:6.1%} {counts}".rstrip())
+        lines += ["", "settings tried, each against those asked for"]
+        for trial in self.trials:
+            flags = " ".join(_flags(trial.changed))
+            lines.append(f"  {trial.gain:5.2f} ×  {flags}  ({trial.effect})")
+        best = max(self.trials, key=lambda t: t.gain, default=None)
+        if best is not None and best.gain > WORTH:
+            lines += ["", self._estimate(f"best: {' '.join(_flags(best.changed))}: ", best.gain)]
+        return "\n".join(lines)
+
+    def _estimate(self, label: str, gain: float) -> str:
+        rate = self.images_per_second * gain
+        epochs, images = self.config.epochs, self.images
+        if images is None:
+            return f"{label}{rate:,.1f} images/s; {clock(1e6 / rate)} for a million images"
+        total = clock(epochs * images / rate)
+        return f"{label}{total} for {epochs} epochs of {images:,} images, without probes"
+
+
+def measure(config: Config, seconds: float = 60) -> Bench:
+    """Find out how fast settings train here, in about `seconds`, on random images.
+
+    Args:
+        config: of the run that is asked about; several processes or parts of a batch are not
+            measured.
+        seconds: to spend, about; with less, the batch that is measured is smaller.
+
+    Raises:
+        UserError: settings that cannot work.
+    """
+    device = torch_device(config.device, config.threads)
+    images = training_images(config)
+    asked = replace(config, accumulate=1, devices=1)
+    config = replace(asked, batch_size=_batch(asked, device, seconds))
+    work = Workload(config, device)
+    costs = counted(replace(config, compile=False))
+    times = in_turns({"step": work.step, **work.parts()}, device, ROUNDS, seconds / 4)
+    return Bench(
+        config,
+        asked.batch_size,
+        device,
+        torch.get_num_threads(),
+        matrix_rate(device, config.precision),
+        times,
+        costs,
+        peak_bytes(config, device),
+        _trials(work, device, seconds / 2),
+        images,
+    )
+
+
+def _batch(config: Config, device: torch.device, seconds: float) -> int:
+    """Return the largest batch, at most the one asked for, whose steps fit in the time."""
+    few = min(PROBE, config.batch_size)
+    probe = Workload(replace(config, batch_size=few, compile=False), device)
+    step = median(in_turns({"step": probe.step}, device, rounds=2))["step"]
+    return max(few, min(config.batch_size, int(few * seconds / STEPS / step)))
+
+
+def _trials(work: Workload, device: torch.device, seconds: float) -> list[Trial]:
+    """Try each setting alone, then together those that paid."""
+    config = work.config
+    levers = [
+        Trial(name, changed, effect, 1.0)
+        for name, changed, effect in LEVERS
+        if any(get(config, path) != value for path, value in changed.items())
+        and _applies(config, changed, device)
+    ]
+    alone = _try(work, levers, device, seconds / 2)
+    paid = [t for t in alone if t.gain > WORTH]
+    together = []
+    for effects in ((SAME, ROUNDED), (SAME, ROUNDED, OTHER)):
+        chosen: dict[str, Trial] = {}  # of two kinds of the same, the better
+        for trial in sorted(paid, key=lambda t: t.gain):
+            if trial.effect in effects:
+                chosen[trial.name] = trial
+        if len(chosen) > 1:
+            changed = {p: v for t in chosen.values() for p, v in t.changed.items()}
+            effect = max((t.effect for t in chosen.values()), key=(SAME, ROUNDED, OTHER).index)
+            together.append(Trial(" + ".join(chosen), changed, effect, 1.0))
+    if len(together) == 2 and together[0].changed == together[1].changed:
+        together.pop()
+    return alone + _try(work, together, device, seconds / 2)
+
+
+def _applies(config: Config, changed: Mapping[str, Any], device: torch.device) -> bool:
+    """Say whether settings are worth a try here, and can work."""
+    if "compile" in changed:  # minutes of warm-up on a CPU, for 1 %
+        return device.type == "cuda"
+    learned = config.masks.masker in ("sequential", "simultaneous")
+    if not learned and {"updates", "masks.downscale"} & set(changed):
+        return False
+    if changed.get("masks.downscale", 4) < config.masks.downscale:  # a heavier one
+        return False
+    try:
+        with torch.device("meta"):
+            build_masker(override(config, changed).masks, config.image_size)
+    except UserError:
+        return False
+    return True
+
+
+def _try(work: Workload, trials: list[Trial], device: torch.device, seconds: float) -> list[Trial]:
+    if not trials:
+        return []
+    steps = {str(i): Workload(override(work.config, t.changed), device).step
+             for i, t in enumerate(trials)}  # fmt: skip
+    times = in_turns({"asked": work.step, **steps}, device, ROUNDS, seconds)
+    return [replace(t, gain=ratio(times, "asked", str(i))) for i, t in enumerate(trials)]
+
+
+def _flags(changed: Mapping[str, Any]) -> list[str]:
+    return [
+        flag(path, Config) + ("" if value is True else f" {value}")
+        for path, value in changed.items()
+    ]
+
+
+def matrix_rate(device: torch.device, precision: str = "fp32", side: int = 0) -> float:
+    """Return operations per second of a product of two square matrices, the best of five."""
+    side = side or (8192 if device.type == "cuda" else 1024)
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in "ab")
+    return 2 * side**3 / min(in_turns({"product": lambda: a @ b}, device)["product"])
+
+
+def training_images(config: Config) -> int | None:
+    """Return how many images an epoch of these settings holds; None if that is not known.
+
+    Raises:
+        UserError: a folder without images.
+    """
+    data = config.data
+    known: int | None
+    if data.source == "shapes":
+        known = data.shapes_train
+    elif data.source in IMAGES:
+        known = IMAGES[data.source]
+    elif Path(data.source).expanduser().exists():
+        layout = read_layout(Path(data.source).expanduser(), data.holdout, config.seed)
+        known = len(layout.train.paths)
+    else:
+        return None
+    return min(known, data.limit) if data.limit else known
+
+
+def bench(config: Config, seconds: float, path: Path) -> Bench:
+    """Measure, and draw the figure at `path`."""
+    started = time.perf_counter()
+    found = measure(config, seconds)
+    draw(found, path)
+    print(found.text())
+    print(f"\nin {clock(time.perf_counter() - started)}; figure {path}")
+    return found
+
+
+def draw(found: Bench, path: Path) -> None:
+    """Write bars of where a step's time goes, and of the settings tried, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    shares = found.shares()
+    left.barh(list(shares), [100 * s for s in shares.values()], color="#0067A5")
+    left.set_xlabel(f"% of a step ({found.images_per_second:,.0f} images/s)")
+    names = [
+        "as asked",
+        *(" ".join(_flags(t.changed)).replace(" --", "\n--") for t in found.trials),
+    ]
+    gains = [1.0, *(t.gain for t in found.trials)]
+    right.barh(names, gains, color="#F38400")
+    right.set_xlabel("images/s, relative")
+    for axes in (left, right):
+        axes.invert_yaxis()
+        axes.tick_params(labelsize="small")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

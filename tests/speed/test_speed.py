@@ -1,0 +1,103 @@
+"""Counts against formulas written out, times in turns, and `seamask bench` from end to end."""
+
+import pytest
+import torch
+from torch import nn
+
+from seamask.cli import main
+from seamask.recipes import recipe_config
+from seamask.settings import override
+from seamask.speed.bench import training_images
+from seamask.speed.count import count
+from seamask.speed.memory import resident_peak
+from seamask.speed.timing import in_turns, median, ratio
+from seamask.speed.workload import Workload, counted
+
+TINY = {"image_size": 16, "batch_size": 8, "masks.width": 8, "masks.downscale": 1}
+
+
+def tiny(**changed):
+    return override(recipe_config("shapes-sequential"), {**TINY, **changed})
+
+
+def test_operations_and_bytes_of_a_convolution():
+    layer = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    x = torch.randn(2, 3, 7, 7)
+    cost = count(lambda: layer(x))
+    assert cost.operations == 2 * 2 * 5 * 7 * 7 * 3 * 9
+    assert cost.bytes == 4 * (2 * 3 * 49 + 5 * 3 * 9 + 2 * 5 * 49)
+
+
+@pytest.mark.parametrize("changed", [
+    {}, {"updates": "simultaneous"}, {"masks.stack": True}, {"masks.compare": ("each", "both")},
+    {"masker": "random-block"}, {"masks.single": True},
+], ids=str)  # fmt: skip
+def test_the_parts_of_a_step_add_up_to_it(changed):
+    costs = counted(tiny(**changed))
+    step = costs.pop("step").operations
+    assert sum(cost.operations for cost in costs.values()) == pytest.approx(step, rel=0.01)
+
+
+def test_the_floor_is_as_many_encoder_passes_as_the_method_has():
+    # N + 1 forward and full backward for the encoder; N + 1 forward and N backward to the images.
+    config = tiny(n_masks=3)
+    work = Workload(config, torch.device("cpu"))
+    x = work.pair[0].images
+
+    def forward():
+        with torch.no_grad():
+            work.encoder(x)
+
+    def both():
+        work.encoder(x).sum().backward()
+
+    def to_the_image():
+        for parameter in work.encoder.parameters():
+            parameter.requires_grad_(False)
+        work.encoder(x.detach().requires_grad_()).sum().backward()
+
+    full, once = count(both).operations, count(forward).operations
+    floor = count(work.encoder_passes).operations
+    assert floor == 4 * full + once + 3 * count(to_the_image).operations
+
+
+def test_times_are_taken_in_turns():
+    seen = []
+    things = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
+    times = in_turns(things, torch.device("cpu"), rounds=3, warm_up=0)
+    assert "".join(seen) == "abbaab"
+    assert all(len(t) == 3 for t in times.values())
+    assert ratio({"a": [2.0, 6.0, 8.0], "b": [1.0, 2.0, 2.0]}, "a", "b") == 3.0
+    assert median({"a": [1.0, 9.0, 2.0]}) == {"a": 2.0}
+
+
+def test_memory_is_what_a_task_adds():
+    size = 2**28  # more than the tests before took at their peak
+    assert resident_peak(lambda: torch.ones(size, dtype=torch.uint8)) > 0.9 * size
+
+
+def test_images_of_an_epoch(tmp_path):
+    assert training_images(recipe_config("stl10-sequential")) == 105_000
+    assert training_images(tiny(**{"data.shapes_train": 70})) == 70
+    assert training_images(tiny(**{"data": "cifar10", "data.limit": 7})) == 7
+    assert training_images(tiny(**{"data": str(tmp_path / "nothing")})) is None
+
+
+def test_bench(tmp_path, capsys):
+    figure = tmp_path / "bench.png"
+    arguments = ["--seconds", "1", "--figure", str(figure), "--image-size", "16"]
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "shapes-sequential", *arguments, "--batch-size", "8", "--threads", "1"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for words in ("images/s", "encoder passes", "GiB", "the whole run", "--stack", "--updates"):
+        assert words in said
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_refuses_in_one_line(capsys):
+    for arguments in (["--seconds", "0"], ["--seconds", "x"], ["--n-masks", "0"], ["nothing"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["bench", *arguments])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
