@@ -1,0 +1,33 @@
+"""Time of a step over the time of its encoder passes alone."""
+
+from harness import Row, benchmark, recipe
+from seamask.speed.timing import in_turns, median, ratio
+from seamask.speed.workload import Workload
+
+NETWORKS = {
+    "paper's U-Net, width 32": ({}, 1.20),
+    "light mask network, half resolution": ({"masks.downscale": 2}, 1.08),
+    "light mask network, quarter resolution": ({"masks.downscale": 4}, 1.08),
+}
+
+
+def measure(o):
+    rows = []
+    for size in o.size:
+        for name, (changed, goal) in NETWORKS.items():
+            work = Workload(recipe(o, size, **changed), o.device)
+            times = in_turns({"step": work.step, "floor": work.encoder_passes}, o.device, o.rounds)
+            found = ratio(times, "step", "floor")
+            seconds = median(times)
+            rows.append(Row(
+                f"step over its encoder passes, {size} px, batch {o.batch}, {o.precision}, {name}",
+                f"≤ {goal:.2f}",
+                f"{found:.3f} ({seconds['step']:.2f} s over {seconds['floor']:.2f} s)",
+                found <= goal,
+            ))  # fmt: skip
+            print(rows[-1].markdown(), flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    benchmark(__doc__, measure, size=[64, 96])
