@@ -203,7 +203,7 @@ def test_what_needs_a_failed_pretraining_is_not_tried(raw, write, tmp_path, capf
     assert "seed 0: kNN" not in capfd.readouterr().out
 
 
-def test_only_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
+def test_methods_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
     folder = StudyFolder(tmp_path / "out")
     folder.open(write(raw))
     folder.open(write(raw, settings={"threads": 2}))  # another place, the same study
@@ -220,9 +220,12 @@ def test_only_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
         with pytest.raises(UserError, match=message) as error:
             folder.open(write(raw, **{"seeds": 4, **change}))
         assert "\n" not in str(error.value)
+    without = {**raw, "methods": dict(raw["methods"])}
     raw["methods"]["third"] = "shapes-sequential"
-    with pytest.raises(UserError, match=r"its methods are SimCLR, \+ Sequential"):
-        folder.open(write(raw, seeds=4))
+    folder.open(write(raw, seeds=4))
+    assert list(yaml.safe_load(folder.study.read_text())["methods"])[-1] == "third"
+    with pytest.raises(UserError, match="it has the method third too"):
+        folder.open(write(without, seeds=4))
 
 
 def test_a_folder_of_something_else_is_left_alone(raw, write, tmp_path):

@@ -68,7 +68,7 @@ class StudyFolder:
             raise cannot_write(self.path, error) from error
 
     def _check_same(self, study: Study) -> None:
-        """Refuse a study that is not the one here, with perhaps more seeds and evaluations."""
+        """Refuse a study that is not the one here, with perhaps more of everything."""
         try:
             here = yaml.safe_load(self.study.read_text())
             changed = _first_change(here, study.resolved())
@@ -78,8 +78,8 @@ class StudyFolder:
             ) from error
         if changed:
             raise UserError(
-                f"--out {self.path}: holds another study ({changed}); only seeds and evaluations "
-                "can be added to it: name another folder"
+                f"--out {self.path}: holds another study ({changed}); only methods, seeds and "
+                "evaluations can be added to it: name another folder"
             )
 
     def run(self, row: str, seed: int) -> RunFolder:
@@ -187,8 +187,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Name the first difference that would make results another study's."""
-    if set(here["methods"]) != set(now["methods"]):
-        return f"its methods are {', '.join(here['methods'])}"
     if here["baseline"] != now["baseline"]:
         return f"its baseline is {here['baseline']}"
     missing = [str(seed) for seed in here["seeds"] if seed not in now["seeds"]]
@@ -197,7 +195,7 @@ def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
     for part in ("methods", "evaluations"):
         for name, then in here[part].items():
             if name not in now[part]:
-                return f"it has the evaluation {name} too"
+                return f"it has the {part[:-1]} {name} too"
             given = now[part][name]
             for path in dict.fromkeys([*then, *given]):
                 if path not in MAY_CHANGE and then.get(path) != given.get(path):
