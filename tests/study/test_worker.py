@@ -220,6 +220,10 @@ def test_methods_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
         with pytest.raises(UserError, match=message) as error:
             folder.open(write(raw, **{"seeds": 4, **change}))
         assert "\n" not in str(error.value)
+    older = yaml.safe_load(folder.study.read_text())
+    del older["methods"]["SimCLR"]["masks.compare"]  # as before there was this setting
+    folder.study.write_text(yaml.safe_dump(older))
+    folder.open(write(raw, seeds=4))
     without = {**raw, "methods": dict(raw["methods"])}
     raw["methods"]["third"] = "shapes-sequential"
     folder.open(write(raw, seeds=4))

@@ -19,12 +19,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seamask.config import Config
 from seamask.errors import UserError
 from seamask.evaluate.evaluation import Result
 from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
 from seamask.files import atomic, cannot_write
 from seamask.runs import RunFolder
-from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, slug
+from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 
 # Where something is computed and for which rows: no result depends on it.
 MAY_CHANGE = (
@@ -197,6 +198,8 @@ def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
             if name not in now[part]:
                 return f"it has the {part[:-1]} {name} too"
             given = now[part][name]
+            if part == "methods":  # a setting that is new since then was at its default
+                then = {path: was for path, was in flat(Config()).items() if path in given} | then
             for path in dict.fromkeys([*then, *given]):
                 if path not in MAY_CHANGE and then.get(path) != given.get(path):
                     return f"{name}: {path} is {then.get(path)}, not {given.get(path)}"
