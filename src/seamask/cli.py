@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import seamask
 from seamask.errors import UserError, unknown
+from seamask.plugins import take_plugins
 
 if TYPE_CHECKING:
     from seamask.config import Config
@@ -37,6 +38,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation
+    seamask COMMAND --plugin FILE.py ...          add penalties, maskers, objectives of your own
     seamask --version
 """
 
@@ -106,7 +108,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return COMMANDS[name](rest)
+    return COMMANDS[name](take_plugins(rest))
 
 
 def pretrain(arguments: list[str]) -> int:

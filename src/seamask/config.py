@@ -144,6 +144,8 @@ class PenaltiesConfig:
     entropy: float = 0.0
     """`−Σ p log p`, p = softmax of the mask areas, *averaged* over the batch: pushes areas apart.
     [ADIOS] code sums over the batch: multiply its weight by its batch size."""
+    more: tuple[str, ...] = ()
+    """NAME=WEIGHT of penalties of one's own, which a file given by `--plugin` adds."""
 
 
 @dataclass(frozen=True)
