@@ -39,7 +39,10 @@ def another(path):
     if typing.get_origin(hint) is typing.Literal:
         return next(v for v in typing.get_args(hint) if v != now)
     if typing.get_origin(hint) is tuple:
-        return (*(v / 2 for v in now),) if typing.get_args(hint)[0] is float else (7, 5, 3)
+        kind = typing.get_args(hint)[0]
+        if kind is float:
+            return tuple(v / 2 for v in now)
+        return typing.get_args(kind)[::-1] or {int: (7, 5, 3), str: ("a=1", "b=0.5")}[kind]
     return {bool: not now, int: 17, float: 0.123, str: "some/where else: ü"}[hint]
 
 

@@ -26,6 +26,7 @@ from seamask.errors import UserError
 from seamask.masks import build_masker, weights_at
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
+from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
 from seamask.plugins import load_plugin, loaded_plugins
 from seamask.recipes import default_recipe, recipe_config
@@ -140,7 +141,12 @@ def preflight(config: Config) -> None:
     weights_at(config.penalties, config.image_size, config.image_size)
     with torch.device("meta"):
         build_masker(config.masks, config.image_size)
-        build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
+        encoder = config.encoder
+        backbone, name, _ = build_backbone(
+            encoder.backbone, config.image_size, encoder.stem, encoder.patch
+        )
+    if config.masks.drop:
+        check_drops(backbone, name)
 
 
 def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:

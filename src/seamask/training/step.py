@@ -21,6 +21,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from seamask.masks import all_penalties, draw_one, take_one
+from seamask.networks import Encoder
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb).
 COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -52,7 +53,8 @@ class TwoPlayers:
     """Who plays, and by which rules.
 
     Attributes:
-        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`.
+        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`; an `Encoder` is also given masks
+            `[B, 1, H, W]`, other modules images whose masked pixels are blanked.
         masker: images, generator, maps → masks `[B, N, H, W]`; its attribute `learned` says whether
             it plays.
         objective: `(anchor, other)` embeddings → scalar loss.
@@ -177,7 +179,7 @@ class _Part:
         """Return the loss of one mask `[B, 1, H, W]` of each masked view."""
         z = dict(clean)
         for name, mask in masks.items():
-            z[f"m{name}"] = _encode(players, self.views[name].images * (1 - mask))
+            z[f"m{name}"] = _encode(players, self.views[name].images, mask)
         losses = [players.objective(z[first], z[second]) for first, second in self.pairs]
         return sum(w * loss for w, loss in zip(self.weights, losses, strict=True))  # type: ignore[return-value]
 
@@ -242,9 +244,14 @@ def _one_by_one(masks: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         yield dict(zip(masks, together, strict=True))
 
 
-def _encode(players: TwoPlayers, images: Tensor) -> Tensor:
+def _encode(players: TwoPlayers, images: Tensor, mask: Tensor | None = None) -> Tensor:
     with players.autocast():
-        embeddings: Tensor = players.encoder(images)
+        if mask is None:
+            embeddings: Tensor = players.encoder(images)
+        elif isinstance(players.encoder, Encoder):  # which may leave masked patches out
+            embeddings = players.encoder(images, mask)
+        else:
+            embeddings = players.encoder(images * (1 - mask))
     return embeddings
 
 
