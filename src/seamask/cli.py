@@ -260,7 +260,9 @@ def study(arguments: list[str]) -> int:
     parser = _Parser(prog="seamask study", usage=STUDY_USAGE, allow_abbrev=False)
     parser.add_argument("--data", help="the data set of a study that leaves it open")
     parser.add_argument("--seeds", type=int, help="how many; the study's own number if not given")
-    parser.add_argument("--out", default=f"studies/{Path(name).stem}", help="folder of the study")
+    path = Path(name)  # the study.yaml of a study's folder is that study
+    own = path.parent if path.name == "study.yaml" else Path("studies") / path.stem
+    parser.add_argument("--out", default=str(own), help="folder of the study")
     asked, rest = parser.parse_known_args(arguments)
     from seamask.options import free_settings
     from seamask.study.study import read_study
