@@ -39,7 +39,10 @@ def another(path):
     if typing.get_origin(hint) is typing.Literal:
         return next(v for v in typing.get_args(hint) if v != now)
     if typing.get_origin(hint) is tuple:
-        return (*(v / 2 for v in now),) if typing.get_args(hint)[0] is float else (7, 5, 3)
+        kind = typing.get_args(hint)[0]
+        if kind is float:
+            return tuple(v / 2 for v in now)
+        return typing.get_args(kind)[::-1] or {int: (7, 5, 3), str: ("a=1", "b=0.5")}[kind]
     return {bool: not now, int: 17, float: 0.123, str: "some/where else: ü"}[hint]
 
 
@@ -248,7 +251,10 @@ def test_recipes_are_these():
     expected = {
         f"{d}-{p}" for d in ("shapes", "imagenet100s", "stl10", "cifar10") for p in policies
     }
-    assert set(RECIPES) == expected | {"folder-sequential"}
+    scripts = {
+        f"{d}-adios-{w}" for d in ("imagenet100s", "stl10") for w in ("byol", "simsiam", "vit")
+    }
+    assert set(RECIPES) == expected | scripts | {"folder-sequential"}
     assert DEFAULT == "shapes-sequential"
 
 
@@ -288,6 +294,29 @@ def test_recipes_hold_the_published_numbers(data):
     # Its code sums the entropy over the batch of 256; ours averages.
     assert (costs.sparsity, costs.entropy) == (0.93, pytest.approx(0.71 * 256))
     assert (costs.budget, costs.overlap, costs.consistency) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [  # the table of scripts: epochs, lr, mask lr, weight decay, N, width, sparsity, entropy, out
+        ("imagenet100s-adios-byol", (500, 0.2414, 0.0660, 1e-5, 6, 16, 0.404, 0, 256)),
+        ("imagenet100s-adios-simsiam", (500, 0.8471, 0.0802, 1e-5, 4, 16, 0.2, 0.286 * 128, 2048)),
+        ("imagenet100s-adios-vit", (300, 0.1157, 0.0334, 1e-4, 6, 16, 0.889, 0, 128)),
+        ("stl10-adios-byol", (400, 0.2920, 0.0928, 9.9e-6, 6, 64, 1.719, 0, 256)),
+        ("stl10-adios-simsiam", (400, 0.4436, 0.0383, 7.2e-6, 6, 32, 1.0, 0, 256)),
+        ("stl10-adios-vit", (200, 0.1025, 0.0941, 1e-4, 4, 32, 0.391, 0, 128)),
+    ],
+)
+def test_recipes_of_adios_hold_the_numbers_of_its_scripts(name, row):
+    c = recipe_config(name)
+    costs = c.penalties
+    found = (
+        c.epochs, c.optim.encoder.lr, c.optim.masker.lr, c.optim.masker.weight_decay,
+        c.masks.n_masks, c.masks.width, costs.sparsity, costs.entropy, c.objective.out_dim,
+    )  # fmt: skip
+    assert found == pytest.approx(row)
+    assert (c.batch_size, c.masks.norm, c.masks.masker) == (128, "group", "simultaneous")
+    assert c.encoder.backbone.startswith("vit_tiny" if name.endswith("vit") else "resnet18")
 
 
 @pytest.mark.parametrize("data", ["imagenet100s", "stl10", "cifar10"])

@@ -52,7 +52,7 @@ def test_timm_loads_the_encoder_as_the_manifest_says(run, monkeypatch):
 
 
 def ours_arguments(name):
-    return {"img_size": 32} if name.startswith("vit") else {}
+    return {"img_size": 32, "patch_size": 4} if name.startswith("vit") else {}
 
 
 def test_timm_loads_the_usual_stem_by_name_and_path_alone(run):

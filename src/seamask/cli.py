@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import seamask
 from seamask.errors import UserError, unknown
+from seamask.plugins import take_plugins
 
 if TYPE_CHECKING:
     from seamask.config import Config
@@ -38,6 +39,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation
+    seamask COMMAND --plugin FILE.py ...          add penalties, maskers, objectives of your own
     seamask --version
 """
 
@@ -121,7 +123,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return COMMANDS[name](rest)
+    return COMMANDS[name](take_plugins(rest))
 
 
 def pretrain(arguments: list[str]) -> int:
@@ -273,7 +275,9 @@ def study(arguments: list[str]) -> int:
     parser = _Parser(prog="seamask study", usage=STUDY_USAGE, allow_abbrev=False)
     parser.add_argument("--data", help="the data set of a study that leaves it open")
     parser.add_argument("--seeds", type=int, help="how many; the study's own number if not given")
-    parser.add_argument("--out", default=f"studies/{Path(name).stem}", help="folder of the study")
+    path = Path(name)  # the study.yaml of a study's folder is that study
+    own = path.parent if path.name == "study.yaml" else Path("studies") / path.stem
+    parser.add_argument("--out", default=str(own), help="folder of the study")
     asked, rest = parser.parse_known_args(arguments)
     from seamask.options import free_settings
     from seamask.study.study import read_study

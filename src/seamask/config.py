@@ -87,6 +87,9 @@ class EncoderConfig:
     stem: Literal["auto", "standard", "small"] = "auto"
     """`small`: 3×3 stride-1 first convolution and no max-pool (ResNets); `auto` takes it below
     64 pixels ([ADIOS], solo-learn at 32 px), and prints which it took."""
+    patch: int = 0
+    """Side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4 that
+    leaves at least 6×6 of them ([ADIOS]: 16 at 96 px)."""
     channels_last: bool = True
     """Memory layout of the encoder; never changes a result beyond rounding."""
 
@@ -114,6 +117,9 @@ class MasksConfig:
     """What the encoder compares; several are averaged ([ADIOS] SimSiam: each, none, both). `one`: a
     clean view with the other, masked; `each`: so with either view masked in turn; `both`: two
     masked views; `none`: two clean ones."""
+    drop: float = 0.0
+    """ViTs only: patches of which more than this share is masked are left out of the sequence, for
+    faster masked passes. 0: masked pixels are blanked, nothing is left out."""
     reduction: Literal["mean", "sum"] = "mean"
     """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code)."""
     detach: bool = False
@@ -149,6 +155,8 @@ class PenaltiesConfig:
     entropy: float = 0.0
     """`−Σ p log p`, p = softmax of the mask areas, *averaged* over the batch: pushes areas apart.
     [ADIOS] code sums over the batch: multiply its weight by its batch size."""
+    more: tuple[str, ...] = ()
+    """NAME=WEIGHT of penalties of one's own, which a file given by `--plugin` adds."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +297,7 @@ def check(config: Config) -> Config:
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
         "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "masks.every": 1,
-        "objective.out_dim": 1, "objective.predictor": 1, "objective.queue": 1,
+        "objective.out_dim": 1, "objective.predictor": 1, "encoder.patch": 0, "objective.queue": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
         "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,
@@ -302,7 +310,12 @@ def check(config: Config) -> Config:
     check_at_least(c, at_least)
     shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
     check_between(c, [*shares, "masks.ratio", "data.holdout"])
-    for path in ("objective.momentum", "optim.encoder.momentum", "optim.masker.momentum"):
+    for path in (
+        "masks.drop",
+        "objective.momentum",
+        "optim.encoder.momentum",
+        "optim.masker.momentum",
+    ):
         if not 0 <= get(c, path) < 1:
             raise UserError(
                 f"{flag(path, Config)} is {get(c, path)}: it must be at least 0 and below 1"
@@ -328,6 +341,8 @@ def check(config: Config) -> Config:
     if not set(c.masks.compare) - {"none"}:
         shown = " ".join(c.masks.compare) or "empty"
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
+    if c.masks.stack and c.masks.drop:
+        raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
     if c.masks.downscale not in (1, 2, 4):
         raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
     parts = c.accumulate * c.devices

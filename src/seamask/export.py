@@ -52,7 +52,10 @@ def load_encoder(run: Path | str) -> nn.Module:
     """
     folder = RunFolder.of_run(run)
     config = folder.read_config()
-    backbone, _, _ = build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
+    encoder = config.encoder
+    backbone, _, _ = build_backbone(
+        encoder.backbone, config.image_size, encoder.stem, encoder.patch
+    )
     return read_weights(backbone, folder.encoder)
 
 

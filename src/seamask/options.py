@@ -116,6 +116,10 @@ def _expected(hint: Any, values: list[str]) -> tuple[str, tuple[str, ...]]:
     kinds, expected = [hint], hint.__name__.upper()
     if typing.get_origin(hint) is tuple:
         kinds = [inner[0]] * len(values) if inner[-1] is Ellipsis else list(inner)
+        if typing.get_origin(inner[0]) is Literal:
+            choices = typing.get_args(inner[0])
+            wrong = [value for value in values if value not in choices]
+            return (f"some of {', '.join(choices)}" if wrong or not values else ""), ()
         expected = " ".join("..." if k is Ellipsis else k.__name__.upper() for k in inner)
     try:
         fits = len([kind(value) for kind, value in zip(kinds, values, strict=True)]) == len(kinds)

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from seamask.config import PenaltiesConfig
+from seamask.errors import UserError
+from seamask.masks import PENALTIES as PUBLIC_PENALTIES
 from seamask.masks import (
+    Penalty,
     all_penalties,
     budget_penalty,
     consistency_penalty,
@@ -141,6 +144,30 @@ def test_weights_of_pixel_sums_keep_their_strength_at_any_size(height, width):
         "sparsity": 0.93,
         "entropy": 7.0,
     })  # fmt: skip
+
+
+def test_a_penalty_of_ones_own_is_paid_beside_the_others(monkeypatch):
+    monkeypatch.setitem(
+        PUBLIC_PENALTIES, "edge", Penalty(lambda m, b: m[..., 0].sum(2).mean() * b, True)
+    )
+    config = PenaltiesConfig(more=("edge=0.5",))
+    assert weights_at(config, 48, 48)["edge"] == 2.0  # a sum over pixels keeps its strength
+    masks = draw(2, 3, 4, 4)
+    expected = masks.numpy()[..., 0].sum(2).mean() * BUDGET
+    assert all_penalties(masks, BUDGET)["edge"].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("edgy=1", "unknown penalty 'edgy'"),
+        ("overlap", "expected NAME=WEIGHT"),
+        ("overlap=much", "expected NAME=WEIGHT"),
+    ],
+)
+def test_a_weight_that_cannot_be_read_is_refused(more, says):
+    with pytest.raises(UserError, match=says):
+        weights_at(PenaltiesConfig(more=(more,)), 96, 96)
 
 
 def test_weights_of_zero_are_left_out():

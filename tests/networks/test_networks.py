@@ -164,6 +164,28 @@ def test_a_small_stem_is_refused_where_there_is_none():
         build_backbone("convnext_atto", 32, "small")
 
 
+@pytest.mark.parametrize(("name", "size", "patch", "found"), [
+    ("vit_tiny_patch16_224", 224, 0, 16), ("vit_tiny_patch16_224", 96, 0, 16),
+    ("vit_tiny_patch16_224", 64, 0, 8), ("vit_tiny_patch16_224", 40, 0, 4),
+    ("vit_small_patch16_224", 32, 0, 4), ("vit_small_patch8_224", 96, 0, 8),
+    ("vit_small_patch16_224", 96, 8, 8),
+])  # fmt: skip
+def test_the_patches_of_a_vit_fit_the_image(name, size, patch, found):
+    with torch.device("meta"):
+        net, _, arguments = build_backbone(name, size, patch=patch)
+    assert arguments == {"img_size": size, "patch_size": found}
+    assert net.patch_embed.grid_size == (size // found, size // found)
+
+
+@pytest.mark.parametrize(("name", "patch", "says"), [
+    ("vit_tiny_patch16_224", 7, "cannot take 96 pixels: patches of 7"),
+    ("resnet18", 8, "resnet18 is not a ViT"),
+])  # fmt: skip
+def test_patches_that_cannot_be_are_refused(name, patch, says):
+    with pytest.raises(UserError, match=says):
+        build_backbone(name, 96, patch=patch)
+
+
 def test_small_stem_weights_load_by_name():
     net, name, _ = build_backbone("resnet18", 32)
     again = timm.create_model("resnet18_small_stem", num_classes=0)

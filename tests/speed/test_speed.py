@@ -29,8 +29,8 @@ def test_operations_and_bytes_of_a_convolution():
 
 
 @pytest.mark.parametrize("changed", [
-    {}, {"updates": "simultaneous"}, {"masks.stack": True}, {"masks.compare": ("each", "both")},
-    {"masker": "random-block"}, {"masks.single": True},
+    {}, {"updates": "simultaneous", "masks.stack": True, "masks.single": True},
+    {"masker": "random-block", "masks.compare": ("each", "both")},
 ], ids=str)  # fmt: skip
 def test_the_parts_of_a_step_add_up_to_it(changed):
     costs = counted(tiny(**changed))
@@ -85,7 +85,7 @@ def test_images_of_an_epoch(tmp_path):
 
 def test_bench(tmp_path, capsys):
     figure = tmp_path / "bench.png"
-    arguments = ["--seconds", "1", "--figure", str(figure), "--image-size", "16"]
+    arguments = ["--seconds", "0.5", "--figure", str(figure), "--image-size", "16"]
     with pytest.raises(SystemExit) as stop:
         main(["bench", "shapes-sequential", *arguments, "--batch-size", "8", "--threads", "1"])
     assert stop.value.code == 0

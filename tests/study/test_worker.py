@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from seamask.errors import UserError
+from seamask.evaluate import evaluation
 from seamask.study.folder import StudyFolder
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
@@ -141,10 +142,30 @@ def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_step", step_then_signal)
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped) as stopped:
             run_study(read_study(path), out)
+    assert "seed 0: pretraining; what is done is kept: start the same" in stopped.value.message
     run_study(read_study(path), out)
     assert numbers(out) == numbers(whole[1])
+
+
+def test_a_job_that_breaks_costs_no_other_its_turn(partly, monkeypatch, capfd):
+    path, out = partly("sequential/seed0/evaluations")
+    start = evaluation.start
+
+    def start_or_break(encoder, task, config):
+        if task == "knn":
+            raise RuntimeError("out of memory")
+        return start(encoder, task, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "start", start_or_break)
+        with pytest.raises(UserError, match=r"1 of 5 jobs failed: \+ Sequential, seed 0: kNN"):
+            run_study(read_study(path), out)
+    said = capfd.readouterr()
+    assert len(list(out.rglob("masks-shapes-*.json"))) == 1  # the job after it
+    assert "failed: RuntimeError('out of memory')" in said.out
+    assert "Traceback" in said.err
 
 
 def test_a_waiting_worker_says_for_what(partly, capfd, monkeypatch):
@@ -203,7 +224,7 @@ def test_what_needs_a_failed_pretraining_is_not_tried(raw, write, tmp_path, capf
     assert "seed 0: kNN" not in capfd.readouterr().out
 
 
-def test_only_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
+def test_methods_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
     folder = StudyFolder(tmp_path / "out")
     folder.open(write(raw))
     folder.open(write(raw, settings={"threads": 2}))  # another place, the same study
@@ -220,9 +241,16 @@ def test_only_seeds_and_evaluations_can_be_added(raw, write, tmp_path):
         with pytest.raises(UserError, match=message) as error:
             folder.open(write(raw, **{"seeds": 4, **change}))
         assert "\n" not in str(error.value)
+    older = yaml.safe_load(folder.study.read_text())
+    del older["methods"]["SimCLR"]["masks.compare"]  # as before there was this setting
+    folder.study.write_text(yaml.safe_dump(older))
+    folder.open(write(raw, seeds=4))
+    without = {**raw, "methods": dict(raw["methods"])}
     raw["methods"]["third"] = "shapes-sequential"
-    with pytest.raises(UserError, match=r"its methods are SimCLR, \+ Sequential"):
-        folder.open(write(raw, seeds=4))
+    folder.open(write(raw, seeds=4))
+    assert list(yaml.safe_load(folder.study.read_text())["methods"])[-1] == "third"
+    with pytest.raises(UserError, match="it has the method third too"):
+        folder.open(write(without, seeds=4))
 
 
 def test_a_folder_of_something_else_is_left_alone(raw, write, tmp_path):

@@ -339,7 +339,7 @@ def test_removed_pixels_are_the_mean_colour():
 
     players = build_players(Everything())
     inputs = []
-    players.encoder.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    players.encoder.backbone.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     x_a, x_b = views()
     two_player_step(players, [(View(x_a), View(x_b))])
     assert torch.equal(inputs[0], x_a)

@@ -83,14 +83,15 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
 def _untrained(name: str, image_size: int, seed: int) -> Subject:
     what = name.removeprefix(UNTRAINED)
     stem: Stem = "auto"
+    patch = 0
     if Path(what).expanduser().is_dir():
         config = RunFolder.of_run(what).read_config()
-        seed, stem = config.seed, config.encoder.stem
+        seed, stem, patch = config.seed, config.encoder.stem, config.encoder.patch
         model, size = config.encoder.backbone, image_size or config.image_size
     else:
         model, size = what, image_size or Config().image_size
     torch.manual_seed(mix(seed, "encoder"))  # as a run with this seed begins
-    backbone, _, _ = build_backbone(model, size, stem)
+    backbone, _, _ = build_backbone(model, size, stem, patch)
     return Subject(name, backbone.eval(), size)
 
 
@@ -109,7 +110,8 @@ def _exported(name: str, path: Path, image_size: int) -> Subject:
         )
     size = int(about["image_size"])
     stem: Stem = "small" if about["backbone"].endswith(SMALL_STEM) else "standard"
-    backbone, _, _ = build_backbone(about["backbone"], size, stem)
+    patch = int(about.get("patch_size", 0))
+    backbone, _, _ = build_backbone(about["backbone"], size, stem, patch)
     return Subject(name, read_weights(backbone, path), image_size or size)
 
 

@@ -18,6 +18,8 @@ from seamask.errors import unknown
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.learned import SequentialMasker, SimultaneousMasker
 from seamask.masks.penalties import (
+    PENALTIES,
+    Penalty,
     all_penalties,
     budget_penalty,
     consistency_penalty,
@@ -84,7 +86,9 @@ def take_one(masks: Tensor, index: Tensor) -> Tensor:
 
 __all__ = [
     "MASKERS",
+    "PENALTIES",
     "NoMasker",
+    "Penalty",
     "RandomBlockMasker",
     "RandomPatchMasker",
     "SequentialMasker",

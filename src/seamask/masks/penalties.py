@@ -7,18 +7,22 @@ network minimises. `mean(m)` is the share of pixels that a mask removes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.config import PenaltiesConfig
+from seamask.errors import UserError, unknown
 
 PUBLISHED_PIXELS = 96 * 96  # the image size that the weights of [Seq] table 4 belong to
+Budget = float | Tensor  # b, a number or `[B, N]`
 EDGE = 1e-6  # areas are kept this far inside (0, 1), where 1 / sin(π area) is finite
 
 
-def budget_penalty(masks: Tensor, budget: float | Tensor) -> Tensor:
+def budget_penalty(masks: Tensor, budget: Budget) -> Tensor:
     """Return `(mean(m) − b)²`, averaged over masks and batch (Sam et al. 2022, R_b).
 
     Args:
@@ -75,15 +79,32 @@ def entropy_penalty(masks: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
-def all_penalties(masks: Tensor, budget: float | Tensor) -> dict[str, Tensor]:
-    """Return every penalty, unweighted, by its name in `PenaltiesConfig`."""
-    return {
-        "budget": budget_penalty(masks, budget),
-        "overlap": overlap_penalty(masks),
-        "consistency": consistency_penalty(masks),
-        "sparsity": sparsity_penalty(masks),
-        "entropy": entropy_penalty(masks),
-    }
+@dataclass(frozen=True)
+class Penalty:
+    """A term that the masker may pay.
+
+    Attributes:
+        cost: masks `[B, N, H, W]` in [0, 1] and the budget b → a scalar, averaged over the batch.
+        per_pixel: it sums over pixels: its weight belongs to 96×96 and is scaled by 9216 / (H·W).
+    """
+
+    cost: Callable[[Tensor, Budget], Tensor]
+    per_pixel: bool = False
+
+
+# By the names of their weights; add one's own here (`seamask pretrain --plugin FILE`).
+PENALTIES: dict[str, Penalty] = {
+    "budget": Penalty(budget_penalty),
+    "overlap": Penalty(lambda masks, _: overlap_penalty(masks), per_pixel=True),
+    "consistency": Penalty(lambda masks, _: consistency_penalty(masks), per_pixel=True),
+    "sparsity": Penalty(lambda masks, _: sparsity_penalty(masks)),
+    "entropy": Penalty(lambda masks, _: entropy_penalty(masks)),
+}
+
+
+def all_penalties(masks: Tensor, budget: Budget) -> dict[str, Tensor]:
+    """Return every penalty, unweighted, by its name in `PENALTIES`."""
+    return {name: penalty.cost(masks, budget) for name, penalty in PENALTIES.items()}
 
 
 def weights_at(config: PenaltiesConfig, height: int, width: int) -> dict[str, float]:
@@ -91,16 +112,25 @@ def weights_at(config: PenaltiesConfig, height: int, width: int) -> dict[str, fl
 
     Sums over pixels (overlap, consistency) are scaled by 9216 / (H·W), to keep the strength that
     they have at 96×96, where their weights come from.
+
+    Raises:
+        UserError: `config.more` names no penalty, or gives no weight.
     """
+    weights = {name: value for name, value in vars(config).items() if name != "more"}
+    for text in config.more:
+        name, _, weight = text.partition("=")
+        if name not in PENALTIES:
+            raise unknown("penalty", name, PENALTIES)
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise UserError(f"--penalties.more {text}: expected NAME=WEIGHT") from None
     per_pixel = PUBLISHED_PIXELS / (height * width)
-    weights = {
-        "budget": config.budget,
-        "overlap": config.overlap * per_pixel,
-        "consistency": config.consistency * per_pixel,
-        "sparsity": config.sparsity,
-        "entropy": config.entropy,
+    return {
+        name: weight * per_pixel if PENALTIES[name].per_pixel else weight
+        for name, weight in weights.items()
+        if weight
     }
-    return {name: weight for name, weight in weights.items() if weight}
 
 
 def _precise(masks: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Literal
 
@@ -17,8 +18,12 @@ SMALL_STEM = "_small_stem"
 SMALL_STEM_BELOW = 64  # pixels; the standard stem would leave 2×2 of a 32-pixel image
 
 
+PATCHES = (16, 8, 4)  # pixels
+LEAST_GRID = 6  # patches a side: ADIOS's 16 pixels of 96
+
+
 def build_backbone(
-    name: str, image_size: int, stem: Stem = "auto"
+    name: str, image_size: int, stem: Stem = "auto", patch: int = 0
 ) -> tuple[nn.Module, str, dict[str, Any]]:
     """Build an encoder backbone with random weights that maps images to pooled features.
 
@@ -28,13 +33,16 @@ def build_backbone(
             position-dependent model.
         stem: `small` replaces a ResNet's first convolution and max-pool by one 3×3 stride-1
             convolution (ADIOS, solo-learn at 32 px); `auto` does so below 64 px.
+        patch: side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4
+            that leaves at least 6×6 of them.
 
     Returns:
         The module, `[B, 3, H, W]` → `[B, F]`; and the timm name and keyword arguments
         that build it again: `timm.create_model(name, num_classes=0, **arguments)`.
 
     Raises:
-        UserError: an unknown model, or a small stem asked of a model that has none.
+        UserError: an unknown model, or a small stem or a size of patches asked of a model that has
+            none, or a size that it cannot take.
     """
     if not timm.is_model(name):
         raise unknown("backbone", name, timm.list_models())
@@ -46,16 +54,30 @@ def build_backbone(
         stem = "small" if name != plain or image_size < SMALL_STEM_BELOW else "standard"
     small = stem == "small"
     name = plain + SMALL_STEM if small else plain
+    arguments = {"img_size": image_size}
+    if timm.models.is_model_in_modules(name, ["vision_transformer"]):
+        arguments["patch_size"] = patch or _fitting_patch(name, image_size)
+        if image_size % arguments["patch_size"]:
+            raise UserError(
+                f"{name} cannot take {image_size} pixels: patches of {arguments['patch_size']} "
+                "do not divide them"
+            )
+    elif patch:
+        raise UserError(f"--encoder.patch {patch}: {name} is not a ViT and has no patches")
     try:
-        return (
-            timm.create_model(name, num_classes=0, img_size=image_size),
-            name,
-            {"img_size": image_size},
-        )
+        return timm.create_model(name, num_classes=0, **arguments), name, arguments
     except TypeError:  # a model that takes any size
         return timm.create_model(name, num_classes=0), name, {}
     except AssertionError as error:
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
+
+
+def _fitting_patch(name: str, image_size: int) -> int:
+    named = re.search(r"patch(\d+)", name)
+    own = int(named[1]) if named else PATCHES[0]
+    sides = [own, *(p for p in PATCHES if p < own)]
+    fits = [p for p in sides if image_size % p == 0 and image_size // p >= LEAST_GRID]
+    return fits[0] if fits else sides[-1]
 
 
 def _register_small_stems() -> None:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+from seamask.networks.tokens import encode_kept
 
 
 class Encoder(nn.Module):
@@ -16,7 +19,13 @@ class Encoder(nn.Module):
         backbone: `[B, 3, H, W]` → features `[B, F]`.
         head: `[B, F]` → embeddings `[B, D]`.
         channels_last: memory layout of the images inside.
+
+    Attributes:
+        drop: share of a patch above which a ViT leaves a masked patch out, in (0, 1); 0: masked
+            pixels are blanked.
     """
+
+    drop: float = 0.0
 
     def __init__(self, backbone: nn.Module, head: nn.Module, channels_last: bool = True) -> None:
         super().__init__()
@@ -25,9 +34,13 @@ class Encoder(nn.Module):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `[B, 3, H, W]` to embeddings `[B, D]`."""
-        features = self.backbone(images.contiguous(memory_format=self.layout))
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]`, without what `mask` `[B, 1, H, W]` removes, to `[B, D]`."""
+        if mask is not None and self.drop:
+            features = encode_kept(cast(VisionTransformer, self.backbone), images, mask, self.drop)
+        else:
+            images = images if mask is None else images * (1 - mask)
+            features = self.backbone(images.contiguous(memory_format=self.layout))
         return cast(Tensor, self.head(features))
 
 

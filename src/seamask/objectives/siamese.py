@@ -41,12 +41,15 @@ class PredictingEncoder(Encoder):
         if self.target is not None:
             self.target.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `[B, 3, H, W]` to `[B, 2D]`: the prediction, then the target, detached."""
-        projection = super().forward(images)
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map images `[B, 3, H, W]`, without what `mask` `[B, 1, H, W]` removes, to `[B, 2D]`.
+
+        These are the prediction and the target, which has no gradient.
+        """
+        projection = super().forward(images, mask)
         with torch.no_grad():
-            target = projection.detach() if self.target is None else self.target(images)
-        return torch.cat([self.predictor(projection), target], dim=1)
+            target = projection if self.target is None else self.target(images, _detached(mask))
+        return torch.cat([self.predictor(projection), target.detach()], dim=1)
 
     @torch.no_grad()
     def follow(self, momentum: float) -> None:
@@ -100,6 +103,10 @@ class BYOL(SimSiam):
         """Let the target follow the encoder; its momentum reaches 1 at the end (section 3.3)."""
         assert isinstance(encoder, PredictingEncoder)
         encoder.follow(1 - (1 - self.config.momentum) * (math.cos(math.pi * done) + 1) / 2)
+
+
+def _detached(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else mask.detach()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

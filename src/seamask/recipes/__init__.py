@@ -7,7 +7,7 @@ from typing import Any
 
 from seamask.config import Config
 from seamask.errors import unknown
-from seamask.recipes import cifar10, folder, imagenet100s, shapes, stl10
+from seamask.recipes import adios, cifar10, folder, imagenet100s, shapes, stl10
 from seamask.settings import override
 
 # {name: (one line about it, settings that differ from the defaults in seamask.config)}
@@ -17,6 +17,7 @@ RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
     **imagenet100s.RECIPES,
     **stl10.RECIPES,
     **cifar10.RECIPES,
+    **adios.RECIPES,
 }
 
 

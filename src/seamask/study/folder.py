@@ -19,12 +19,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seamask.config import Config
 from seamask.errors import UserError
 from seamask.evaluate.evaluation import Result
 from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
 from seamask.files import atomic, cannot_write
 from seamask.runs import RunFolder
-from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, slug
+from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 
 # Where something is computed and for which rows: no result depends on it.
 MAY_CHANGE = (
@@ -68,7 +69,7 @@ class StudyFolder:
             raise cannot_write(self.path, error) from error
 
     def _check_same(self, study: Study) -> None:
-        """Refuse a study that is not the one here, with perhaps more seeds and evaluations."""
+        """Refuse a study that is not the one here, with perhaps more of everything."""
         try:
             here = yaml.safe_load(self.study.read_text())
             changed = _first_change(here, study.resolved())
@@ -78,8 +79,8 @@ class StudyFolder:
             ) from error
         if changed:
             raise UserError(
-                f"--out {self.path}: holds another study ({changed}); only seeds and evaluations "
-                "can be added to it: name another folder"
+                f"--out {self.path}: holds another study ({changed}); only methods, seeds and "
+                "evaluations can be added to it: name another folder"
             )
 
     def run(self, row: str, seed: int) -> RunFolder:
@@ -187,8 +188,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Name the first difference that would make results another study's."""
-    if set(here["methods"]) != set(now["methods"]):
-        return f"its methods are {', '.join(here['methods'])}"
     if here["baseline"] != now["baseline"]:
         return f"its baseline is {here['baseline']}"
     missing = [str(seed) for seed in here["seeds"] if seed not in now["seeds"]]
@@ -197,8 +196,10 @@ def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
     for part in ("methods", "evaluations"):
         for name, then in here[part].items():
             if name not in now[part]:
-                return f"it has the evaluation {name} too"
+                return f"it has the {part[:-1]} {name} too"
             given = now[part][name]
+            if part == "methods":  # a setting that is new since then was at its default
+                then = {path: was for path, was in flat(Config()).items() if path in given} | then
             for path in dict.fromkeys([*then, *given]):
                 if path not in MAY_CHANGE and then.get(path) != given.get(path):
                     return f"{name}: {path} is {then.get(path)}, not {given.get(path)}"

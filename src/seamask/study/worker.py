@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from seamask.study.grid import Job, Study
 from seamask.study.table import write_tables
 from seamask.training import checkpoint, resume, start
 from seamask.training.launch import Summary, preflight
+from seamask.training.loop import Stopped
 
 POLL = 1.0  # seconds between looks at what other workers do
 SHOWN_JOBS = 3  # named in a line at most
@@ -99,9 +101,15 @@ class Worker:
                 self._pretrain(job)
             else:
                 self._evaluate(job)
-        except UserError as error:
-            self.folder.fail(job, str(error))
-            print(f"{position} {job} failed: {error}", flush=True)
+        except Stopped as stopped:
+            kept = f"stopped in {job}; what is done is kept: start the same command again to go on"
+            raise Stopped(stopped.signal_number, kept) from None
+        except Exception as error:  # one job's mishap is not the others'
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            reason = str(error) if isinstance(error, UserError) else repr(error)
+            self.folder.fail(job, reason)
+            print(f"{position} {job} failed: {reason}", flush=True)
         self.write()
 
     def _pretrain(self, job: Job) -> None:

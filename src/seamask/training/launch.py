@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,10 +23,12 @@ from seamask.config import Config, check
 from seamask.data import NAMED, load
 from seamask.devices import check_device, free_cores, uses_gpu
 from seamask.errors import UserError
-from seamask.masks import build_masker
+from seamask.masks import build_masker, weights_at
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
+from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
+from seamask.plugins import load_plugin, loaded_plugins
 from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import checkpoint
@@ -135,9 +138,15 @@ def preflight(config: Config) -> None:
     if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
         raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
     build_objective(config.objective)
+    weights_at(config.penalties, config.image_size, config.image_size)
     with torch.device("meta"):
         build_masker(config.masks, config.image_size)
-        build_backbone(config.encoder.backbone, config.image_size, config.encoder.stem)
+        encoder = config.encoder
+        backbone, name, _ = build_backbone(
+            encoder.backbone, config.image_size, encoder.stem, encoder.patch
+        )
+    if config.masks.drop:
+        check_drops(backbone, name)
 
 
 def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
@@ -155,7 +164,11 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
     try:
         # A partial, since Fabric would take frozen dataclasses among arguments apart.
         with handled(_pass_on if config.devices > 1 else None):
-            outcome = fabric.launch(partial(_work, config=config, folder=folder, latest=latest))
+            outcome = fabric.launch(
+                partial(
+                    _work, config=config, folder=folder, latest=latest, plugins=loaded_plugins()
+                )
+            )
     except ProcessRaisedException as error:
         found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
@@ -178,9 +191,15 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
 
 
 def _work(
-    fabric: Fabric, config: Config, folder: RunFolder, latest: Path | None
+    fabric: Fabric,
+    config: Config,
+    folder: RunFolder,
+    latest: Path | None,
+    plugins: Sequence[Path],
 ) -> Summary | Stopped:
     """Train in one process; the body of every process of a run."""
+    for plugin in plugins:  # a spawned process has not loaded them
+        load_plugin(plugin)
     if fabric.device.type == "cpu":
         torch.set_num_threads(config.threads)
     stop = StopSignal()

@@ -270,8 +270,9 @@ class Run:
             "masker_optimizer": mask_state,
         }
         checkpoint.save(self.folder.checkpoints, self.step, state, self.config.log.keep_checkpoints)
-        size = str(self.config.image_size)
-        about = {"backbone": networks.backbone_name, "image_size": size}  # for `seamask evaluate`
+        size = {"image_size": self.config.image_size, **networks.backbone_arguments}
+        about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
+        about |= {name: str(value) for name, value in size.items()}
         save_weights(networks.encoder.backbone, self.folder.encoder, about)
         save_weights(networks.masker, self.folder.masker)
         self.folder.write_manifest(self.manifest())

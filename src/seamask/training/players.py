@@ -39,12 +39,14 @@ def build_networks(config: Config, objective: Objective) -> Networks:
         UserError: an unknown backbone or masker, or a size one of them cannot take.
     """
     torch.manual_seed(mix(config.seed, "encoder"))
-    backbone, name, arguments = build_backbone(
-        config.encoder.backbone, config.image_size, config.encoder.stem
-    )
+    c = config.encoder
+    backbone, name, arguments = build_backbone(c.backbone, config.image_size, c.stem, c.patch)
     # Some models, MobileNetV3 say, have one more layer after their `num_features`.
     features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
-    encoder = objective.encoder(backbone, features, config.encoder.channels_last)
+    encoder = objective.encoder(backbone, features, c.channels_last)
+    for part in encoder.modules():  # with the slow copy of BYOL
+        if isinstance(part, Encoder):
+            part.drop = config.masks.drop
     torch.manual_seed(mix(config.seed, "masker"))
     masker = build_masker(config.masks, config.image_size)
     return Networks(encoder, masker, name, arguments)

@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from seamask.masks import all_penalties, draw_one, take_one
+from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import stacked
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb).
@@ -49,6 +50,9 @@ class View(NamedTuple):
     maps: Tensor | None = None
 
 
+Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see of them
+
+
 def _nothing(parameters: Sequence[nn.Parameter]) -> None:
     pass
 
@@ -58,7 +62,8 @@ class TwoPlayers:
     """Who plays, and by which rules.
 
     Attributes:
-        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`.
+        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`; an `Encoder` is also given masks
+            `[B, 1, H, W]`, other modules images whose masked pixels are blanked.
         masker: images, generator, maps → masks `[B, N, H, W]`; its attribute `learned` says whether
             it plays.
         objective: `(anchor, other)` embeddings → scalar loss.
@@ -211,8 +216,8 @@ class _Part:
 
     def encode_clean(self, players: TwoPlayers) -> dict[str, Tensor]:
         """Return embeddings `[B, D]` of the clean views that are compared."""
-        images = [self.views[name].images for name in self.clean]
-        return dict(zip(self.clean, _encode(players, images), strict=True))
+        seen: list[Seen] = [(self.views[name].images, None) for name in self.clean]
+        return dict(zip(self.clean, _encode(players, seen), strict=True))
 
     def loss(
         self,
@@ -228,9 +233,9 @@ class _Part:
             clean: embeddings of the clean views; None: they are encoded along with the others.
         """
         names = self.clean if clean is None else []
-        images = [self.views[name].images for name in names]
-        images += [self.views[n].images * (1 - m) for masks in given for n, m in masks.items()]
-        encoded = iter(_encode(players, images))
+        seen: list[Seen] = [(self.views[name].images, None) for name in names]
+        seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
+        encoded = iter(_encode(players, seen))
         known = {name: next(encoded) for name in names} if clean is None else clean
         total: Tensor | float = 0.0
         for masks in given:
@@ -302,13 +307,21 @@ def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
     return {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
 
 
-def _encode(players: TwoPlayers, images: Sequence[Tensor]) -> list[Tensor]:
-    """Return the embeddings `[B, D]` of each of some views `[B, 3, H, W]`."""
+def _encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
+    """Return the embeddings `[B, D]` of each of some views."""
+    encoder = players.encoder
     with players.autocast():
-        if not players.stack or len(images) < 2:
-            return [players.encoder(x) for x in images]
-        with stacked(players.encoder, len(images)):
-            return list(players.encoder(torch.cat(list(images))).chunk(len(images)))
+        if not players.stack or len(seen) < 2:
+            if isinstance(encoder, Encoder):  # which may leave masked patches out
+                return [encoder(*view) for view in seen]
+            return [encoder(_masked(view)) for view in seen]
+        with stacked(encoder, len(seen)):
+            return list(encoder(torch.cat([_masked(view) for view in seen])).chunk(len(seen)))
+
+
+def _masked(view: Seen) -> Tensor:
+    images, mask = view
+    return images if mask is None else images * (1 - mask)
 
 
 def _mask_weight(players: TwoPlayers, part: _Part) -> float:

@@ -1,0 +1,70 @@
+"""ViTs that leave masked patches out of their sequence. Not in the paper."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seamask.errors import UserError
+
+FAINT = 1e-6  # the least weight of a token, so that its logarithm and its gradient are finite
+
+
+def check_drops(backbone: nn.Module, name: str) -> None:
+    """Refuse a backbone whose tokens cannot be left out.
+
+    Raises:
+        UserError: it is no plain ViT with a class token or average pooling.
+    """
+    plain = isinstance(backbone, VisionTransformer) and backbone.global_pool in ("token", "avg")
+    if not plain or getattr(backbone.patch_embed, "proj", None) is None:
+        raise UserError(
+            f"--masks.drop: {name} has no tokens to leave out: take a ViT such as "
+            "vit_tiny_patch16_224, or --masks.drop 0"
+        )
+
+
+def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Tensor:
+    """Encode images whose masked patches are left out of the sequence of tokens.
+
+    Masked pixels are blanked. On top, every other token attends to a token with the weight w, the
+    share of its patch that is kept: log w is added to the attention's logits, so that w = 0 is the
+    same as leaving it out. Tokens with 1 − w above the threshold are left out, and the sequences of
+    a batch cut to the longest; where a gradient for the mask is wanted, all tokens stay, and the
+    gradient goes through pixels and weights.
+
+    Args:
+        vit: with a class token or average pooling.
+        images: `[B, 3, H, W]`.
+        mask: `[B, 1, H, W]` in [0, 1], 1 = removed.
+        threshold: in (0, 1), a share of a patch.
+
+    Returns:
+        Features `[B, F]`.
+    """
+    prefix = vit.num_prefix_tokens
+    tokens = vit._pos_embed(vit.patch_embed(images * (1 - mask)))  # [B, P + T, D]
+    first, tokens = tokens[:, :prefix], tokens[:, prefix:]
+    patch = vit.patch_embed.patch_size
+    weight = 1 - functional.avg_pool2d(mask, patch).flatten(1)  # [B, T]
+    if not mask.requires_grad:
+        left_out = 1 - weight > threshold
+        longest = int((~left_out).sum(1).max().clamp(min=1))
+        order = left_out.byte().argsort(dim=1, stable=True)[:, :longest]  # [B, T'], the kept first
+        weight = weight.masked_fill(left_out, 0).gather(1, order)
+        tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
+    weight = weight.clamp(min=FAINT)
+    bias = functional.pad(weight.log(), (prefix, 0))[:, None, None]  # [B, 1, 1, P + T']
+    x = vit.norm_pre(torch.cat([first, tokens], dim=1))
+    for block in vit.blocks:
+        x = block(x, attn_mask=bias.to(x.dtype))
+    x = vit.norm(x)
+    if vit.global_pool == "avg":
+        share = weight / weight.sum(1, keepdim=True)
+        x = (x[:, prefix:] * share[:, :, None]).sum(1)
+    else:
+        x = vit.pool(x)
+    features: Tensor = vit.head(vit.head_drop(vit.fc_norm(x)))
+    return features

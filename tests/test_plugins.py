@@ -1,0 +1,68 @@
+"""Files that add to what there is: loaded when named, and only then."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seamask.errors import UserError
+from seamask.plugins import take_plugins
+
+CENTRE = """
+from seamask.masks import PENALTIES, Penalty
+
+def centre(masks, budget):  # [B, N, H, W] -> scalar
+    return masks[..., 10:-10, 10:-10].mean()
+
+PENALTIES["centre"] = Penalty(centre)
+"""
+
+
+def seamask(*arguments):
+    command = [sys.executable, "-m", "seamask", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_a_penalty_from_a_file_is_paid_in_every_process_and_never_loaded_unasked(tmp_path):
+    plugin = tmp_path / "centre.py"
+    plugin.write_text(CENTRE)
+    out = tmp_path / "run"
+    small = (
+        "--data.shapes-train", 32, "--data.shapes-test", 32, "--epochs", 1, "--batch-size", 16,
+        "--devices", 2, "--threads", 1, "--data.cache", tmp_path / "cache", "--out", out,
+    )  # fmt: skip
+    asked = ("--penalties.more", "centre=0.5", *small)
+    refused = seamask("pretrain", *asked)
+    assert refused.returncode == 2
+    assert "unknown penalty 'centre'" in refused.stderr
+    trained = seamask("pretrain", "--plugin", plugin, *asked)
+    assert trained.returncode == 0, trained.stderr
+    assert '"penalty/centre"' in (out / "metrics.jsonl").read_text()
+    assert seamask("resume", out).returncode == 2  # a run's settings load no code
+    assert seamask("resume", out, f"--plugin={plugin}").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no such file"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named"),
+        ("1 +", "SyntaxError"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_one_line(content, says, tmp_path):
+    path = tmp_path / "mine.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=says) as error:
+        take_plugins(["--epochs", "1", "--plugin", str(path)])
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_the_other_arguments_stay():
+    assert take_plugins(["a", "--epochs", "1"]) == ["a", "--epochs", "1"]
+    with pytest.raises(UserError, match="--plugin needs the name"):
+        take_plugins(["--plugin"])
