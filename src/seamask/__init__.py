@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seamask.export import load_encoder, load_masker
     from seamask.masks import (
+        GivenMasker,
         RandomBlockMasker,
         RandomPatchMasker,
         SequentialMasker,
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 # Imported when first used: `seamask --help` must not wait for torch.
 _HOMES = {
+    "GivenMasker": "seamask.masks",
     "RandomBlockMasker": "seamask.masks",
     "RandomPatchMasker": "seamask.masks",
     "SequentialMasker": "seamask.masks",
@@ -43,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "GivenMasker",
     "RandomBlockMasker",
     "RandomPatchMasker",
     "SequentialMasker",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from seamask.errors import UserError
 
-GRAMMAR = "a number such as 0.25, exact:0.25, 0.1->0.5 or exact:0.1->0.5"
+GRAMMAR = "0.25, exact:0.25, 0.1->0.5, exact:0.1->0.5, superpixel or exact:superpixel"
+SUPERPIXEL = "superpixel"
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,14 @@ class Budget:
         start: b at the beginning of training, in (0, 1).
         end: b at its end; it moves linearly.
         exact: every mask of every image removes exactly b, instead of paying for missing it.
+        superpixel: b of mask k of an image is the area of cluster k of its superpixels (`start` and
+            `end` mean nothing).
     """
 
     start: float
     end: float
     exact: bool = False
+    superpixel: bool = False
 
     def at(self, done: float) -> float:
         """Return b after a share `done` in [0, 1] of the training."""
@@ -29,12 +33,14 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """Read a budget: `0.25`, `exact:0.25`, `0.1->0.5`, `exact:0.1->0.5`.
+    """Read a budget: `0.25`, `exact:0.25`, `0.1->0.5`, `exact:0.1->0.5`, `[exact:]superpixel`.
 
     Raises:
         UserError: it is none of these, or a share is not within 0 and 1.
     """
     kind, colon, shares = text.strip().rpartition(":")
+    if shares.strip() == SUPERPIXEL and kind.strip() in ("", "exact"):
+        return Budget(0.0, 0.0, exact=bool(colon), superpixel=True)
     parts = [part.strip() for part in shares.split("->")]
     try:
         numbers = [float(part) for part in parts]

@@ -99,13 +99,22 @@ class MasksConfig:
     """Who removes what: images → masks [B, N, H, W] in [0, 1], 1 = removed."""
 
     masker: Annotated[str, short("masker")] = "sequential"
-    """`none`, `random-patch`, `random-block`, `simultaneous` (ADIOS) or `sequential` ([Seq])."""
+    """`none`, `random-patch`, `random-block`, `given` (object masks, [ADIOS]'s upper bound),
+    `simultaneous` (ADIOS) or `sequential` ([Seq])."""
     n_masks: Annotated[int, short("n_masks")] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[str, short("budget")] = "0.25"
     """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4).
     `exact:0.25`: sequential masks remove just that share of every image. `0.1->0.5`,
-    `exact:0.1->0.5`: the share moves from one to the other over the training."""
+    `exact:0.1->0.5`: the share moves from one to the other over the training. `superpixel`,
+    `exact:superpixel`: mask k of an image has the size of cluster k of its superpixels ([Seq]
+    §5)."""
+    superpixels: int = 100
+    """Superpixels of an image (SLIC), about, that are clustered by colour into N clusters."""
+    morph: Literal["none", "erode", "dilate", "box"] = "none"
+    """`given` only: what is done to the object masks ([ADIOS] code)."""
+    morph_radius: int = 1
+    """`given` only: radius of erosion and dilation, in pixels of the view."""
     ratio: float = 0.25
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
@@ -296,7 +305,8 @@ def check(config: Config) -> Config:
         "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "threads": 0, "image_size": 8,
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
-        "masks.n_masks": 1, "masks.patch": 1, "masks.width": 1, "masks.every": 1,
+        "masks.n_masks": 1, "masks.superpixels": 2, "masks.morph_radius": 1, "masks.patch": 1,
+        "masks.width": 1, "masks.every": 1,
         "objective.out_dim": 1, "objective.predictor": 1, "encoder.patch": 0, "objective.queue": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,

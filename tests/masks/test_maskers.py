@@ -42,12 +42,14 @@ def seeded(seed=0):
 @pytest.mark.parametrize("name", MASKERS)
 def test_one_interface(name, n_masks):
     masker, x = build(name, n_masks=n_masks), images()
-    masks = masker(x, seeded())
+    maps = torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)
+    maps[:, 3:9, 4:20] = 1
+    masks = masker(x, seeded(), maps)
     assert masks.shape == (2, 1 if name == "none" else n_masks, SIZE, SIZE)
     assert masks.dtype == torch.float32
     assert masks.min() >= 0
     assert masks.max() <= 1
-    assert torch.equal(masks, masker(x, seeded()))
+    assert torch.equal(masks, masker(x, seeded(), maps))
     assert masker.learned == (name in LEARNED) == any(True for _ in masker.parameters())
     assert masks.requires_grad == masker.learned
 

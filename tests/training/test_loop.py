@@ -134,8 +134,8 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop
     out = tmp_path / "stopped"
     step = Run._step
 
-    def step_then_signal(self, epoch, images):
-        step(self, epoch, images)
+    def step_then_signal(self, *given):
+        step(self, *given)
         if self.step == stop_at:  # in the middle of an epoch, or at its end
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -150,6 +150,25 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop
     for ours, theirs in zip(lines_of(out), lines_of(whole), strict=True):
         for name in theirs.keys() - timing:
             assert ours[name] == theirs[name], name
+
+
+def test_a_run_with_label_maps_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
+    _, tiny, _ = uninterrupted
+    tiny = {**tiny, "budget": "exact:superpixel", "log.masks_every": 0, "log.probe_every": 0}
+    start(config_of(tiny, tmp_path / "whole"))
+    step = Run._step
+
+    def step_then_signal(self, *given):
+        step(self, *given)
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", step_then_signal)
+        with pytest.raises(Stopped):
+            start(config_of(tiny, tmp_path / "stopped"))
+    resume(tmp_path / "stopped")
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_resume_drops_what_was_logged_after_the_checkpoint(uninterrupted, tmp_path):
@@ -189,6 +208,8 @@ def test_probes_do_not_change_the_training(uninterrupted, tmp_path):
         {"objective": "byol", "masker": "simultaneous", "precision": "bf16"},
         {"objective": "simsiam", "masker": "random-block", "backbone": "vit_tiny_patch16_224"},
         {"objective": "vicreg", "budget": "exact:0.2", "masks.disjoint": True},
+        {"masker": "given", "masks.morph": "box", "accumulate": 2},
+        {"budget": "superpixel", "masker": "simultaneous", "objective": "moco"},
         {"accumulate": 2},
         {"updates": "simultaneous", "stack": True, "objective": "byol"},
         {"masks.every": 2, "stack": True, "precision": "bf16"},
@@ -242,8 +263,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path
     # Poison the encoder after step 4; the loss of step 5 is the first that is not finite.
     step = Run._step
 
-    def poison(self, epoch, images):
-        step(self, epoch, images)
+    def poison(self, *given):
+        step(self, *given)
         if self.step == 4:
             with torch.no_grad():
                 next(self.networks.encoder.parameters()).fill_(torch.nan)

@@ -148,9 +148,9 @@ def _open(folder: Path, size: int) -> Store | None:
         for name, has in meta["splits"].items():
             n = has["n"]
             splits[name] = Images(
-                _map(folder / f"{name}.pixels", np.uint8, (n, size, size, 3)),
-                _map(folder / f"{name}.labels", np.int64, (n,)) if has["labels"] else None,
-                _map(folder / f"{name}.objects", np.uint8, (n, size, size))
+                memory_map(folder / f"{name}.pixels", np.uint8, (n, size, size, 3)),
+                memory_map(folder / f"{name}.labels", np.int64, (n,)) if has["labels"] else None,
+                memory_map(folder / f"{name}.objects", np.uint8, (n, size, size))
                 if has["objects"]
                 else None,
             )
@@ -160,11 +160,12 @@ def _open(folder: Path, size: int) -> Store | None:
         return None
 
 
-def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Tensor:
+def memory_map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Tensor:
+    """Return a raw file as a read-only tensor; ValueError where it is cut short."""
     array = np.memmap(path, kind, "r")
     with warnings.catch_warnings():  # "not writable": so it is, and nothing here writes
         warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array.reshape(shape))  # ValueError where the file is cut short
+        return torch.from_numpy(array.reshape(shape))
 
 
 def _write(folder: Path, size: int, plan: Plan, label: str, show: bool) -> None:

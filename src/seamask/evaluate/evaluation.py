@@ -35,7 +35,7 @@ from seamask.evaluate.subject import UNTRAINED, Subject, open_subject
 from seamask.files import atomic
 from seamask.provenance import commit, processor
 from seamask.runs import RunFolder
-from seamask.show.figures import mask_figure, segmentation_figure
+from seamask.show.figures import coloured, mask_figure, segmentation_figure
 
 FIGURE_IMAGES = 8
 # What a number does not depend on, or (the seed) what it is averaged over.
@@ -305,7 +305,8 @@ def _masks(context: Context) -> Found:
     metrics |= mask_scores.statistics(masks, config.threshold, config.empty)
     if context.figure is not None:
         shown = torch.linspace(0, len(masks) - 1, min(FIGURE_IMAGES, len(masks))).long()
-        mask_figure(images.pixels[shown], masks[shown], context.figure, objects=objects[shown])
+        rows = {"objects": coloured(objects[shown])}
+        mask_figure(images.pixels[shown], masks[shown], context.figure, rows=rows)
     return Found(metrics, data.name, data.fingerprint)
 
 

@@ -9,21 +9,32 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from seamask.data import Images
-from seamask.evaluate.features import Triple, over_images
+from seamask.evaluate.features import BATCH, Triple, over_images
 from seamask.masks import random_blocks
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
 VOID = 255  # pixels of an object map that count nowhere
 
 
-def predict(masker: nn.Module, pixels: Tensor, size: int, mean: Triple, std: Triple) -> Tensor:
+def predict(
+    masker: nn.Module,
+    pixels: Tensor,
+    size: int,
+    mean: Triple,
+    std: Triple,
+    maps: Tensor | None = None,
+) -> Tensor:
     """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
-    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`.
+    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
+    integer `[n, S, S]`, if there are any.
     """
     device = next((p.device for p in masker.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
-    return over_images(lambda x: masker(x, generator), device, pixels, size, mean, std)
+    parts = iter([] if maps is None else resized(maps, size).to(device).split(BATCH))
+    return over_images(
+        lambda x: masker(x, generator, next(parts, None)), device, pixels, size, mean, std
+    )
 
 
 def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:

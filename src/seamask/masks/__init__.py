@@ -8,6 +8,7 @@ attribute `learned` says whether it is a player with weights of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +17,7 @@ from seamask.budget import parse_budget
 from seamask.config import MasksConfig
 from seamask.errors import unknown
 from seamask.masks.exact import exact_sigmoid
+from seamask.masks.given import GivenMasker
 from seamask.masks.learned import SequentialMasker, SimultaneousMasker
 from seamask.masks.penalties import (
     PENALTIES,
@@ -35,11 +37,14 @@ from seamask.masks.random import (
     check_patch,
     random_blocks,
 )
+from seamask.masks.superpixels import VERSION as VERSION_OF_CLUSTERS
+from seamask.masks.superpixels import areas, clusters, superpixel_colours
 
 MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
     "none": lambda c, size: NoMasker(),
     "random-patch": lambda c, size: RandomPatchMasker(c.n_masks, c.ratio, c.patch),
     "random-block": lambda c, size: RandomBlockMasker(c.n_masks, c.ratio),
+    "given": lambda c, size: GivenMasker(c.n_masks, c.morph, c.morph_radius),
     "simultaneous": lambda c, size: SimultaneousMasker(
         c.n_masks, size, c.width, c.norm, c.downscale
     ),
@@ -49,10 +54,12 @@ MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
 }
 
 
-def _exact(config: MasksConfig) -> float | None:
+def _exact(config: MasksConfig) -> float | Literal["superpixel"] | None:
     """Return the share that masks of a trained network remove exactly, if they do."""
     budget = parse_budget(config.budget)
-    return budget.end if budget.exact else None
+    if not budget.exact:
+        return None
+    return "superpixel" if budget.superpixel else budget.end
 
 
 def build_masker(config: MasksConfig, image_size: int) -> nn.Module:
@@ -87,6 +94,8 @@ def take_one(masks: Tensor, index: Tensor) -> Tensor:
 __all__ = [
     "MASKERS",
     "PENALTIES",
+    "VERSION_OF_CLUSTERS",
+    "GivenMasker",
     "NoMasker",
     "Penalty",
     "RandomBlockMasker",
@@ -94,8 +103,10 @@ __all__ = [
     "SequentialMasker",
     "SimultaneousMasker",
     "all_penalties",
+    "areas",
     "budget_penalty",
     "build_masker",
+    "clusters",
     "consistency_penalty",
     "draw_one",
     "entropy_penalty",
@@ -103,6 +114,7 @@ __all__ = [
     "overlap_penalty",
     "random_blocks",
     "sparsity_penalty",
+    "superpixel_colours",
     "take_one",
     "weights_at",
 ]

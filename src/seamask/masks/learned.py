@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.errors import UserError
 from seamask.masks.exact import exact_sigmoid
+from seamask.masks.superpixels import areas, clusters_of_views
 from seamask.networks.unet import Norm, UNet, check_size
 
 
@@ -52,7 +55,7 @@ class _LearnedMasker(nn.Module):
         Args:
             images: of the side given at construction.
             generator: not used: learned masks are a function of the image.
-            maps: not used.
+            maps: labels `[B, H, W]` of the clusters that budgets follow (`exact="superpixel"`).
 
         Raises:
             ValueError: images of another size.
@@ -60,15 +63,20 @@ class _LearnedMasker(nn.Module):
         side = self.unet.image_size * self.downscale
         if images.shape[-2:] != (side, side):
             raise ValueError(f"expected images of {side}×{side} pixels, got {tuple(images.shape)}")
+        shares = self.shares(images, maps)
         if self.downscale > 1:
             images = F.avg_pool2d(images, self.downscale)
-        masks = self.heads(self.unet(images))
+        masks = self.heads(self.unet(images), shares)
         if self.downscale > 1:
             masks = F.interpolate(masks, scale_factor=float(self.downscale), mode="bilinear")
         return masks
 
-    def heads(self, features: Tensor) -> Tensor:
-        """Map features `[B, width, H, W]` to masks `[B, N, H, W]`."""
+    def shares(self, images: Tensor, maps: Tensor | None) -> Tensor | None:
+        """Return what each mask removes exactly, `[B, N]`; None: as the network likes."""
+        return None
+
+    def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Map features `[B, width, H, W]` and exact shares `[B, N]` to masks `[B, N, H, W]`."""
         raise NotImplementedError
 
 
@@ -99,7 +107,7 @@ class SimultaneousMasker(_LearnedMasker):
         super().__init__(n_masks, image_size, width, norm, downscale)
         self.head = nn.Conv2d(width, n_masks, 1)
 
-    def heads(self, features: Tensor) -> Tensor:
+    def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]` that sum to 1."""
         return _precise(self.head(features)).softmax(dim=1)
 
@@ -121,8 +129,9 @@ class SequentialMasker(_LearnedMasker):
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
         detach: cut the gradient through earlier masks.
         disjoint: no pixel is removed by two masks.
-        exact: the share of pixels that every mask removes; None: as the network likes. It may be
-            set anew at any time.
+        exact: the share of pixels that every mask removes; `superpixel`: mask k removes as much as
+            cluster k of the image's superpixels covers; None: as the network likes. It may be set
+            anew at any time.
 
     Raises:
         UserError: fewer than one mask, a size that the U-Net cannot take, or disjoint masks whose
@@ -138,26 +147,39 @@ class SequentialMasker(_LearnedMasker):
         downscale: int = 1,
         detach: bool = False,
         disjoint: bool = False,
-        exact: float | None = None,
+        exact: float | Literal["superpixel"] | None = None,
     ) -> None:
         super().__init__(n_masks, image_size, width, norm, downscale)
-        if disjoint and exact is not None and n_masks * exact > 1:
+        if disjoint and isinstance(exact, float) and n_masks * exact > 1:
             raise UserError(
                 f"{n_masks} disjoint masks cannot remove {exact:g} of an image each: "
                 f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
             )
-        self.detach, self.disjoint, self.exact = detach, disjoint, exact
+        self.detach, self.disjoint = detach, disjoint
+        self.exact: float | Literal["superpixel"] | None = exact
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
 
-    def heads(self, features: Tensor) -> Tensor:
+    def shares(self, images: Tensor, maps: Tensor | None) -> Tensor | None:
+        """Return what each mask removes exactly, `[B, N]`; None: as the network likes.
+
+        Images without maps of clusters have theirs computed, which is slow.
+        """
+        if isinstance(self.exact, str):
+            maps = clusters_of_views(images, self.n_masks) if maps is None else maps
+            return areas(maps, self.n_masks)
+        return (
+            None if self.exact is None else images.new_full((len(images), self.n_masks), self.exact)
+        )
+
+    def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before."""
         seen = features
         masks: list[Tensor] = []
         room: Tensor | None = None  # [B, 1, H, W]: what earlier masks left, if they are disjoint
-        for head in self.head:
+        for k, head in enumerate(self.head):
             logits = _precise(head(seen))
-            if self.exact is not None:
-                mask = exact_sigmoid(logits, self.exact, room)
+            if shares is not None:
+                mask = exact_sigmoid(logits, shares[:, k : k + 1], room)
             else:
                 mask = logits.sigmoid() if room is None else room * logits.sigmoid()
             masks.append(mask)

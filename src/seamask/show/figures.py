@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from seamask.files import atomic
 
 GAP = 4  # pixels between cells
-MARGIN = 76  # pixels for the row labels
+MARGIN = 92  # pixels for the row labels
 GREY = 128  # what a removed pixel looks like: the mean colour
 
 # The 22 colours of maximum contrast (Kelly 1965) but for white, which is void; black comes first,
@@ -29,7 +30,12 @@ LEGEND = 24  # pixels of a line of the legend
 
 
 def mask_figure(
-    images: Tensor, masks: Tensor, path: Path, cell: int = 112, objects: Tensor | None = None
+    images: Tensor,
+    masks: Tensor,
+    path: Path,
+    cell: int = 112,
+    rows: Mapping[str, Tensor] | None = None,
+    budgets: Tensor | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
@@ -38,34 +44,46 @@ def mask_figure(
         masks: `[n, N, H, W]` in [0, 1], 1 = removed.
         path: of the PNG.
         cell: side in pixels of one picture at least; small images are enlarged by a whole factor.
-        objects: integer `[n, H, W]`, 0 background, 255 void: shown below the images, if given.
+        rows: more pictures, uint8 `[n, H, W, 3]`, shown below the images under their names.
+        budgets: `[n, N]`: what each mask should remove, written on it beside what it does.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
     pictures = images.numpy()
     shades = (masks.clamp(0, 1) * 255).round().byte().numpy()
-    rows = [("image", list(pictures))]
-    if objects is not None:
-        rows.append(("objects", list(_palette(256)[objects.numpy()])))
+    lines = [("image", list(pictures))]
+    lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
     for k in range(masks.shape[1]):
         grey = [np.repeat(shade[k][:, :, None], 3, axis=2) for shade in shades]
-        rows.append((f"mask {k + 1}\n{masks[:, k].mean():.0%}", grey))
+        lines.append((f"mask {k + 1}\n{masks[:, k].mean():.0%}", grey))
     for k in range(masks.shape[1]):
-        removed = masks[:, k, :, :, None].numpy()
-        views = pictures * (1 - removed) + GREY * removed
-        rows.append((f"view {k + 1}", list(views.round().astype(np.uint8))))
+        gone = masks[:, k, :, :, None].numpy()
+        views = pictures * (1 - gone) + GREY * gone
+        lines.append((f"view {k + 1}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
-    sheet = Image.new("RGB", (MARGIN + w * len(pictures), h * len(rows)), "white")
+    sheet = Image.new("RGB", (MARGIN + w * len(pictures), h * len(lines)), "white")
     draw = ImageDraw.Draw(sheet)
-    for y, (label, cells) in enumerate(rows):
+    for y, (label, cells) in enumerate(lines):
         draw.multiline_text((6, y * h + h // 2 - 10), label, fill="black", font_size=14)
         for x, picture in enumerate(cells):
             big = Image.fromarray(picture).resize(
                 (width * zoom, height * zoom), Image.Resampling.NEAREST
             )
             sheet.paste(big, (MARGIN + x * w, y * h))
+    if budgets is not None:
+        removed = masks.mean((2, 3))
+        for x in range(len(pictures)):
+            for k in range(masks.shape[1]):
+                text = f"{removed[x, k]:.0%} of {budgets[x, k]:.0%}"
+                corner = (MARGIN + x * w + 2, (1 + len(rows or {}) + k) * h + 1)
+                draw.text(corner, text, fill="red", font_size=12)
     with atomic(path) as temporary:
         sheet.save(temporary, format="PNG")
+
+
+def coloured(maps: Tensor) -> Tensor:
+    """Return label maps, integer `[n, H, W]`, as pictures, uint8 `[n, H, W, 3]`; 255 is white."""
+    return torch.from_numpy(_palette(256)[maps.numpy()])
 
 
 def segmentation_figure(

@@ -33,6 +33,7 @@ from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import checkpoint
 from seamask.training.loop import Run, Stopped
+from seamask.training.maps import training_maps
 from seamask.training.signals import StopSignal, handled
 
 
@@ -153,8 +154,8 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
     strategy: Any = "auto"
     if config.devices > 1:
         strategy = DDPStrategy(cluster_environment=LightningEnvironment(), start_method="spawn")
-        # Decoded once, here; the processes find the store.
-        load(config.data, config.image_size, config.seed)
+        # Decoded and clustered once, here; the processes find the store.
+        training_maps(config, load(config.data, config.image_size, config.seed))
     fabric = Fabric(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=config.devices,

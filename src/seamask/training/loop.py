@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,20 @@ from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
+from seamask.masks import areas, clusters, superpixel_colours
 from seamask.objectives import build_objective
 from seamask.progress import Progress
 from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
-from seamask.show import curves_figure, mask_figure
+from seamask.show import coloured, curves_figure, mask_figure
 from seamask.training import checkpoint
+from seamask.training.maps import training_maps
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import average_gradients
 from seamask.training.signals import StopSignal
 from seamask.training.step import View, two_player_step
-from seamask.views import Views
+from seamask.views import Views, crop_masks
 
 FIGURE_IMAGES = 8
 # Settings that may differ when a run goes on; others would make it another run.
@@ -86,6 +89,8 @@ class Run:
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)
         self.loader = Loader(self.data.train.pixels, fabric.device, resident)
+        maps = training_maps(config, self.data, show=self.lead)
+        self.maps = None if maps is None else Loader(maps[..., None], fabric.device, resident)
         self.step = 0  # steps taken, over all epochs
         self.seconds = 0.0  # spent training, over all sessions
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
@@ -110,8 +115,8 @@ class Run:
             while self.step < total:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 self.window.start()
-                for images in self.loader.batches(self._indices(epoch, first)):
-                    self._step(epoch, images)
+                for images, maps in self._batches(epoch, first):
+                    self._step(epoch, images, maps)
                     progress.advance(config.batch_size, self._note(epoch))
                     if self.step % self.steps_per_epoch:  # else what the epoch is due comes first
                         self._stop_if_asked(epoch)
@@ -119,8 +124,22 @@ class Run:
                 if self.step < total:
                     self._stop_if_asked(epoch)
 
-    def _step(self, epoch: int, images: Tensor) -> None:
-        """Take one two-player step on uint8 images `[B, 3, S, S]`."""
+    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield images, uint8 `[B, 3, S, S]`, and their maps, uint8 `[B, S, S]`, of an epoch."""
+        rows = self._indices(epoch, first_step)
+        if self.maps is None:
+            yield from ((images, None) for images in self.loader.batches(rows))
+        else:
+            both = zip(self.loader.batches(rows), self.maps.batches(rows), strict=True)
+            yield from ((images, maps[:, 0]) for images, maps in both)
+
+    def _view(self, images: Tensor, maps: Tensor | None, draw: torch.Generator) -> View:
+        views, done = self.views(images, draw)
+        size = self.config.image_size
+        return View(views, None if maps is None else crop_masks(maps, done, size))
+
+    def _step(self, epoch: int, images: Tensor, maps: Tensor | None) -> None:
+        """Take one two-player step on uint8 images `[B, 3, S, S]` and their maps `[B, S, S]`."""
         config = self.config
         rates = self._set_learning_rates()
         self._set_budget()
@@ -128,10 +147,10 @@ class Run:
         torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
         views_generator = generator(*draw, "views")
         pairs = []
-        for part in images.chunk(config.accumulate):
-            x_a, _ = self.views(part, views_generator)
-            x_b, _ = self.views(part, views_generator)
-            pairs.append((View(x_a), View(x_b)))
+        parts = [None] * config.accumulate if maps is None else maps.chunk(config.accumulate)
+        for some, labels in zip(images.chunk(config.accumulate), parts, strict=True):
+            a = self._view(some, labels, views_generator)
+            pairs.append((a, self._view(some, labels, views_generator)))
         move_masks = self.step % config.masks.every == 0
         metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)
         self._watch(metrics)
@@ -168,6 +187,8 @@ class Run:
         return by_step[first_step:, self.fabric.global_rank]
 
     def _set_budget(self) -> None:
+        if self.budget.superpixel:
+            return  # it follows the images, not the time
         self.players.budget = self.budget.at(
             self.step / (self.config.epochs * self.steps_per_epoch)
         )
@@ -324,12 +345,23 @@ class Run:
     def draw_masks(self, path: Path) -> None:
         """Write the mask figure of some held-out (or training) images, spread over the classes."""
         shown = self.data.probe_test or self.data.train
-        pixels = shown.pixels[torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()]
+        if self.config.masks.masker == "given" and shown.objects is None:
+            shown = self.data.train  # which has the object masks
+        chosen = torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()
+        pixels = shown.pixels[chosen]
         size, data = self.config.image_size, self.data
-        masks = predict(self.networks.masker, pixels, size, data.mean, data.std)
+        maps = None if shown.objects is None else shown.objects[chosen]
+        rows, budgets = {}, None
+        if self.budget.superpixel:
+            c = self.config.masks
+            maps = clusters(pixels, c.n_masks, c.superpixels)
+            budgets = areas(maps, c.n_masks)
+            painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
+            rows = {"superpixels": painted, "clusters": coloured(maps)}
+        masks = predict(self.networks.masker, pixels, size, data.mean, data.std, maps)
         if pixels.shape[1] != size:
             masks = nn.functional.interpolate(masks, pixels.shape[1:3], mode="bilinear")
-        mask_figure(pixels, masks, path)
+        mask_figure(pixels, masks, path, rows=rows, budgets=budgets)
 
     def loading_code(self, path: Path | str) -> str:
         """Return the Python line that loads the exported encoder at `path`."""

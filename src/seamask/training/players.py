@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seamask.budget import parse_budget
 from seamask.config import Config
 from seamask.draws import mix
-from seamask.masks import build_masker, weights_at
+from seamask.masks import areas, build_masker, weights_at
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
@@ -83,6 +84,7 @@ def build_players(
     encoder.to(device).train()
     masker.to(device).train()
     optim = config.optim
+    budget = parse_budget(config.masks.budget)
     players = TwoPlayers(
         encoder=encoder,
         masker=masker,
@@ -92,7 +94,7 @@ def build_players(
             build_optimizer(masker, optim.masker, optim.trust) if masker.learned else None
         ),
         penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
-        budget=parse_budget(config.masks.budget).start,
+        budget=partial(_cluster_areas, config.masks.n_masks) if budget.superpixel else budget.start,
         compare=config.masks.compare,
         reduction=config.masks.reduction,
         single=config.masks.single,
@@ -105,3 +107,8 @@ def build_players(
         encoder.compile()
         masker.compile()
     return players
+
+
+def _cluster_areas(n_masks: int, maps: Tensor | None) -> Tensor:
+    assert maps is not None
+    return areas(maps, n_masks)

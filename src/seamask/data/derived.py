@@ -1,0 +1,49 @@
+"""What is computed once from the packed images and kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from seamask.data.store import memory_map
+from seamask.devices import free_cores
+from seamask.files import atomic
+from seamask.progress import Progress
+
+CHUNK = 32  # images at once
+
+
+def cached_maps(
+    path: Path, pixels: Tensor, make: Callable[[Tensor], Tensor], label: str, show: bool
+) -> Tensor:
+    """Return a label map of every image, computed on all free cores where it is not kept yet.
+
+    Args:
+        path: where it is kept: the name must change when the images or `make` do.
+        pixels: uint8 `[n, S, S, 3]`.
+        make: maps some of them to labels uint8 `[k, S, S]`; called from several threads.
+        label: what is computed, for the progress.
+        show: show progress.
+
+    Returns:
+        uint8 `[n, S, S]`, memory-mapped and read-only.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    shape = tuple(pixels.shape[:3])
+    if not path.exists() or path.stat().st_size != int(np.prod(shape)):
+        with (
+            Progress(label, len(pixels), "images", enabled=show) as bar,
+            ThreadPoolExecutor(free_cores()) as pool,
+            atomic(path) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            for maps in pool.map(make, pixels.split(CHUNK)):
+                file.write(maps.numpy().tobytes())
+                bar.advance(len(maps))
+    return memory_map(path, np.uint8, shape)

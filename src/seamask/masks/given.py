@@ -1,0 +1,72 @@
+"""Masks that are given: the objects that people marked, ADIOS's upper bound."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from seamask.errors import UserError
+
+Morph = Literal["none", "erode", "dilate", "box"]
+
+
+class GivenMasker(nn.Module):
+    """Mask k removes object k; the last of several removes what none of the others does.
+
+    As ADIOS's code does with the objects of CLEVR. An object that a view does not show leaves an
+    empty mask.
+
+    Args:
+        n_masks: N; 1 removes the first object alone.
+        morph: `erode` or `dilate` the objects, or remove their bounding `box`.
+        radius: of erosion and dilation, in pixels.
+    """
+
+    learned = False
+
+    def __init__(self, n_masks: int = 2, morph: Morph = "none", radius: int = 1) -> None:
+        super().__init__()
+        if n_masks < 1:
+            raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
+        self.n_masks, self.morph, self.radius = n_masks, morph, radius
+
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+    ) -> Tensor:
+        """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
+
+        Args:
+            images: only their type matters.
+            generator: not used.
+            maps: the objects, integer `[B, H, W]`: 0 background, k = object k, 255 = void.
+
+        Raises:
+            ValueError: no maps.
+        """
+        if maps is None:
+            raise ValueError("given masks need label maps of the images")
+        objects = max(1, self.n_masks - 1)
+        labels = torch.arange(1, objects + 1, device=maps.device)[:, None, None]
+        masks = self._morph((maps[:, None] == labels).to(images.dtype))  # [B, N − 1, H, W]
+        if self.n_masks > 1:
+            masks = torch.cat([masks, 1 - masks.amax(dim=1, keepdim=True)], dim=1)
+        return masks
+
+    def _morph(self, masks: Tensor) -> Tensor:
+        if self.morph == "box":
+            return _between(masks.amax(3, keepdim=True), 2) * _between(masks.amax(2, True), 3)
+        if self.morph == "dilate":
+            return self._grow(masks)
+        return 1 - self._grow(1 - masks) if self.morph == "erode" else masks
+
+    def _grow(self, masks: Tensor) -> Tensor:
+        return functional.max_pool2d(masks, 2 * self.radius + 1, stride=1, padding=self.radius)
+
+
+def _between(marks: Tensor, dim: int) -> Tensor:
+    """Fill what lies between the first and the last 1 along a dimension."""
+    after = marks.cummax(dim).values
+    return after * marks.flip(dim).cummax(dim).values.flip(dim)

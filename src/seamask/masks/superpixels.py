@@ -1,0 +1,72 @@
+"""Clusters of superpixels: budgets that follow the image ([Seq] §5, its future work)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+VERSION = 1  # of `clusters`: part of the name under which they are kept
+COMPACTNESS = 10.0  # of SLIC, its authors' choice for CIELAB
+SMALLEST = 1e-3  # a budget stays this far inside (0, 1), where an exact one can be met
+
+
+def clusters(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
+    """Cluster each image's superpixels (SLIC, Achanta et al. 2012) by their average colour.
+
+    Args:
+        pixels: uint8 `[n, H, W, 3]`, RGB.
+        count: clusters of an image, K, below 255.
+        superpixels: of an image, about.
+
+    Returns:
+        uint8 `[n, H, W]`: labels 1 … K, the largest cluster first; an image of fewer colours has
+        fewer labels.
+    """
+    found = [_cluster(image, count, superpixels)[1] for image in pixels.numpy()]
+    return torch.from_numpy(np.stack(found))
+
+
+def superpixel_colours(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
+    """Return images painted in the average colour of each superpixel; see `clusters`."""
+    found = [_cluster(image, count, superpixels)[0] for image in pixels.numpy()]
+    return torch.from_numpy(np.stack(found))
+
+
+def areas(maps: Tensor, count: int) -> Tensor:
+    """Return the share of each label 1 … K, kept within [0.001, 0.999]: float32 `[B, K]`.
+
+    Args:
+        maps: integer `[B, H, W]`.
+        count: K.
+    """
+    labels = torch.arange(1, count + 1, device=maps.device)[:, None, None]
+    return (maps[:, None] == labels).float().mean((2, 3)).clamp(SMALLEST, 1 - SMALLEST)
+
+
+def clusters_of_views(images: Tensor, count: int, superpixels: int = 100) -> Tensor:
+    """Return `clusters` of normalised images `[B, 3, H, W]`, each stretched to the full range."""
+    low, high = (f(images.flatten(1), dim=1)[:, None, None, None] for f in (torch.amin, torch.amax))
+    pixels = ((images - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
+    found = clusters(pixels.permute(0, 2, 3, 1).cpu(), count, superpixels)
+    return found.to(images.device)
+
+
+def _cluster(
+    image: npt.NDArray[np.uint8], count: int, superpixels: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the image in its superpixels' colours `[H, W, 3]`, and the labels `[H, W]`."""
+    from skimage.segmentation import slic  # slow to import, and seldom needed
+    from sklearn.cluster import KMeans
+
+    segments = slic(image, superpixels, COMPACTNESS, start_label=0)  # [H, W]
+    size = np.bincount(segments.ravel())  # [s]
+    sums = [np.bincount(segments.ravel(), image[..., c].ravel()) for c in range(3)]
+    colours = (np.stack(sums, axis=1) / np.maximum(size, 1)[:, None]).astype(np.float32)  # [s, 3]
+    k = min(count, len(np.unique(colours[size > 0], axis=0)))
+    label = KMeans(k, n_init=1, random_state=0).fit(colours, sample_weight=size).labels_
+    order = np.argsort(-np.bincount(label, size, minlength=k), kind="stable")
+    rank = np.empty(k, np.uint8)
+    rank[order] = np.arange(1, k + 1)
+    return colours[segments].round().astype(np.uint8), rank[label[segments]]

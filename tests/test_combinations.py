@@ -1,0 +1,88 @@
+"""Every objective with every masker and budget on a ResNet and a ViT: two steps of each."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+from seamask.config import Config, check
+from seamask.masks import MASKERS
+from seamask.objectives import OBJECTIVES, build_objective
+from seamask.settings import override
+from seamask.training.players import build_networks, build_players
+from seamask.training.step import View, two_player_step
+
+pytestmark = pytest.mark.slow  # there are 210
+
+BUDGETS = ["0.3", "exact:0.3", "superpixel", "exact:superpixel"]
+BACKBONES = {
+    "test_resnet": {"encoder.stem": "standard"},
+    "test_vit": {"encoder.patch": 8},
+    "test_vit, dropping": {"encoder.patch": 8, "masks.drop": 0.5},
+}
+COMBINATIONS = [
+    (objective, masker, budget, disjoint, backbone)
+    for objective, masker, budget, disjoint, backbone in itertools.product(
+        OBJECTIVES, MASKERS, BUDGETS, (False, True), BACKBONES
+    )
+    # What only sequential masks can do; what is drawn or given heeds no budget.
+    if masker == "sequential"
+    or (not disjoint and (budget == "0.3" or (masker, budget) == ("simultaneous", "superpixel")))
+]
+
+
+def batch():
+    draw = torch.Generator().manual_seed(1)
+    maps = torch.ones(8, 32, 32, dtype=torch.uint8)
+    maps[:, :12] = 2
+    maps[:, 20:, 9:30] = 3
+    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps) for _ in "ab")
+
+
+def state(module):
+    return copy.deepcopy({**dict(module.named_parameters()), **dict(module.named_buffers())})
+
+
+def moved(before, after):
+    return any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("objective", "masker", "budget", "disjoint", "backbone"),
+    COMBINATIONS,
+    ids=["-".join(map(str, c)) for c in COMBINATIONS],
+)
+def test_two_steps(objective, masker, budget, disjoint, backbone):
+    config = check(override(Config(), {
+        "objective": objective, "masker": masker, "budget": budget, "masks.disjoint": disjoint,
+        "backbone": backbone.split(",")[0], "image_size": 32, "batch_size": 8, "n_masks": 3,
+        "masks.width": 4, "objective.hidden": (8,), "objective.out_dim": 8, "objective.queue": 16,
+        "objective.predictor": 8, "optim.encoder.optimizer": "sgd", "optim.masker.optimizer": "sgd",
+        **BACKBONES[backbone],
+    }))  # fmt: skip
+    loss = build_objective(config.objective)
+    networks = build_networks(config, loss)
+    players = build_players(config, networks, loss, torch.device("cpu"))
+    encoder, network = networks.encoder, networks.masker
+    seen = []  # after the encoder's step, and after the masker's
+    for optimizer in (players.encoder_optimizer, players.masker_optimizer):
+        if optimizer is not None:
+            take = optimizer.step
+
+            def step_and_look(take=take):
+                take()
+                seen.append((state(encoder), state(network)))
+
+            optimizer.step = step_and_look
+    for step in range(2):
+        seen = [(state(encoder), state(network))]
+        metrics = two_player_step(players, [batch()], torch.Generator().manual_seed(step))
+        loss.update(encoder, step / 2)
+        assert all(torch.isfinite(value) for value in metrics.values())
+        assert moved(seen[0][0], seen[1][0])  # the encoder moved
+        assert not moved(seen[0][1], seen[1][1])  # and the masker did not
+        if network.learned:
+            assert moved(seen[1][1], seen[2][1])
+            after = {n: p for n, p in seen[2][0].items() if n in dict(encoder.named_parameters())}
+            assert not moved(after, seen[1][0])
