@@ -160,7 +160,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --epochs abc", "--epochs is 'abc': expected INT; see"),
     ("pretrain --epochs 1.5", "--epochs is '1.5': expected INT; see"),
     ("pretrain --epochs=", "--epochs is '': expected INT; see"),
-    ("pretrain --budget a", "--budget is 'a': expected a number such as 0.25, "),
+    ("pretrain --budget a", "--budget is 'a': expected 0.25, exact:0.25, "),
     ("pretrain --penalties.budget a", "--penalties.budget is 'a': expected FLOAT; see"),
     ("pretrain --epochs 3 4", "--epochs is '3 4': expected INT; see"),
     ("pretrain --views.scale 0.1", "--views.scale is '0.1': expected FLOAT FLOAT; see"),
