@@ -27,6 +27,10 @@ class DataConfig:
     root: str = "data"
     """Folder that holds the named data sets; they are downloaded to it where there is a network.
     For `imagenet100s`: the folder with `train/<class>/` and `val/<class>/`."""
+    objects: str = ""
+    """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
+    palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its
+    `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size."""
     size: int = 0
     """Side in pixels at which images are stored (shorter side resized, centre cropped);
     0 means the image size."""

@@ -171,6 +171,35 @@ def test_a_run_with_label_maps_resumes_to_the_same_weights(uninterrupted, tmp_pa
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_given_masks_of_a_folder_come_with_their_images_and_resume(
+    uninterrupted, tmp_path, monkeypatch
+):
+    _, tiny, _ = uninterrupted
+    for k in range(48):  # the colour of an image is its label
+        for folder, value in (("images", k * 5), ("maps", k)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("L", (40, 40), value).save(tmp_path / folder / f"{k}.png")
+    given = {"data": str(tmp_path / "images"), "data.objects": str(tmp_path / "maps")}
+    tiny = {**tiny, **given, "masker": "given", "n_masks": 2}
+    start(config_of(tiny, tmp_path / "whole"))
+    step, seen = Run._step, []
+
+    def step_then_signal(self, epoch, images, maps):
+        assert torch.equal(images.amax((1, 2, 3)), maps.amax((1, 2)) * 5)
+        seen.extend(maps[:, 0, 0].tolist())
+        step(self, epoch, images, maps)
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", step_then_signal)
+        with pytest.raises(Stopped):
+            start(config_of(tiny, tmp_path / "stopped"))
+        resume(tmp_path / "stopped")
+    assert sorted(seen) == sorted([*range(48), *range(48)])  # each image once in both epochs
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_resume_drops_what_was_logged_after_the_checkpoint(uninterrupted, tmp_path):
     # A kill -9 in epoch 2 leaves the checkpoint of epoch 1 and lines beyond it.
     whole, tiny, _ = uninterrupted

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seamask.data.decode import EXTENSIONS, file_chunks, printable
+from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
 from seamask.data.store import Plan, Split
 from seamask.errors import UserError
 
@@ -41,16 +41,22 @@ class Layout:
     fingerprint: str
     """sha256 hex of the splits and of every file's path, size and time of change."""
 
-    def plan(self, size: int, stop: bool) -> Plan:
-        """Say how its store is made (see `decode.file_chunks`)."""
-        parts = {"train": self.train, "test": self.held_out}
+    @property
+    def names(self) -> dict[str, str]:
+        """{path: what a label image of it is called} of the images to train on."""
+        return {path: os.path.splitext(path)[0] for path in self.train.paths}
+
+    def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
+        """Say how its store is made (see `decode.file_chunks`); `objects_of` those of `train`."""
+        parts = {"train": (self.train, objects_of), "test": (self.held_out, None)}
         splits = {
             name: Split(
                 len(part.paths),
-                partial(file_chunks, self.root, part.paths, part.labels, size, stop),
+                partial(file_chunks, self.root, part.paths, part.labels, size, stop, objects),
                 labelled=part.labels is not None,
+                segmented=objects is not None,
             )
-            for name, part in parts.items()
+            for name, (part, objects) in parts.items()
             if part is not None
         }
         return Plan(splits, self.classes)

@@ -21,6 +21,7 @@ from seamask.data import inaturalist, shapes, torchvision_sets
 from seamask.data.decode import bad_image, printable
 from seamask.data.folder import Layout, read_layout
 from seamask.data.imagenet100s import read_imagenet100s
+from seamask.data.objects import find_object_maps
 from seamask.data.store import FORMAT, Chunk, Images, Plan, Split, Store, open_or_build
 from seamask.data.voc import VocLayout, is_voc, read_voc
 from seamask.data.voc2012 import read_voc2012
@@ -113,6 +114,11 @@ def _find(config: DataConfig, size: int, seed: int) -> _Source:
     root = Path(config.root).expanduser()
     stop = config.on_bad_image == "stop"
     layout: Layout | VocLayout
+    if config.objects and name in NAMED and name not in ("imagenet100s", "voc2012"):
+        raise UserError(
+            f"--data.objects {printable(config.objects)}: {name} is no folder whose images label "
+            "images could be named after; leave it out, or give a folder as --data"
+        )
     if name == "shapes":
         return _shapes(config, size)
     if name in torchvision_sets.SETS:
@@ -129,7 +135,11 @@ def _find(config: DataConfig, size: int, seed: int) -> _Source:
         folder = existing_folder(name)
         name = folder_name(folder)
         layout = read_voc(folder) if is_voc(folder) else read_layout(folder, config.holdout, seed)
-    return _Source(name, layout.fingerprint, lambda: layout.plan(size, stop))
+    if not config.objects:
+        return _Source(name, layout.fingerprint, lambda: layout.plan(size, stop))
+    maps = find_object_maps(Path(config.objects).expanduser(), layout.root, layout.names)
+    identity = f"{layout.fingerprint} {maps.fingerprint}"
+    return _Source(name, identity, lambda: layout.plan(size, stop, maps.read))
 
 
 def _splits(store: Store) -> tuple[Images, Images | None, Images | None]:

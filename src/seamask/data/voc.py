@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seamask.data.decode import EXTENSIONS, file_chunks, printable
+from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
 from seamask.data.maps import VOID, check_value, largest, read_map
 from seamask.data.store import Plan, Split
 from seamask.errors import UserError
@@ -57,17 +57,23 @@ class VocLayout:
         """sha256 hex of the splits, the classes and every file's name, size and time of change."""
         return fingerprint((self.train, self.scored), self.classes)
 
-    def plan(self, size: int, stop: bool) -> Plan:
+    @property
+    def names(self) -> dict[str, str]:
+        """{path below the root: name} of the images to train on."""
+        return {_below(self.root, item.image): item.name for item in self.train}
+
+    def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
         """Say how its store is made: `train` without labels, `scored` with objects as `test`.
 
         Objects are those of `SegmentationObject`; where an image has no such map, each class in its
         `SegmentationClass` above 0 is an object. Where `classes.txt` names the classes and none is
         "background", 0 is a class like the others: then object k is class k − 1. Void pixels stay
-        255. Images and maps are cut alike, maps by nearest neighbour.
+        255. Images and maps are cut alike, maps by nearest neighbour. `train` has objects only
+        where `objects_of` reads them.
         """
         items = {_below(self.root, item.image): item for item in self.scored}
 
-        def objects_of(path: str, image: Image.Image) -> Image.Image:
+        def scored_objects(path: str, image: Image.Image) -> Image.Image:
             item = items[path]
             if item.objects:
                 return read_map(item.objects, image, item.image)
@@ -78,11 +84,13 @@ class VocLayout:
                 values = np.where(values == VOID, VOID, values + 1)
             return Image.fromarray(values)
 
-        paths = [_below(self.root, item.image) for item in self.train]
-        train = partial(file_chunks, self.root, paths, None, size, stop)
-        splits = {"train": Split(len(paths), train, labelled=False)}
+        paths = list(self.names)
+        train = partial(file_chunks, self.root, paths, None, size, stop, objects_of)
+        splits = {
+            "train": Split(len(paths), train, labelled=False, segmented=objects_of is not None)
+        }
         if items:
-            test = partial(file_chunks, self.root, list(items), None, size, stop, objects_of)
+            test = partial(file_chunks, self.root, list(items), None, size, stop, scored_objects)
             splits["test"] = Split(len(items), test, labelled=False, segmented=True)
         return Plan(splits)
 

@@ -41,7 +41,7 @@ FIGURE_IMAGES = 8
 # What a number does not depend on, or (the seed) what it is averaged over.
 NOT_PROTOCOL = (
     "seed", "device", "threads", "workers", "out", "json", "data.source", "data.root", "data.cache",
-    "data.resident", "data.on_bad_image",
+    "data.resident", "data.on_bad_image", "data.objects",
 )  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
     run = Path((encoder or "").removeprefix(UNTRAINED)).expanduser()
     if encoder is not None and run.is_dir():
         data = RunFolder.of_run(run).read_config().data
-        config = replace(config, data=replace(data, limit=0, size=0))
+        config = replace(config, data=replace(data, limit=0, size=0, objects=""))
     return config
 
 

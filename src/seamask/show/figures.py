@@ -76,7 +76,7 @@ def mask_figure(
             for k in range(masks.shape[1]):
                 text = f"{removed[x, k]:.0%} of {budgets[x, k]:.0%}"
                 corner = (MARGIN + x * w + 2, (1 + len(rows or {}) + k) * h + 1)
-                draw.text(corner, text, fill="red", font_size=12)
+                draw.text(corner, text, "red", font_size=12, stroke_width=2, stroke_fill="white")
     with atomic(path) as temporary:
         sheet.save(temporary, format="PNG")
 

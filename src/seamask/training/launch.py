@@ -99,6 +99,8 @@ def start(config: Config) -> Summary:
     paths = {"root": data.root, "cache": data.cache}
     if data.source not in NAMED:
         paths["source"] = data.source
+    if data.objects:
+        paths["objects"] = data.objects
     resolved = {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
     config = dataclasses.replace(
         config,

@@ -1,0 +1,85 @@
+"""Object masks of one's own: label images in a folder, named like the images they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seamask.data.decode import BadImage, printable
+from seamask.data.maps import VOID, largest, read_map
+from seamask.errors import UserError
+
+
+@dataclass(frozen=True)
+class ObjectMaps:
+    """The label images of some images."""
+
+    root: Path
+    """Of the images."""
+    paths: dict[str, Path]
+    """The label image of each image, whose path is relative to `root`."""
+    fingerprint: str
+    """sha256 hex of every label image's name, size and time of change."""
+
+    def read(self, path: str, image: Image.Image) -> Image.Image:
+        """Return an image's objects, mode L, of its size; see `decode.ObjectsOf`.
+
+        Raises:
+            BadImage: it cannot be read, or marks pixels but none as an object: 0 and 255 are what
+                other programs write for no and yes, and would silently be no object at all.
+            UserError: it is of another size than its image.
+        """
+        objects = read_map(self.paths[path], image, self.root / path)
+        values = np.asarray(objects)
+        if largest(values) <= 0 and (values == VOID).any():
+            raise BadImage(
+                f"its label image {printable(self.paths[path])} holds 255 = void but no object; "
+                "write 1 for the first object, 2 for the second"
+            )
+        return objects
+
+
+def find_object_maps(folder: Path, root: Path, names: Mapping[str, str]) -> ObjectMaps:
+    """Find the label images `folder/<name>.png`.
+
+    Args:
+        folder: of the label images, outside what is trained on.
+        root: of the images.
+        names: of each image, by its path relative to `root`.
+
+    Raises:
+        UserError: no such folder, one whose PNGs are trained on, or an image without a label image.
+    """
+    said = f"--data.objects {printable(folder)}"
+    if not folder.is_dir():
+        raise UserError(f"{said}: no such folder; give the one that holds the label images")
+    inside = Path(os.path.relpath(folder.resolve(), root.resolve()))
+    if any(Path(path).is_relative_to(inside) for path in names):
+        raise UserError(
+            f"{said}: images to train on lie in it, so that label images would be trained on too; "
+            "move the label images to a folder outside --data"
+        )
+    paths = {path: folder / f"{name}.png" for path, name in names.items()}
+    digest = hashlib.sha256()
+    absent = []
+    for path, label_image in paths.items():
+        try:
+            info = label_image.stat()
+        except OSError:
+            absent.append(path)
+        else:
+            digest.update(os.fsencode(names[path]))
+            digest.update(b"\0%d %d\0" % (info.st_size, info.st_mtime_ns))
+    if absent:
+        raise UserError(
+            f"{said}: {printable(names[absent[0]])}.png is missing, the label image of "
+            f"{printable(absent[0])} ({len(absent)} of {len(paths)} are); put it there, black "
+            "where the image shows no object"
+        )
+    return ObjectMaps(root, paths, digest.hexdigest())
