@@ -17,14 +17,16 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 def test_predicted_masks_come_in_the_order_of_the_images(monkeypatch):
     class Brightness(nn.Module):
-        def forward(self, images, generator=None):
-            return images.mean(1, keepdim=True).sigmoid()
+        def forward(self, images, generator=None, maps=None):
+            return images.mean(1, keepdim=True).sigmoid() if maps is None else maps[:, None]
 
     monkeypatch.setattr(features, "BATCH", 3)
     pixels = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 8, 8, 3) * 30
     masks = predict(Brightness(), pixels, 8, MEAN, STD)
     assert masks.shape == (7, 1, 8, 8)
     assert (masks.mean((1, 2, 3)).diff() > 0).all()
+    maps = torch.arange(7)[:, None, None].expand(7, 8, 8)
+    assert torch.equal(predict(Brightness(), pixels, 8, MEAN, STD, maps)[:, 0], maps.float())
 
 
 def test_mean_best_iou_by_hand():

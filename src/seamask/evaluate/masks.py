@@ -9,7 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from seamask.data import Images
-from seamask.evaluate.features import BATCH, Triple, over_images
+from seamask.evaluate import features
+from seamask.evaluate.features import Triple, over_images
 from seamask.masks import random_blocks
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
@@ -31,7 +32,7 @@ def predict(
     """
     device = next((p.device for p in masker.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
-    parts = iter([] if maps is None else resized(maps, size).to(device).split(BATCH))
+    parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
     return over_images(
         lambda x: masker(x, generator, next(parts, None)), device, pixels, size, mean, std
     )
