@@ -99,6 +99,7 @@ def test_maps_are_kept_and_made_anew_where_half_written(tmp_path):
     assert torch.equal(cached_maps(path, pixels, make, "clustering", show=False), first)
     assert sum(made) == 40
     path.write_bytes(path.read_bytes()[:-1])
+    (path.parent / f".{path.name}.{2**22 + 1}.tmp").touch()  # of a process that was killed
     assert torch.equal(cached_maps(path, pixels, make, "clustering", show=False), first)
     assert sum(made) == 80
     assert [p.name for p in path.parent.iterdir()] == ["some.maps"]

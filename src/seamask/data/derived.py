@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from seamask.data.store import memory_map
+from seamask.data.store import alive, memory_map
 from seamask.devices import free_cores
 from seamask.files import atomic
 from seamask.progress import Progress
@@ -37,13 +37,19 @@ def cached_maps(
     """
     shape = tuple(pixels.shape[:3])
     if not path.exists() or path.stat().st_size != int(np.prod(shape)):
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # half a file of a killed process
+            if not alive(int(left.name.split(".")[-2])):
+                left.unlink(missing_ok=True)
+        workers = free_cores()
+        chunks = pixels.split(CHUNK)
         with (
             Progress(label, len(pixels), "images", enabled=show) as bar,
-            ThreadPoolExecutor(free_cores()) as pool,
+            ThreadPoolExecutor(workers) as pool,
             atomic(path) as temporary,
             open(temporary, "wb") as file,
         ):
-            for maps in pool.map(make, pixels.split(CHUNK)):
-                file.write(maps.numpy().tobytes())
-                bar.advance(len(maps))
+            for first in range(0, len(chunks), workers):  # in groups: Ctrl-C waits for no more
+                for maps in pool.map(make, chunks[first : first + workers]):
+                    file.write(maps.numpy().tobytes())
+                    bar.advance(len(maps))
     return memory_map(path, np.uint8, shape)
