@@ -83,6 +83,7 @@ def test_images_of_an_epoch(tmp_path):
     assert training_images(tiny(**{"data": str(tmp_path / "nothing")})) is None
 
 
+@pytest.mark.slow
 def test_bench(tmp_path, capsys):
     figure = tmp_path / "bench.png"
     arguments = ["--seconds", "0.5", "--figure", str(figure), "--image-size", "16"]

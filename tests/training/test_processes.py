@@ -44,11 +44,16 @@ def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
     "changed",
     [
         {"form": "standard"},
-        {"form": "cross-view"},
-        {"name": "byol"},
-        {"name": "simsiam"},
-        {"name": "vicreg"},
-        {"name": "moco", "queue": 12},
+        *(
+            pytest.param(changed, marks=pytest.mark.slow)  # the same path, another loss
+            for changed in (
+                {"form": "cross-view"},
+                {"name": "byol"},
+                {"name": "simsiam"},
+                {"name": "vicreg"},
+                {"name": "moco", "queue": 12},
+            )
+        ),
     ],
     ids=lambda changed: "-".join(str(value) for value in changed.values()),
 )
