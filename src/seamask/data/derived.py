@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from seamask.data.store import alive, memory_map
+from seamask.data.store import memory_map
 from seamask.devices import free_cores
 from seamask.files import atomic
 from seamask.progress import Progress
 
 CHUNK = 32  # images at once
+ABANDONED = 3600  # seconds after which a file that nobody writes to is left over
 
 
 def cached_maps(
@@ -38,7 +40,7 @@ def cached_maps(
     shape = tuple(pixels.shape[:3])
     if not path.exists() or path.stat().st_size != int(np.prod(shape)):
         for left in path.parent.glob(f".{path.name}.*.tmp"):  # half a file of a killed process
-            if not alive(int(left.name.split(".")[-2])):
+            if time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink(missing_ok=True)
         workers = free_cores()
         chunks = pixels.split(CHUNK)

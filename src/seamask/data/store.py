@@ -235,12 +235,11 @@ def _remove_stale(cache: Path) -> None:
     """Remove what killed processes of this machine left half-written."""
     for folder in cache.glob(f"{_prefix()}*"):
         pid = folder.name.removeprefix(_prefix()).partition("-")[0]
-        if pid.isdigit() and (int(pid) == os.getpid() or not alive(int(pid))):
+        if pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def alive(pid: int) -> bool:
-    """Say whether a process of this machine runs."""
+def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

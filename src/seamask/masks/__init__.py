@@ -49,7 +49,15 @@ MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
         c.n_masks, size, c.width, c.norm, c.downscale
     ),
     "sequential": lambda c, size: SequentialMasker(
-        c.n_masks, size, c.width, c.norm, c.downscale, c.detach, c.disjoint, _exact(c)
+        c.n_masks,
+        size,
+        c.width,
+        c.norm,
+        c.downscale,
+        c.detach,
+        c.disjoint,
+        _exact(c),
+        c.superpixels,
     ),
 }
 

@@ -17,11 +17,12 @@ class GivenMasker(nn.Module):
     """Mask k removes object k; the last of several removes what none of the others does.
 
     As ADIOS's code does with the objects of CLEVR. An object that a view does not show leaves an
-    empty mask.
+    empty mask, and a view that shows none only empty ones: nothing would be left of it.
 
     Args:
         n_masks: N; 1 removes the first object alone.
-        morph: `erode` or `dilate` the objects, or remove their bounding `box`.
+        morph: `erode` or `dilate` the objects (not from the border of the image), or remove their
+            bounding `box`.
         radius: of erosion and dilation, in pixels.
     """
 
@@ -52,7 +53,9 @@ class GivenMasker(nn.Module):
         labels = torch.arange(1, objects + 1, device=maps.device)[:, None, None]
         masks = self._morph((maps[:, None] == labels).to(images.dtype))  # [B, N − 1, H, W]
         if self.n_masks > 1:
-            masks = torch.cat([masks, 1 - masks.amax(dim=1, keepdim=True)], dim=1)
+            things = masks.amax(dim=1, keepdim=True)
+            shown = things.amax((2, 3), keepdim=True)  # 1 where there is an object at all
+            masks = torch.cat([masks, shown * (1 - things)], dim=1)
         return masks
 
     def _morph(self, masks: Tensor) -> Tensor:

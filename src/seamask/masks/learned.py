@@ -132,6 +132,7 @@ class SequentialMasker(_LearnedMasker):
         exact: the share of pixels that every mask removes; `superpixel`: mask k removes as much as
             cluster k of the image's superpixels covers; None: as the network likes. It may be set
             anew at any time.
+        superpixels: of an image whose clusters are not given, about.
 
     Raises:
         UserError: fewer than one mask, a size that the U-Net cannot take, or disjoint masks whose
@@ -148,6 +149,7 @@ class SequentialMasker(_LearnedMasker):
         detach: bool = False,
         disjoint: bool = False,
         exact: float | Literal["superpixel"] | None = None,
+        superpixels: int = 100,
     ) -> None:
         super().__init__(n_masks, image_size, width, norm, downscale)
         if disjoint and isinstance(exact, float) and n_masks * exact > 1:
@@ -155,7 +157,7 @@ class SequentialMasker(_LearnedMasker):
                 f"{n_masks} disjoint masks cannot remove {exact:g} of an image each: "
                 f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
             )
-        self.detach, self.disjoint = detach, disjoint
+        self.detach, self.disjoint, self.superpixels = detach, disjoint, superpixels
         self.exact: float | Literal["superpixel"] | None = exact
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
 
@@ -165,7 +167,9 @@ class SequentialMasker(_LearnedMasker):
         Images without maps of clusters have theirs computed, which is slow.
         """
         if isinstance(self.exact, str):
-            maps = clusters_of_views(images, self.n_masks) if maps is None else maps
+            maps = (
+                clusters_of_views(images, self.n_masks, self.superpixels) if maps is None else maps
+            )
             return areas(maps, self.n_masks)
         return (
             None if self.exact is None else images.new_full((len(images), self.n_masks), self.exact)

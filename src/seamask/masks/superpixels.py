@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-VERSION = 1  # of `clusters`: part of the name under which they are kept
+VERSION = 2  # of `clusters`: part of the name under which they are kept
 COMPACTNESS = 10.0  # of SLIC, its authors' choice for CIELAB
-SMALLEST = 1e-3  # a budget stays this far inside (0, 1), where an exact one can be met
+SMALLEST = 1e-4  # a budget stays this far inside (0, 1), where an exact one can be met
 
 
 def clusters(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
@@ -35,7 +37,7 @@ def superpixel_colours(pixels: Tensor, count: int, superpixels: int = 100) -> Te
 
 
 def areas(maps: Tensor, count: int) -> Tensor:
-    """Return the share of each label 1 … K, kept within [0.001, 0.999]: float32 `[B, K]`.
+    """Return the share of each label 1 … K, kept within [0.0001, 0.9999]: float32 `[B, K]`.
 
     Args:
         maps: integer `[B, H, W]`.
@@ -46,8 +48,8 @@ def areas(maps: Tensor, count: int) -> Tensor:
 
 
 def clusters_of_views(images: Tensor, count: int, superpixels: int = 100) -> Tensor:
-    """Return `clusters` of normalised images `[B, 3, H, W]`, each stretched to the full range."""
-    low, high = (f(images.flatten(1), dim=1)[:, None, None, None] for f in (torch.amin, torch.amax))
+    """Return `clusters` of images `[B, 3, H, W]`, the same whatever their normalisation."""
+    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     pixels = ((images - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
     found = clusters(pixels.permute(0, 2, 3, 1).cpu(), count, superpixels)
     return found.to(images.device)
@@ -60,13 +62,20 @@ def _cluster(
     from skimage.segmentation import slic  # slow to import, and seldom needed
     from sklearn.cluster import KMeans
 
-    segments = slic(image, superpixels, COMPACTNESS, start_label=0)  # [H, W]
+    # Each channel stretched to the full range: clusters are those of the image however normalised.
+    low, high = image.min((0, 1)).astype(np.float32), image.max((0, 1))
+    stretched = (image - low) / np.maximum(high - low, 1)
+    segments = slic(stretched, superpixels, COMPACTNESS, start_label=0)  # [H, W]
     size = np.bincount(segments.ravel())  # [s]
-    sums = [np.bincount(segments.ravel(), image[..., c].ravel()) for c in range(3)]
-    colours = (np.stack(sums, axis=1) / np.maximum(size, 1)[:, None]).astype(np.float32)  # [s, 3]
+
+    def averages(picture: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        sums = [np.bincount(segments.ravel(), picture[..., c].ravel()) for c in range(3)]
+        return (np.stack(sums, axis=1) / np.maximum(size, 1)[:, None]).astype(np.float32)  # [s, 3]
+
+    colours = averages(stretched)
     k = min(count, len(np.unique(colours[size > 0], axis=0)))
     label = KMeans(k, n_init=1, random_state=0).fit(colours, sample_weight=size).labels_
     order = np.argsort(-np.bincount(label, size, minlength=k), kind="stable")
     rank = np.empty(k, np.uint8)
     rank[order] = np.arange(1, k + 1)
-    return colours[segments].round().astype(np.uint8), rank[label[segments]]
+    return averages(image)[segments].round().astype(np.uint8), rank[label[segments]]
