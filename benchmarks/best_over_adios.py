@@ -14,9 +14,6 @@ SETTINGS = {
     "simultaneous, stacked, light (¼)": {
         "updates": "simultaneous", "stack": True, "masks.downscale": 4,
     },
-    "the same, masks move every 4th step": {
-        "updates": "simultaneous", "stack": True, "masks.downscale": 4, "masks.every": 4,
-    },
     "simultaneous, light (¼), one of the masks per image (ADIOS-s)": {
         "updates": "simultaneous", "masks.downscale": 4, "masks.single": True,
     },

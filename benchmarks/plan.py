@@ -92,12 +92,12 @@ def plan() -> None:
     columns = ("run", "settings", "GPUs", "computing, h", "memory, h", "gradients, h", "in all",
                "images/s and GPU", "first bottleneck")  # fmt: skip
     print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    encoder = Workload(at(64, 2), torch.device("cpu")).encoder
-    weights = sum(p.numel() for p in encoder.parameters())
+    work = Workload(at(64, 2), torch.device("cpu"))
+    players = (work.encoder, work.masker)  # each sends its own gradients, once
+    weights = sum(p.numel() for player in players for p in player.parameters())
     for name, size, images, epochs, batch in RUNS:
         for words, changed in SETTINGS.items():
             cost = counted(at(size, batch, **changed))["step"]
-            players = 1 if changed.get("updates") else 2
             for gpus in (1, 8, 64):
                 seen = images * epochs
                 compute = cost.operations * seen / ASSUMED["operations"] / gpus
@@ -106,7 +106,7 @@ def plan() -> None:
                 steps = seen / (batch * max(1, gpus // 8))  # eight GPUs share the batch
                 link = ASSUMED["inside" if gpus <= 8 else "between"]
                 moved = 2 * (gpus - 1) / gpus * weights * FLOATS
-                network = steps * players * moved / link if gpus > 1 else 0.0
+                network = steps * moved / link if gpus > 1 else 0.0
                 total = compute + memory + network
                 parts = {"computing": compute, "memory": memory, "gradients": network}
                 hours = " | ".join(f"{s / 3600:.2f}" for s in parts.values())
