@@ -18,18 +18,21 @@ PERCENT = ("accuracy", "miou")  # metrics in %; others are shares in [0, 1]
 
 @dataclass(frozen=True)
 class Column:
-    """Results of one task, on the same images, by the same protocol.
+    """One metric of one task, on the same images, by the same protocol.
 
     Attributes:
-        title: of the evaluation, numbered if it fell into several columns.
+        title: of the evaluation, numbered if it fell into several columns, and of a metric that is
+            not the task's main one.
         evaluation: that was asked for.
         results: {row: {seed: result}}.
+        metric: that is shown.
         held_out_by_seed: each seed holds out other images of the same folder.
     """
 
     title: str
     evaluation: Evaluation
     results: Mapping[str, Mapping[int, Result]]
+    metric: str = ""
     held_out_by_seed: bool = False
 
     @property
@@ -38,13 +41,14 @@ class Column:
         return next((r for by_seed in self.results.values() for r in by_seed.values()), None)
 
     @property
-    def metric(self) -> str:
-        """The main metric."""
-        return next(iter(self.example.metrics)) if self.example else ""
+    def main(self) -> bool:
+        """Whether it shows the task's main metric, which published numbers are of."""
+        return self.example is None or self.metric == next(iter(self.example.metrics))
 
     def values(self, row: str) -> dict[int, float]:
-        """Return {seed: main metric} of a row."""
-        return {seed: r.metrics[self.metric] for seed, r in self.results.get(row, {}).items()}
+        """Return {seed: metric} of a row, of the seeds that have it."""
+        of_row = self.results.get(row, {})
+        return {s: r.metrics[self.metric] for s, r in of_row.items() if self.metric in r.metrics}
 
     def number(self, value: float, sign: bool = False) -> str:
         """Write a value, or a difference with its sign, with as many digits as it deserves."""
@@ -100,10 +104,14 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
         groups[key][job.row][job.seed] = r
     largest = sorted(groups.values(), key=lambda rows: -sum(map(len, rows.values())))
     titles = [evaluation.title] + [f"{evaluation.title} ({n})" for n in range(2, len(largest) + 1)]
-    return [
-        Column(title, evaluation, rows, by_seed)
-        for title, rows in zip(titles, largest or [{}], strict=True)
-    ]
+    shown = []
+    for title, rows in zip(titles, largest or [{}], strict=True):
+        example = next((r for by_seed in rows.values() for r in by_seed.values()), None)
+        main = next(iter(example.metrics)) if example else ""
+        for metric in evaluation.metrics if example and evaluation.metrics else (main,):
+            name = title if metric == main else f"{title}: {metric}"
+            shown.append(Column(name, evaluation, rows, metric, by_seed))
+    return shown
 
 
 def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:

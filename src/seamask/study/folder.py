@@ -27,9 +27,10 @@ from seamask.files import atomic, cannot_write
 from seamask.runs import RunFolder
 from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 
-# Where something is computed and for which rows: no result depends on it.
+# Where something is computed, for which rows, and what is shown of it: no result depends on it.
 MAY_CHANGE = (
     "device", "threads", "workers", "data.root", "data.cache", "data.resident", "methods",
+    "metrics",
 )  # fmt: skip
 
 

@@ -25,19 +25,21 @@ Published = tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A column of the table.
+    """A column of the table, or one for each of several metrics.
 
     Attributes:
         title: of the column.
         task: one of `evaluate.evaluation.TASKS`.
         settings: by dotted path; without `data.source`, the images are those of the pretraining.
         methods: the rows that have it; all if empty.
+        metrics: of the task, that are shown; its main one if empty.
     """
 
     title: str
     task: str
     settings: Mapping[str, Any]
     methods: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     def config(self, method: Config, seed: int = 0, out: Path | str = "") -> EvaluationConfig:
         """Return all settings of the evaluation of one encoder.
@@ -159,6 +161,7 @@ class Study:
             "evaluations": {
                 title: {"task": column.task}
                 | ({"methods": list(column.methods)} if column.methods else {})
+                | ({"metrics": list(column.metrics)} if column.metrics else {})
                 | settings.plain(dict(column.settings))
                 for title, column in self.evaluations.items()
             },

@@ -125,9 +125,7 @@ def _evaluation(
     if "task" not in about:
         raise UserError(f"it names no task: `task: NAME`, one of {', '.join(TASKS)}")
     task = str(about.pop("task"))
-    methods = about.pop("methods", [])
-    if not isinstance(methods, list) or not all(isinstance(method, str) for method in methods):
-        raise UserError(f"methods is {methods!r}: expected a list of names")
+    methods, metrics = _names(about, "methods"), _names(about, "metrics")
     for method in methods:
         if method not in rows:
             raise unknown("method", method, rows)
@@ -144,7 +142,15 @@ def _evaluation(
         if path in given
         or not (path in OWN or path in ("device", "threads") or path.startswith("data."))
     }
-    return Evaluation(title, task, kept, tuple(methods))
+    return Evaluation(title, task, kept, methods, metrics)
+
+
+def _names(about: dict[str, Any], key: str) -> tuple[str, ...]:
+    """Take a list of names out of what is said of an evaluation."""
+    names = about.pop(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key} is {names!r}: expected a list of names")
+    return tuple(names)
 
 
 def _part(given: Any, of_evaluations: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from seamask.files import atomic
 from seamask.progress import clock
 from seamask.study.columns import Column, columns, held_out_by_seed
 from seamask.study.folder import StudyFolder
-from seamask.study.grid import Study
+from seamask.study.grid import Published, Study
 from seamask.study.statistics import paired, spread
 
 GAP = "–"
@@ -84,13 +84,17 @@ def _difference(study: Study, column: Column, row: str) -> str:
 
 
 def _published(study: Study, column: Column, row: str) -> str:
-    numbers = study.published.get(column.evaluation.title, {}).get(row)
-    if numbers is None:
+    mean, std = _published_number(study, column, row)
+    if mean is None:
         return GAP
-    mean, std = numbers
     text = column.number(mean) + (f" ± {column.number(std)}" if std is not None else "")
     ours = spread(list(column.values(row).values()))
     return text + (f" ({column.number(ours.mean - mean, sign=True)})" if ours else "")
+
+
+def _published_number(study: Study, column: Column, row: str) -> Published | tuple[None, None]:
+    of_column = study.published.get(column.evaluation.title, {}) if column.main else {}
+    return of_column.get(row, (None, None))
 
 
 def _count(n: int, study: Study) -> str:
@@ -134,12 +138,16 @@ def _notes(study: Study, found: Sequence[Column], manifests: Manifests) -> list[
     if gaps := len(expected) - len(present):
         notes.append(f"{gaps} of {len(expected)} results are missing.")
     for title in study.evaluations:
-        parts = [column.title for column in found if column.evaluation.title == title]
+        parts = [c.title for c in found if c.evaluation.title == title and c.main]
         if len(parts) > 1:
             notes.append(
                 f"Results of {title} differ in protocol or images and are kept apart: "
                 f"{', '.join(parts)}."
             )
+    for column in found:
+        if column.example and column.metric not in (has := column.example.metrics):
+            title = column.evaluation.title
+            notes.append(f"{title} has no metric {column.metric}: it has {', '.join(has)}.")
     for row in study.methods:
         data = [
             (s, m["data"]["name"], m["data"]["fingerprint"])
@@ -248,6 +256,7 @@ def _csv(study: Study, found: Sequence[Column], manifests: Manifests) -> str:
         for column in found
         for row in study.rows
         for seed, result in sorted(column.results.get(row, {}).items())
+        if column.metric in result.metrics
     ]
     text = io.StringIO()
     if lines:
@@ -258,7 +267,7 @@ def _csv(study: Study, found: Sequence[Column], manifests: Manifests) -> str:
 
 
 def _published_fields(study: Study, column: Column, row: str) -> dict[str, Any]:
-    mean, std = study.published.get(column.evaluation.title, {}).get(row, (None, None))
+    mean, std = _published_number(study, column, row)
     return {"published_mean": mean, "published_std": std}
 
 
