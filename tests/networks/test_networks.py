@@ -75,7 +75,8 @@ def test_unet_widths(size, widths):
 
 
 @pytest.mark.parametrize(("norm", "kind"), [
-    ("instance", nn.InstanceNorm2d), ("group", nn.GroupNorm),
+    ("instance", lambda channels: nn.InstanceNorm2d(channels, affine=True)),
+    ("group", lambda channels: nn.GroupNorm(8, channels)),
 ])  # fmt: skip
 def test_unet_blocks(norm, kind):
     net = UNet(32, 16, norm)
@@ -83,9 +84,13 @@ def test_unet_blocks(norm, kind):
         conv, normalise, relu = block
         assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
         assert conv.bias is None
-        assert type(normalise) is kind
         assert normalise.weight.shape == (conv.out_channels,)  # affine
-        assert getattr(normalise, "num_groups", 8) == 8
+        expected = kind(conv.out_channels)
+        for parameter in (normalise.weight, normalise.bias):
+            nn.init.normal_(parameter)
+        expected.load_state_dict(normalise.state_dict())
+        x = 3 + torch.randn(4, conv.out_channels, 8, 8)
+        torch.testing.assert_close(normalise(x), expected(x))
         assert type(relu) is nn.ReLU
     # Three layers, 128 wide, across the bottom: 32 channels of 4×4 pixels.
     linear = [m for m in net.mlp if isinstance(m, nn.Linear)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -176,12 +176,25 @@ class SequentialMasker(_LearnedMasker):
         )
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before."""
-        seen = features
+        """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before.
+
+        What the heads make of the features is one product for all; what they make of earlier masks
+        is added mask by mask. Equal to one convolution per head over features and masks.
+        """
+        width = features.shape[1]
+        heads = [cast(nn.Conv2d, head) for head in self.head]
+        weights = torch.cat([head.weight[:, :width, :, 0] for head in heads], dim=2)
+        weights = weights.mT.expand(len(features), -1, -1)  # [B, N, width]
+        biases = torch.cat([cast(Tensor, head.bias) for head in heads])[:, None]  # [N, 1]
+        alone = torch.baddbmm(biases, weights, features.flatten(2))  # [B, N, H · W]
+        alone = _precise(alone).unflatten(2, features.shape[2:])
         masks: list[Tensor] = []
         room: Tensor | None = None  # [B, 1, H, W]: what earlier masks left, if they are disjoint
-        for k, head in enumerate(self.head):
-            logits = _precise(head(seen))
+        for k, head in enumerate(heads):
+            logits = alone[:, k : k + 1]
+            for j, earlier in enumerate(masks):
+                seen = earlier.detach() if self.detach else earlier
+                logits = logits + head.weight[:, width + j] * seen
             if shares is not None:
                 mask = exact_sigmoid(logits, shares[:, k : k + 1], room)
             else:
@@ -190,7 +203,6 @@ class SequentialMasker(_LearnedMasker):
             if self.disjoint:
                 left = 1 - mask if room is None else room - mask
                 room = left.clamp(min=0)
-            seen = torch.cat([seen, (mask.detach() if self.detach else mask).to(seen.dtype)], dim=1)
         return torch.cat(masks, dim=1)
 
 

@@ -11,6 +11,7 @@ from timm.models import register_model
 from torch import nn
 
 from seamask.errors import UserError, unknown
+from seamask.networks.small_maps import multiply_small_maps
 
 Stem = Literal["auto", "standard", "small"]
 
@@ -65,11 +66,12 @@ def build_backbone(
     elif patch:
         raise UserError(f"--encoder.patch {patch}: {name} is not a ViT and has no patches")
     try:
-        return timm.create_model(name, num_classes=0, **arguments), name, arguments
+        model = timm.create_model(name, num_classes=0, **arguments)
     except TypeError:  # a model that takes any size
-        return timm.create_model(name, num_classes=0), name, {}
+        model, arguments = timm.create_model(name, num_classes=0), {}
     except AssertionError as error:
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
+    return multiply_small_maps(model), name, arguments
 
 
 def _fitting_patch(name: str, image_size: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from seamask.config import Config
+from seamask.devices import use_cpu
 from seamask.settings import from_dict, to_dict
 from seamask.speed.workload import Workload
 
@@ -61,7 +62,7 @@ def _resident(line: str) -> int:
 
 def _main() -> None:
     order = json.load(sys.stdin)
-    torch.set_num_threads(order["threads"])
+    use_cpu(order["threads"])
     config = from_dict(order["config"], Config())
     print(resident_peak(lambda: _train(config, torch.device("cpu"))))
 

@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from seamask import settings
 from seamask.config import Config, check
 from seamask.data import NAMED, load
-from seamask.devices import check_device, free_cores, uses_gpu
+from seamask.devices import check_device, free_cores, use_cpu, uses_gpu
 from seamask.errors import UserError
 from seamask.masks import build_masker, weights_at
 from seamask.networks import build_backbone
@@ -204,7 +204,7 @@ def _work(
     for plugin in plugins:  # a spawned process has not loaded them
         load_plugin(plugin)
     if fabric.device.type == "cpu":
-        torch.set_num_threads(config.threads)
+        use_cpu(config.threads)
     stop = StopSignal()
     if fabric.world_size > 1:  # from the first moment: a process that just died would hang the rest
         stop.install()
