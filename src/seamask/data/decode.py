@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +24,7 @@ EXTENSIONS = frozenset({
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico",
 })  # fmt: skip
 SMALLEST = 8  # pixels: a smaller side holds no picture
-CHUNK = 512  # images decoded between two writes
+CHUNK = 512  # images between two writes, and decoded ahead
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
 Image.init()  # registers the formats that this build of Pillow has
@@ -129,11 +131,23 @@ def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Apply a function in threads and yield the results in order; a failure ends it soon."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), CHUNK):
-            yield from pool.map(function, items[start : start + CHUNK])
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+    """Apply a function in threads and yield the results in order.
+
+    The threads work on while results are used, some way ahead; a failure, or a caller who wants no
+    more, ends it soon.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    ahead: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > CHUNK:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def file_chunks(
@@ -168,12 +182,11 @@ def file_chunks(
         except BadImage as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), closing(in_threads(decode, paths)) as decoded:
+        warnings.simplefilter("ignore")  # remarks on odd but readable files: one per file
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            with warnings.catch_warnings():  # remarks on odd but readable files: one per file
-                warnings.simplefilter("ignore")
-                results = list(pool.map(decode, part))
+            results = list(islice(decoded, len(part)))
             good = [result for result in results if not isinstance(result, BadImage)]
             rows = [i for i, result in enumerate(results) if not isinstance(result, BadImage)]
             skipped = tuple(
@@ -200,12 +213,12 @@ def array_chunks(
     def resize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return square(Image.fromarray(np.ascontiguousarray(image)), size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    fits = images.shape[1:3] == (size, size)
+    with closing(in_threads(resize, () if fits else images)) as resized:
         for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK]
-            if part.shape[1:3] != (size, size):
-                part = np.stack(list(pool.map(resize, part)))
-            yield Chunk(part, None if labels is None else labels[start : start + CHUNK])
+            rows = slice(start, start + CHUNK)
+            part = images[rows] if fits else np.stack(list(islice(resized, CHUNK)))
+            yield Chunk(part, None if labels is None else labels[rows])
 
 
 def bad_image(path: str, reason: str) -> UserError:
