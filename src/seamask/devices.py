@@ -50,6 +50,13 @@ def torch_device(device: str, threads: int = 0) -> torch.device:
     return torch.device("cpu")
 
 
+def memory_taken(device: torch.device) -> int:
+    """Return the bytes that tensors took at most on a GPU, or that this process takes now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)
+
+
 def use_cpu(threads: int) -> None:
     """Compute with so many threads from now on, and keep the memory that tensors leave.
 

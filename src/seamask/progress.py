@@ -63,6 +63,13 @@ class Progress:
             self.last_line = now
             print(f"{self.label}: {self.status(now)}", file=sys.stderr, flush=True)
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif self.enabled:
+            print(text, file=sys.stderr, flush=True)
+
     def status(self, now: float) -> str:
         """Return the line after the label: count, rate, time left, note."""
         rate = (self.done - self.skipped) / max(now - self.start, 1e-9)

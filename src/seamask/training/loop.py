@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,13 +15,14 @@ from seamask import settings
 from seamask.budget import parse_budget
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
+from seamask.devices import memory_taken
 from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
 from seamask.masks import areas, clusters, superpixel_colours
 from seamask.objectives import build_objective
-from seamask.progress import Progress
+from seamask.progress import Progress, clock
 from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import coloured, curves_figure, mask_figure
@@ -34,6 +33,7 @@ from seamask.training.players import build_networks, build_players
 from seamask.training.processes import average_gradients
 from seamask.training.signals import StopSignal
 from seamask.training.step import View, two_player_step
+from seamask.training.window import Window
 from seamask.views import Views, crop_masks
 
 FIGURE_IMAGES = 8
@@ -96,6 +96,9 @@ class Run:
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
         self.window = Window()
         self.tensorboard: Any = None
+        total = config.epochs * self.steps_per_epoch * config.batch_size
+        self.progress = Progress("pretraining", total, "images", self.lead)
+        self.logged = 0  # lines of the log, in this process
 
     # The walk of an epoch -------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class Run:
         if config.log.tensorboard and self.lead:
             self.tensorboard = _tensorboard(self.folder)
         total = config.epochs * self.steps_per_epoch
-        with Progress("pretraining", total * config.batch_size, "images", self.lead) as progress:
+        with self.progress as progress:
             progress.skip(self.step * config.batch_size)
             while self.step < total:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
@@ -245,6 +248,19 @@ class Run:
         line["data_wait"] = self.loader.waited / seconds
         self.loader.waited = 0.0
         self._write(line)
+        self.logged += 1
+        if self.logged == 2:  # the first has the warm-up
+            self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
+
+    def _estimate(self, rate: float, wait: float) -> str:
+        """Say how fast training is and how long the rest will take, as just measured."""
+        config, gib = self.config, memory_taken(self.fabric.device) / 2**30
+        left = (config.epochs * self.steps_per_epoch - self.step) * config.batch_size / rate
+        return (
+            f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
+            f"{clock(left)} more for {config.epochs} epochs, probes and figures not counted; "
+            "`seamask bench` says where the time goes and what would be faster"
+        )
 
     def _write(self, line: dict[str, Any]) -> None:
         self.folder.append_metrics(line)
@@ -389,38 +405,6 @@ class Run:
             **provenance(),
             "results": results or {},
         }
-
-
-class Window:
-    """Means of metrics since the last line of the log, summed on the device."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: Counter[str] = Counter()  # a step in which masks rest has fewer metrics
-        self.steps = 0
-        self.last: dict[str, float] = {}
-        self.start()
-
-    def start(self) -> None:
-        """Start the clock, so that what came between two epochs does not count."""
-        self.started = time.perf_counter()
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add one step's metrics."""
-        for name, value in metrics.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts.update(metrics.keys())
-        self.steps += 1
-
-    def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
-        """Return means over processes, seconds and steps since the last call, and start anew."""
-        sums = fabric.all_reduce(torch.stack(list(self.sums.values())), reduce_op="mean")
-        values = sums.tolist()  # the one wait for the device
-        self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
-        now = time.perf_counter()
-        result = self.last, now - self.started, self.steps
-        self.sums, self.counts, self.steps, self.started = {}, Counter(), 0, now
-        return result
 
 
 def _tensorboard(folder: RunFolder) -> Any:
