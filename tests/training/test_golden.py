@@ -1,7 +1,7 @@
-"""Losses of five steps of every recipe, in float64, as they were: what changes only speed keeps them.
+"""Losses of five steps of every recipe, in float64: what changes only speed leaves them as they are.
 
-Where a change is meant to move them, write them anew with `python tests/training/test_golden.py`, and
-say in the commit why they moved.
+Where a change is meant to move them, write them anew with `python tests/training/test_golden.py`
+and say in the commit why they moved.
 """
 
 import json
@@ -34,7 +34,8 @@ def losses(recipe: str) -> list[list[float]]:
     config = override(recipe_config(recipe), {
         "image_size": SIZE, "batch_size": BATCH, "masks.width": 8, "masks.downscale": 1,
         "objective.hidden": (16,), "objective.out_dim": 8, "objective.predictor": 8,
-        "encoder.stem": "auto", "encoder.backbone": "test_vit" if vit else "test_resnet", "encoder.patch": 8 if vit else 0,
+        "encoder.stem": "auto", "encoder.backbone": "test_vit" if vit else "test_resnet",
+        "encoder.patch": 8 if vit else 0,
     })  # fmt: skip
     objective = build_objective(config.objective)
     networks = build_networks(config, objective)
