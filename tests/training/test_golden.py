@@ -1,4 +1,4 @@
-"""Losses of five steps of every recipe, in float64: what changes only speed leaves them as they are.
+"""Losses of five steps of every recipe, in float64: what changes speed alone leaves them be.
 
 Where a change is meant to move them, write them anew with `python tests/training/test_golden.py`
 and say in the commit why they moved.
