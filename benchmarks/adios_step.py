@@ -13,16 +13,25 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from seamask.masks import all_penalties
+from seamask.networks.small_maps import SmallMapConv2d
 from seamask.speed.workload import Workload
 
 CLASSES = 100
 
 
 class AdiosOrder:
-    """Takes such steps with the networks of a workload of its own."""
+    """Takes such steps with the networks of a workload of its own.
 
-    def __init__(self, work: Workload) -> None:
+    Args:
+        work: the workload.
+        plain: undo what makes our convolutions faster on a CPU.
+    """
+
+    def __init__(self, work: Workload, plain: bool = False) -> None:
         self.work = work
+        for module in work.encoder.modules() if plain else ():
+            if isinstance(module, SmallMapConv2d):
+                module.__class__ = nn.Conv2d
         device = work.device
         with torch.no_grad(), work.players.autocast():
             width = work.encoder.backbone(work.pair[0].images[:2]).shape[1]

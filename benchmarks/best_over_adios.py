@@ -7,44 +7,56 @@ from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_turns, median, ratio
 from seamask.speed.workload import Workload
 
+LIGHT = {"masks.downscale": 4}
+SIMULTANEOUS = {"updates": "simultaneous"}
 SETTINGS = {
-    "simultaneous": {"updates": "simultaneous"},
-    "simultaneous, stacked": {"updates": "simultaneous", "stack": True},
-    "simultaneous, light mask network (¼)": {"updates": "simultaneous", "masks.downscale": 4},
-    "simultaneous, stacked, light (¼)": {
-        "updates": "simultaneous", "stack": True, "masks.downscale": 4,
-    },
-    "simultaneous, light (¼), one of the masks per image (ADIOS-s)": {
-        "updates": "simultaneous", "masks.downscale": 4, "masks.single": True,
-    },
+    "exact alternating": {},
+    "simultaneous": SIMULTANEOUS,
+    "simultaneous, light mask network (¼)": SIMULTANEOUS | LIGHT,
+    "simultaneous, stacked, light (¼)": SIMULTANEOUS | LIGHT | {"stack": True},
+    "light (¼), masks every 4th step": LIGHT | {"masks.every": 4},
+    "simultaneous, light (¼), one of the masks per image (ADIOS-s)":
+        SIMULTANEOUS | LIGHT | {"masks.single": True},
 }  # fmt: skip
-BF16 = "bf16, simultaneous, stacked, light (¼)"
 
 
 def measure(o):
     rows = []
+    precisions = ("fp32", "bf16") if o.bf16 else ("fp32",)
     for size in o.size:
-        slow = {"ADIOS fp32": AdiosOrder(Workload(recipe(o, size, precision="fp32"), o.device))}
-        settings = {name: {**s, "precision": "fp32"} for name, s in SETTINGS.items()}
-        if o.bf16:
-            bf16 = {"precision": "bf16"}
-            slow["ADIOS bf16"] = AdiosOrder(Workload(recipe(o, size, **bf16), o.device))
-            settings[BF16] = SETTINGS["simultaneous, stacked, light (¼)"] | bf16
-        works = {name: Workload(recipe(o, size, **s), o.device) for name, s in settings.items()}
-        things = {name: thing.step for name, thing in (slow | works).items()}
+        slow, works = {}, {}
+        for precision in precisions:
+            config = recipe(o, size, precision=precision)
+            for kind in ("plain", "ours"):
+                work = Workload(config, o.device)
+                slow[kind, precision] = AdiosOrder(work, plain=kind == "plain").step
+            for name, changed in SETTINGS.items():
+                changed = changed | {"precision": precision}
+                works[name, precision] = Workload(recipe(o, size, **changed), o.device)
+        things = slow | {key: whole_cycle(work) for key, work in works.items()}
         times = in_turns(things, o.device, o.rounds)
+        for key, work in works.items():
+            times[key] = [t / work.config.masks.every for t in times[key]]
         seconds = median(times)
-        for name in works:
-            found = ratio(times, "ADIOS fp32", name)
-            beside = f"{seconds[name]:.2f} s, ADIOS's order {seconds['ADIOS fp32']:.2f} s"
-            if name == BF16:
-                same = ratio(times, "ADIOS bf16", name)
-                beside += f", in bf16 {seconds['ADIOS bf16']:.2f} s: {same:.2f} ×"
+        for key in works:
+            name, precision = key
+            found = ratio(times, ("plain", "fp32"), key)
+            beside = f"{seconds[key]:.2f} s, ADIOS's order {seconds['plain', 'fp32']:.2f} s"
+            if precision != "fp32":
+                beside += f"; in {precision} {ratio(times, ('plain', precision), key):.2f} ×"
+            if o.device.type == "cpu":
+                beside += f"; with our convolutions {ratio(times, ('ours', precision), key):.2f} ×"
             rows.append(Row(
-                f"{name}, against ADIOS's order in fp32, {size} px, batch {o.batch}",
+                f"{name}, {precision}, against ADIOS's order in fp32, {size} px, batch {o.batch}",
                 "≥ 5 ×", f"{found:.2f} × ({beside})", found >= 5,
             ))  # fmt: skip
+            print(rows[-1].markdown(), flush=True)
     return rows
+
+
+def whole_cycle(work):
+    """Return as many steps as masks have one move in."""
+    return lambda: [work.step() for _ in range(work.config.masks.every)]
 
 
 def options(parser):
