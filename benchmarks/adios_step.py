@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from seamask.masks import all_penalties
-from seamask.networks.small_maps import SmallMapConv2d
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.speed.workload import Workload
 
 CLASSES = 100
@@ -29,9 +29,8 @@ class AdiosOrder:
 
     def __init__(self, work: Workload, plain: bool = False) -> None:
         self.work = work
-        for module in work.encoder.modules() if plain else ():
-            if isinstance(module, SmallMapConv2d):
-                module.__class__ = nn.Conv2d
+        if plain:
+            convolve_small_maps(work.encoder)
         device = work.device
         with torch.no_grad(), work.players.autocast():
             width = work.encoder.backbone(work.pair[0].images[:2]).shape[1]

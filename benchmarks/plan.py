@@ -11,6 +11,7 @@ import argparse
 import torch
 
 from seamask.config import Config
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.progress import clock
 from seamask.recipes import recipe_config
 from seamask.settings import override
@@ -48,7 +49,8 @@ def passes(size: int) -> dict[str, Cost]:
     found = []
     for batch in (2, 4):
         work = Workload(at(size, batch), torch.device("cpu"))
-        encoder, masker, x = work.encoder, work.masker, work.pair[0].images
+        encoder, masker = convolve_small_maps(work.encoder), work.masker
+        x = work.pair[0].images
 
         def forward(network=encoder, x=x):
             with torch.no_grad():

@@ -50,6 +50,13 @@ def torch_device(device: str, threads: int = 0) -> torch.device:
     return torch.device("cpu")
 
 
+def memory_free(device: torch.device) -> int:
+    """Return the bytes of a device's memory that are free now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
 def memory_taken(device: torch.device) -> int:
     """Return the bytes that tensors took at most on a GPU, or that this process takes now."""
     if device.type == "cuda":

@@ -87,9 +87,9 @@ def test_indices_are_asked_for_only_a_little_ahead(pixels):
 
 def test_resident_when_it_fits(pixels, monkeypatch):
     images, cpu = Images(pixels), torch.device("cpu")
-    assert batches._free_bytes(cpu) > 1e6
+    assert batches.memory_free(cpu) > 1e6
     assert is_resident(images, "auto", cpu)
-    monkeypatch.setattr(batches, "_free_bytes", lambda device: pixels.nbytes * 2 - 1)
+    monkeypatch.setattr(batches, "memory_free", lambda device: pixels.nbytes * 2 - 1)
     assert not is_resident(images, "auto", cpu)
     assert is_resident(images, "yes", cpu)
     assert not is_resident(images, "no", cpu)

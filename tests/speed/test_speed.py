@@ -91,7 +91,15 @@ def test_bench(tmp_path, capsys):
         main(["bench", "shapes-sequential", *arguments, "--batch-size", "8", "--threads", "1"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    for words in ("images/s", "encoder passes", "GiB", "the whole run", "--stack", "--updates"):
+    for words in (
+        "images/s",
+        "encoder passes",
+        "GiB",
+        "the whole run",
+        "--stack",
+        "--updates",
+        "--batch-size 16",
+    ):
         assert words in said
     assert figure.read_bytes().startswith(b"\x89PNG")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seamask.data.store import Images
+from seamask.devices import memory_free
 
 AHEAD = 2  # batches gathered before they are asked for
 
@@ -34,7 +34,7 @@ def is_resident(images: Images, resident: str, device: torch.device) -> bool:
     """
     if resident != "auto":
         return resident == "yes"
-    return images.pixels.nbytes <= _free_bytes(device) / 2
+    return images.pixels.nbytes <= memory_free(device) / 2
 
 
 class Loader:
@@ -107,14 +107,3 @@ class Loader:
         batch = gathered.result()
         self.waited += time.perf_counter() - start
         return batch.to(self.device, non_blocking=True)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # no Linux: all of the memory is the best guess
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

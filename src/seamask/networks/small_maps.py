@@ -25,6 +25,14 @@ def multiply_small_maps(network: nn.Module) -> nn.Module:
     return network
 
 
+def convolve_small_maps(network: nn.Module) -> nn.Module:
+    """Undo `multiply_small_maps`: to compare with it, and to count what a convolution costs."""
+    for module in network.modules():
+        if isinstance(module, SmallMapConv2d):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+    return network
+
+
 def _is_plain(conv: nn.Conv2d) -> bool:
     numbers = not isinstance(conv.padding, str)
     return numbers and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"

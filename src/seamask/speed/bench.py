@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from seamask.config import Config
 from seamask.data.folder import read_layout
-from seamask.devices import torch_device
+from seamask.devices import memory_free, torch_device
 from seamask.errors import UserError
 from seamask.files import atomic
 from seamask.masks import build_masker
@@ -38,7 +38,8 @@ IMAGES = {
 
 # What can be switched: (name, settings, what it does to the training).
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
-LEVERS: tuple[tuple[str, dict[str, Any], str], ...] = (
+Lever = tuple[str, dict[str, Any], str]
+LEVERS: tuple[Lever, ...] = (
     ("stacked views", {"masks.stack": True}, SAME),
     ("bf16", {"precision": "bf16"}, ROUNDED),
     ("compiled", {"compile": True}, ROUNDED),
@@ -56,7 +57,7 @@ class Trial:
         name: in words.
         changed: settings by dotted path.
         effect: on the training.
-        gain: how many times faster than the settings asked about, in the same run.
+        gain: how many times more images a second than the settings asked about, in the same run.
     """
 
     name: str
@@ -172,6 +173,7 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     config = replace(asked, batch_size=_batch(asked, device, seconds))
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))
+    memory = peak_bytes(config, device)
     times = in_turns({"step": work.step, **work.parts()}, device, ROUNDS, seconds / 4)
     return Bench(
         config,
@@ -181,8 +183,8 @@ def measure(config: Config, seconds: float = 60) -> Bench:
         matrix_rate(device, config.precision),
         times,
         costs,
-        peak_bytes(config, device),
-        _trials(work, device, seconds / 2),
+        memory,
+        _trials(work, device, seconds / 2, [*LEVERS, *_batches(asked, config, device, memory)]),
         images,
     )
 
@@ -195,16 +197,27 @@ def _batch(config: Config, device: torch.device, seconds: float) -> int:
     return max(few, min(config.batch_size, int(few * seconds / STEPS / step)))
 
 
-def _trials(work: Workload, device: torch.device, seconds: float) -> list[Trial]:
-    """Try each setting alone, then together those that paid."""
+def _batches(asked: Config, config: Config, device: torch.device, memory: int) -> list[Lever]:
+    """Return half and twice the batch as levers, if the one asked for is the one measured."""
+    if config.batch_size != asked.batch_size:
+        return []
+    fits = 2 * memory < memory_free(device)
+    sizes = [config.batch_size // 2] + [2 * config.batch_size] * fits
+    return [("batch", {"batch_size": size}, OTHER) for size in sizes if size >= PROBE]
+
+
+def _trials(
+    work: Workload, device: torch.device, seconds: float, levers: Sequence[Lever]
+) -> list[Trial]:
+    """Try each lever alone, then together those that paid."""
     config = work.config
-    levers = [
+    trials = [
         Trial(name, changed, effect, 1.0)
-        for name, changed, effect in LEVERS
+        for name, changed, effect in levers
         if any(get(config, path) != value for path, value in changed.items())
         and _applies(config, changed, device)
     ]
-    alone = _try(work, levers, device, seconds / 2)
+    alone = _try(work, trials, device, seconds / 2)
     paid = [t for t in alone if t.gain > WORTH]
     together = []
     for effects in ((SAME, ROUNDED), (SAME, ROUNDED, OTHER)):
@@ -244,7 +257,11 @@ def _try(work: Workload, trials: list[Trial], device: torch.device, seconds: flo
     steps = {str(i): Workload(override(work.config, t.changed), device).step
              for i, t in enumerate(trials)}  # fmt: skip
     times = in_turns({"asked": work.step, **steps}, device, ROUNDS, seconds)
-    return [replace(t, gain=ratio(times, "asked", str(i))) for i, t in enumerate(trials)]
+    batch = work.config.batch_size
+    return [
+        replace(t, gain=ratio(times, "asked", str(i)) * t.changed.get("batch_size", batch) / batch)
+        for i, t in enumerate(trials)
+    ]
 
 
 def _flags(changed: Mapping[str, Any]) -> list[str]:

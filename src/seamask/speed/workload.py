@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seamask.config import Config
 from seamask.draws import generator, mix
 from seamask.masks import all_penalties
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.networks.view_batchnorm import stacked
 from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count
@@ -178,4 +179,5 @@ def counted(config: Config) -> dict[str, Cost]:
 
 def _counted(config: Config) -> dict[str, Cost]:
     work = Workload(config, torch.device("cpu"))
+    convolve_small_maps(work.encoder)  # what every implementation has to do
     return {name: count(part) for name, part in (work.parts() | {"step": work.step}).items()}
