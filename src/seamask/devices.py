@@ -51,9 +51,10 @@ def torch_device(device: str, threads: int = 0) -> torch.device:
 
 
 def memory_free(device: torch.device) -> int:
-    """Return the bytes of a device's memory that are free now."""
+    """Return the bytes of a device's memory that tensors could take now."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     return int(psutil.virtual_memory().available)
 
 
@@ -73,6 +74,6 @@ def use_cpu(threads: int) -> None:
     torch.set_num_threads(threads)
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if set_option is not None:
-        never_trim, never_map = (-1, 2**31 - 1), (-4, 0)  # M_TRIM_THRESHOLD, M_MMAP_MAX
+        never_trim, never_map = (-1, -1), (-4, 0)  # M_TRIM_THRESHOLD, M_MMAP_MAX
         for option in (never_trim, never_map):
             set_option(*option)

@@ -158,7 +158,7 @@ def file_chunks(
     stop: bool,
     objects_of: ObjectsOf | None = None,
 ) -> Iterator[Chunk]:
-    """Decode image files, in order.
+    """Decode image files, in order. No warning is shown between the first chunk and the last.
 
     Args:
         root: the folder that `paths` are relative to.

@@ -47,7 +47,7 @@ class SmallMapConv2d(nn.Conv2d):
         (k, m), (s, t), (p, q) = self.kernel_size, self.stride, self.padding
         height = (x.shape[2] + 2 * p - k) // s + 1
         width = (x.shape[3] + 2 * q - m) // t + 1
-        if x.device.type != "cpu" or not 0 < height * width <= LARGEST:
+        if x.device.type != "cpu" or min(height, width) < 1 or height * width > LARGEST:
             return super().forward(x)
         padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, q, q, p, p))
         seen = [

@@ -38,6 +38,7 @@ IMAGES = {
 
 # What can be switched: (name, settings, what it does to the training).
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
+BATCH = "batch"
 Lever = tuple[str, dict[str, Any], str]
 LEVERS: tuple[Lever, ...] = (
     ("stacked views", {"masks.stack": True}, SAME),
@@ -203,13 +204,13 @@ def _batches(asked: Config, config: Config, device: torch.device, memory: int) -
         return []
     fits = 2 * memory < memory_free(device)
     sizes = [config.batch_size // 2] + [2 * config.batch_size] * fits
-    return [("batch", {"batch_size": size}, OTHER) for size in sizes if size >= PROBE]
+    return [(BATCH, {"batch_size": size}, OTHER) for size in sizes if size >= PROBE]
 
 
 def _trials(
     work: Workload, device: torch.device, seconds: float, levers: Sequence[Lever]
 ) -> list[Trial]:
-    """Try each lever alone, then together those that paid."""
+    """Try each lever alone, then together those that paid; another batch stays by itself."""
     config = work.config
     trials = [
         Trial(name, changed, effect, 1.0)
@@ -218,7 +219,7 @@ def _trials(
         and _applies(config, changed, device)
     ]
     alone = _try(work, trials, device, seconds / 2)
-    paid = [t for t in alone if t.gain > WORTH]
+    paid = [t for t in alone if t.gain > WORTH and t.name != BATCH]
     together = []
     for effects in ((SAME, ROUNDED), (SAME, ROUNDED, OTHER)):
         chosen: dict[str, Trial] = {}  # of two kinds of the same, the better

@@ -13,8 +13,6 @@ from seamask.evaluate.evaluation import Result, task_config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Evaluation, Job, Study, flat
 
-PERCENT = ("accuracy", "miou")  # metrics in %; others are shares in [0, 1]
-
 
 @dataclass(frozen=True)
 class Column:
@@ -50,9 +48,13 @@ class Column:
         of_row = self.results.get(row, {})
         return {s: r.metrics[self.metric] for s, r in of_row.items() if self.metric in r.metrics}
 
+    def known(self) -> list[str]:
+        """Return the names of all metrics of its results."""
+        return [name for by in self.results.values() for r in by.values() for name in r.metrics]
+
     def number(self, value: float, sign: bool = False) -> str:
         """Write a value, or a difference with its sign, with as many digits as it deserves."""
-        digits = 2 if self.metric in PERCENT or not self.metric else 3
+        digits = 2 if _in_percent(self.metric) or not self.metric else 3
         return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
     def protocol(self) -> str:
@@ -70,13 +72,18 @@ class Column:
             for path, value in result.protocol.items()
             if path not in ("protocol", "image_size", "epochs") and value != defaults.get(path)
         ]
-        unit = " in %" if self.metric in PERCENT else ""
+        unit = " in %" if _in_percent(self.metric) else ""
         words = [f"{path} {_words(result.protocol[path])}" for path in shown]
         marks = sorted({r.fingerprint[:8] for by in self.results.values() for r in by.values()})
         images = f"images {' '.join(marks)}"
         if self.held_out_by_seed:
             images += ", other ones held out for each seed"
         return "; ".join([f"{self.metric}{unit}, {result.task} on {result.data}", *words, images])
+
+
+def _in_percent(metric: str) -> bool:
+    """Say whether a metric is in %; others are shares in [0, 1]."""
+    return metric in ("accuracy", "miou", "pixel_accuracy") or metric.startswith("iou/")
 
 
 def columns(study: Study, folder: StudyFolder) -> list[Column]:

@@ -137,17 +137,19 @@ def _notes(study: Study, found: Sequence[Column], manifests: Manifests) -> list[
     }
     if gaps := len(expected) - len(present):
         notes.append(f"{gaps} of {len(expected)} results are missing.")
-    for title in study.evaluations:
-        parts = [c.title for c in found if c.evaluation.title == title and c.main]
+    for title, evaluation in study.evaluations.items():
+        of_title = [column for column in found if column.evaluation.title == title]
+        has = dict.fromkeys(metric for column in of_title for metric in column.known())
+        for metric in evaluation.metrics if has else ():
+            if metric not in has:
+                notes.append(f"{title} has no metric {metric}: it has {', '.join(has)}.")
+        first = evaluation.metrics[:1]  # by whose title results are told apart
+        parts = [c.title for c in of_title if not first or c.metric == first[0]]
         if len(parts) > 1:
             notes.append(
                 f"Results of {title} differ in protocol or images and are kept apart: "
                 f"{', '.join(parts)}."
             )
-    for column in found:
-        if column.example and column.metric not in (has := column.example.metrics):
-            title = column.evaluation.title
-            notes.append(f"{title} has no metric {column.metric}: it has {', '.join(has)}.")
     for row in study.methods:
         data = [
             (s, m["data"]["name"], m["data"]["fingerprint"])

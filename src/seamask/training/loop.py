@@ -72,6 +72,7 @@ class Run:
                 f"{self.data.name}: {n} images to train on are fewer than one batch of "
                 f"{config.batch_size}: {remedy}"
             )
+        self.total = config.epochs * self.steps_per_epoch  # steps
         many = fabric.world_size > 1
         gather = partial(fabric.all_gather, sync_grads=True) if many else None
         self.objective = build_objective(config.objective, gather, fabric.global_rank)
@@ -96,9 +97,9 @@ class Run:
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
         self.window = Window()
         self.tensorboard: Any = None
-        total = config.epochs * self.steps_per_epoch * config.batch_size
-        self.progress = Progress("pretraining", total, "images", self.lead)
-        self.logged = 0  # lines of the log, in this process
+        self.progress = Progress("pretraining", self.total * config.batch_size, "images", self.lead)
+        self.logged = 0  # lines of the log before the estimate, in this process
+        self.estimated = False
 
     # The walk of an epoch -------------------------------------------------------------------
 
@@ -112,10 +113,9 @@ class Run:
         config = self.config
         if config.log.tensorboard and self.lead:
             self.tensorboard = _tensorboard(self.folder)
-        total = config.epochs * self.steps_per_epoch
         with self.progress as progress:
             progress.skip(self.step * config.batch_size)
-            while self.step < total:
+            while self.step < self.total:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 self.window.start()
                 for images, maps in self._batches(epoch, first):
@@ -123,8 +123,8 @@ class Run:
                     progress.advance(config.batch_size, self._note(epoch))
                     if self.step % self.steps_per_epoch:  # else what the epoch is due comes first
                         self._stop_if_asked(epoch)
-                self._epoch_done(epoch + 1, last=self.step == total)
-                if self.step < total:
+                self._epoch_done(epoch + 1, last=self.step == self.total)
+                if self.step < self.total:
                     self._stop_if_asked(epoch)
 
     def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -158,8 +158,7 @@ class Run:
         metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)
         self._watch(metrics)
         self.step += 1
-        total = config.epochs * self.steps_per_epoch
-        self.objective.update(self.networks.encoder, self.step / total)
+        self.objective.update(self.networks.encoder, self.step / self.total)
         self.window.add(metrics)
         if self.step % config.log.every == 0 or self.step % self.steps_per_epoch == 0:
             self._log(epoch, rates)
@@ -192,9 +191,7 @@ class Run:
     def _set_budget(self) -> None:
         if self.budget.superpixel:
             return  # it follows the images, not the time
-        self.players.budget = self.budget.at(
-            self.step / (self.config.epochs * self.steps_per_epoch)
-        )
+        self.players.budget = self.budget.at(self.step / self.total)
         if self.budget.exact:
             self.networks.masker.exact = self.players.budget  # type: ignore[assignment]
 
@@ -248,14 +245,16 @@ class Run:
         line["data_wait"] = self.loader.waited / seconds
         self.loader.waited = 0.0
         self._write(line)
-        self.logged += 1
-        if self.logged == 2:  # the first has the warm-up
+        whole = steps >= min(self.config.log.every, self.steps_per_epoch)
+        if self.logged and whole and not self.estimated:  # the first has the warm-up
             self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
+            self.estimated = True
+        self.logged += 1
 
     def _estimate(self, rate: float, wait: float) -> str:
         """Say how fast training is and how long the rest will take, as just measured."""
         config, gib = self.config, memory_taken(self.fabric.device) / 2**30
-        left = (config.epochs * self.steps_per_epoch - self.step) * config.batch_size / rate
+        left = (self.total - self.step) * config.batch_size / rate
         return (
             f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
             f"{clock(left)} more for {config.epochs} epochs, probes and figures not counted; "
