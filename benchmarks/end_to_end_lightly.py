@@ -45,12 +45,13 @@ def measure(o):
             theirs = seconds([
                 o.python, Path(__file__).with_name("lightly_simclr.py"), "--data", root, "--size",
                 size, "--batch", o.batch, "--epochs", o.epochs, "--workers", os.cpu_count() or 1,
-                "--threads", threads,
+                "--threads", threads, "--precision", o.precision,
             ])  # fmt: skip
             print(f"lightly {theirs:.1f} s", flush=True)
             found = theirs / ours
             rows.append(Row(f"folder of {o.images:,} JPEGs to the end of epoch {o.epochs}, SimCLR, "
-                            f"ResNet-18, {size} px, batch {o.batch}, against lightly",
+                            f"ResNet-18, {size} px, batch {o.batch}, {o.precision}, against "
+                            "lightly",
                             f"≥ {goal} ×",
                             f"{found:.2f} × ({ours:.0f} s, lightly {theirs:.0f} s)",
                             found >= goal))  # fmt: skip

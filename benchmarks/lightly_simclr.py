@@ -1,7 +1,8 @@
 """SimCLR as lightly's documentation writes it (docs.lightly.ai/self-supervised-learning, SimCLR).
 
 Its projector, batch, size and number of epochs are what is compared; nothing else is changed, but
-for images of another size than its 32 pixels and the workers that this machine has.
+for images of another size than its 32 pixels, the workers that this machine has, and autocast where
+bf16 is asked for.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main():
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     o = parser.parse_args()
     if o.threads:
         torch.set_num_threads(o.threads)
@@ -48,7 +50,9 @@ def main():
     for epoch in range(o.epochs):
         for batch in dataloader:
             view0, view1 = batch[0]
-            found = criterion(model(view0.to(device)), model(view1.to(device)))
+            with torch.autocast(device, torch.bfloat16, enabled=o.precision == "bf16"):
+                z0, z1 = model(view0.to(device)), model(view1.to(device))
+            found = criterion(z0.float(), z1.float())
             found.backward()
             optimizer.step()
             optimizer.zero_grad()
