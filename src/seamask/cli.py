@@ -76,7 +76,8 @@ that was stopped, and any number of times at once, on one machine or several, to
     --SETTING VALUE               a setting of every pretraining (`seamask pretrain --help`)
     --evaluations.SETTING VALUE   a setting of every evaluation (`seamask evaluate -h`)
 
-A FILE.yaml has the form of src/seamask/study/studies/*.yaml. Shipped:
+A FILE.yaml has the form of src/seamask/study/studies/*.yaml; an evaluation in it may name `methods`
+(the rows that have it) and `metrics` (a column for each, not the main one alone). Shipped:
 """
 
 
