@@ -1,6 +1,5 @@
 import os
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from PIL import Image
 
 from seamask.data import read_image
-from seamask.data.decode import CHUNK, BadImage, in_threads, square, square_map
+from seamask.data.decode import square, square_map
 from seamask.errors import UserError
 
 RED = (200, 30, 40)
@@ -177,34 +176,3 @@ def test_an_image_and_its_map_are_cut_alike(shape, size):
         places = np.arange(size)
         means = [(part.sum(1 - axis) * places).sum() / part.sum() for part in (cut, light)]
         assert means[0] == pytest.approx(means[1], abs=0.25)
-
-
-def test_threads_keep_the_order_work_ahead_and_stop_when_nobody_wants_more():
-    done = []
-
-    def double(n):
-        done.append(n)
-        return 2 * n
-
-    assert list(in_threads(double, range(2000))) == list(range(0, 4000, 2))
-    done.clear()
-    found = in_threads(double, range(10**9))  # items are not listed beforehand
-    assert next(found) == 0
-    found.close()
-    before = len(done)
-    time.sleep(0.05)
-    assert len(done) == before <= CHUNK + 1
-
-
-def test_a_failure_in_a_thread_ends_the_rest():
-    done = []
-
-    def fail(n):
-        done.append(n)
-        if n == 3:
-            raise BadImage("three")
-        return n
-
-    with pytest.raises(BadImage, match="three"):
-        list(in_threads(fail, range(10**9)))
-    assert len(done) <= 2 * CHUNK

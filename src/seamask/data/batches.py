@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import torch
 from torch import Tensor
 
 from seamask.data.store import Images
+from seamask.data.threads import in_threads
 from seamask.devices import memory_free
 
 AHEAD = 2  # batches gathered before they are asked for
@@ -83,17 +83,15 @@ class Loader:
             yield batch
 
     def _streamed(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="seamask-batches")
-        ahead: deque[Future[Tensor]] = deque()
-        try:
-            for rows in indices:
-                ahead.append(pool.submit(self._gather, rows))
-                if len(ahead) > AHEAD:
-                    yield self._take(ahead.popleft())
-            while ahead:
-                yield self._take(ahead.popleft())
-        finally:  # also when the consumer stops early
-            pool.shutdown(cancel_futures=True)
+        work = in_threads(self._gather, indices, 1, AHEAD, "seamask-batches")
+        with closing(work) as gathered:
+            while True:
+                start = time.perf_counter()
+                batch = next(gathered, None)
+                self.waited += time.perf_counter() - start
+                if batch is None:
+                    return
+                yield batch.to(self.device, non_blocking=True)
 
     def _gather(self, rows: Tensor) -> Tensor:
         if self.resident or self.device.type != "cuda":
@@ -101,9 +99,3 @@ class Loader:
         shape = (len(rows), *self.pixels.shape[1:])
         pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         return torch.index_select(self.pixels, 0, rows, out=pinned)
-
-    def _take(self, gathered: Future[Tensor]) -> Tensor:
-        start = time.perf_counter()
-        batch = gathered.result()
-        self.waited += time.perf_counter() - start
-        return batch.to(self.device, non_blocking=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seamask.data.store import Chunk
+from seamask.data.threads import in_threads
 from seamask.errors import UserError
 
 EXTENSIONS = frozenset({
@@ -24,7 +22,7 @@ EXTENSIONS = frozenset({
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico",
 })  # fmt: skip
 SMALLEST = 8  # pixels: a smaller side holds no picture
-CHUNK = 512  # images between two writes, and decoded ahead
+CHUNK = 512  # images between two writes
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
 Image.init()  # registers the formats that this build of Pillow has
@@ -32,9 +30,6 @@ _FORMATS = [name for name in _FORMATS if name in Image.OPEN]
 
 ObjectsOf = Callable[[str, Image.Image], Image.Image]
 """From an image's path and the image to its object map: mode L, of the image's size."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class BadImage(Exception):
@@ -129,25 +124,6 @@ def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
-
-
-def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
-    """Apply a function in threads and yield the results in order.
-
-    The threads work on while results are used, some way ahead; a failure, or a caller who wants no
-    more, ends it soon.
-    """
-    pool = ThreadPoolExecutor(os.cpu_count())
-    ahead: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > CHUNK:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def file_chunks(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from seamask.data.decode import EXTENSIONS, BadImage, in_threads, open_rgb, printable, square
+from seamask.data.decode import EXTENSIONS, BadImage, open_rgb, printable, square
 from seamask.data.folder import Layout, read_layout
+from seamask.data.threads import in_threads
 from seamask.errors import UserError
 from seamask.files import atomic, cannot_write
 from seamask.progress import Progress

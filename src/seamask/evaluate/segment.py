@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from seamask.data.decode import in_threads
 from seamask.data.segmentation import Labelled, Segmentation
+from seamask.data.threads import in_threads
 from seamask.draws import generator, mix
 from seamask.errors import UserError
 from seamask.evaluate.config import SegmentConfig

@@ -1,0 +1,36 @@
+import time
+
+import pytest
+
+from seamask.data.threads import AHEAD, in_threads
+
+
+def test_threads_keep_the_order_work_ahead_and_stop_when_nobody_wants_more():
+    done = []
+
+    def double(n):
+        done.append(n)
+        return 2 * n
+
+    assert list(in_threads(double, range(2000))) == list(range(0, 4000, 2))
+    done.clear()
+    found = in_threads(double, range(10**9))  # items are not listed beforehand
+    assert next(found) == 0
+    found.close()
+    before = len(done)
+    time.sleep(0.05)
+    assert len(done) == before <= AHEAD + 1
+
+
+def test_a_failure_in_a_thread_ends_the_rest():
+    done = []
+
+    def fail(n):
+        done.append(n)
+        if n == 3:
+            raise ValueError("three")
+        return n
+
+    with pytest.raises(ValueError, match="three"):
+        list(in_threads(fail, range(10**9)))
+    assert len(done) <= 2 * AHEAD
