@@ -103,12 +103,12 @@ def test_an_evaluation_may_show_several_metrics(raw, write, laid):
     assert "kept apart" not in markdown
     shown = [(n["column"], n["value"]) for n in csv.DictReader(text.splitlines())]
     assert ("masks: empty", "0.75") in shown
+    assert not [column for column, _ in shown if column == "masks: iuo"]
     # Results of two protocols are told apart, also where the main metric is not shown.
     raw["evaluations"]["masks"]["metrics"] = ["empty"]
     found.study = write(raw)
     found.result("+ Sequential", 0, "masks", 0.2, protocol={"threshold": 0.4}, metrics=metrics)
     assert "kept apart: masks: empty, masks (2): empty" in tables(found)[0]
-    assert not [column for column, _ in shown if column == "masks: iuo"]
 
 
 def test_latex(full):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seamask.data import NAMED
@@ -39,9 +39,9 @@ class Column:
         return next((r for by_seed in self.results.values() for r in by_seed.values()), None)
 
     @property
-    def main(self) -> bool:
-        """Whether it shows the task's main metric, which published numbers are of."""
-        return self.example is None or self.metric == next(iter(self.example.metrics))
+    def main_metric(self) -> str:
+        """The task's main metric, which published numbers are of; empty without a result."""
+        return next(iter(self.example.metrics)) if self.example else ""
 
     def values(self, row: str) -> dict[int, float]:
         """Return {seed: metric} of a row, of the seeds that have it."""
@@ -113,11 +113,11 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
     titles = [evaluation.title] + [f"{evaluation.title} ({n})" for n in range(2, len(largest) + 1)]
     shown = []
     for title, rows in zip(titles, largest or [{}], strict=True):
-        example = next((r for by_seed in rows.values() for r in by_seed.values()), None)
-        main = next(iter(example.metrics)) if example else ""
-        for metric in evaluation.metrics if example and evaluation.metrics else (main,):
+        column = Column(title, evaluation, rows, held_out_by_seed=by_seed)
+        main = column.main_metric
+        for metric in (main and evaluation.metrics) or (main,):
             name = title if metric == main else f"{title}: {metric}"
-            shown.append(Column(name, evaluation, rows, metric, by_seed))
+            shown.append(replace(column, title=name, metric=metric))
     return shown
 
 

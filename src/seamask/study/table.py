@@ -93,8 +93,9 @@ def _published(study: Study, column: Column, row: str) -> str:
 
 
 def _published_number(study: Study, column: Column, row: str) -> Published | tuple[None, None]:
-    of_column = study.published.get(column.evaluation.title, {}) if column.main else {}
-    return of_column.get(row, (None, None))
+    if column.metric != column.main_metric:
+        return None, None
+    return study.published.get(column.evaluation.title, {}).get(row, (None, None))
 
 
 def _count(n: int, study: Study) -> str:

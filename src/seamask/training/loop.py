@@ -98,8 +98,7 @@ class Run:
         self.window = Window()
         self.tensorboard: Any = None
         self.progress = Progress("pretraining", self.total * config.batch_size, "images", self.lead)
-        self.logged = 0  # lines of the log before the estimate, in this process
-        self.estimated = False
+        self.whole_windows = 0  # that the log has closed, in this process
 
     # The walk of an epoch -------------------------------------------------------------------
 
@@ -245,11 +244,10 @@ class Run:
         line["data_wait"] = self.loader.waited / seconds
         self.loader.waited = 0.0
         self._write(line)
-        whole = steps >= min(self.config.log.every, self.steps_per_epoch)
-        if self.logged and whole and not self.estimated:  # the first has the warm-up
-            self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
-            self.estimated = True
-        self.logged += 1
+        if steps >= min(self.config.log.every, self.steps_per_epoch):
+            self.whole_windows += 1
+            if self.whole_windows == 2:  # the first has the warm-up
+                self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
 
     def _estimate(self, rate: float, wait: float) -> str:
         """Say how fast training is and how long the rest will take, as just measured."""
