@@ -60,7 +60,7 @@ class AdiosOrder:
         players.encoder.requires_grad_(False)
         with players.autocast():
             masks = players.masker(b)
-        penalties = all_penalties(masks, 0.25)
+        penalties = all_penalties([(masks, 0.25)])
         price = sum(w * penalties[name] for name, w in players.penalty_weights.items())
         (price - self._loss(a, b, masks)).backward()
         players.masker_optimizer.step()

@@ -94,6 +94,9 @@ class EncoderConfig:
     patch: int = 0
     """Side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4 that
     leaves at least 6×6 of them ([ADIOS]: 16 at 96 px)."""
+    zero_init_last: bool = False
+    """Start the last batch norm of each residual branch at zero, timm's default; [ADIOS] and
+    torchvision's ResNet-18 start all from ones."""
     channels_last: bool = True
     """Memory layout of the encoder; never changes a result beyond rounding."""
 
@@ -125,16 +128,21 @@ class MasksConfig:
     patch: int = 8
     """Side in pixels of the cells that `random-patch` removes."""
     single: bool = False
-    """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS])."""
+    """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS]). Drawn once a step
+    for both players ([ADIOS] code draws anew for each)."""
     compare: tuple[Literal["one", "each", "both", "none"], ...] = ("one",)
-    """What the encoder compares; several are averaged ([ADIOS] SimSiam: each, none, both). `one`: a
-    clean view with the other, masked; `each`: so with either view masked in turn; `both`: two
-    masked views; `none`: two clean ones."""
+    """What the encoder compares ([ADIOS] SimSiam: each, none, both). `one`: a clean view with the
+    other, masked; `each`: so with either view masked in turn; `both`: two masked views; `none`: two
+    clean ones. The loss is the mean over all pairs and both directions of each."""
+    one_sided: bool = False
+    """`byol`, `simsiam`, `moco`: of a masked and a clean view the masked one is the prediction
+    only, never the target ([ADIOS] SimSiam scripts: `use_symmetry_mask false`)."""
     drop: float = 0.0
     """ViTs only: patches of which more than this share is masked are left out of the sequence, for
     faster masked passes. 0: masked pixels are blanked, nothing is left out."""
     reduction: Literal["mean", "sum"] = "mean"
-    """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code)."""
+    """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code); and so are penalties
+    over the views, where both are masked."""
     detach: bool = False
     """Sequential only: cut the gradient through earlier masks."""
     disjoint: bool = False
@@ -142,6 +150,11 @@ class MasksConfig:
     pixel is removed twice; leaves nothing to the overlap penalty."""
     width: int = 32
     """Base channels of the U-Net ([ADIOS] `fbase`)."""
+    blocks: int = 0
+    """Levels of the U-Net; 0: floor(log2 of its side) − 1 ([ADIOS]'s rule, not all its scripts)."""
+    bottleneck: int = 128
+    """Hidden width of the MLP across the U-Net's lowest level ([ADIOS] code); 0: no MLP, so that
+    masks depend on place through the borders alone."""
     norm: Literal["instance", "group"] = "instance"
     """Normalisation in the U-Net ([ADIOS] scripts: `in`, or `gn` with 8 groups)."""
     every: int = 1
@@ -157,8 +170,12 @@ class MasksConfig:
 class PenaltiesConfig:
     """What the adversary pays: weights of the terms of [Seq] and [ADIOS]; 0 leaves one out."""
 
-    budget: float = 1.0
-    """`(mean(m) − b)²`, mean over masks; the paper gives no weight."""
+    budget: float = 5.0
+    """`(mean(m) − b)²`, mean over masks ([Seq] R_b), in units of what the loss can fall by
+    (NT-Xent: log(2B − 1)), which it has to hold against. Ours: the paper gives no weight."""
+    equipartition: float = 0.0
+    """Variance over places of each mask's mean over the batch, in the same units. Ours: makes masks
+    come from the image, where they would become a fixed pattern of places."""
     overlap: float = 1e-4
     """`m^i · Σ_{j<i} m^j` ([Seq] table 4). Belongs to 96×96 pixels; scaled by 9216/(H·W)."""
     consistency: float = 1e-4
@@ -166,8 +183,8 @@ class PenaltiesConfig:
     sparsity: float = 0.0
     """`1 / sin(π mean(m))`, summed over masks ([ADIOS])."""
     entropy: float = 0.0
-    """`−Σ p log p`, p = softmax of the mask areas, *averaged* over the batch: pushes areas apart.
-    [ADIOS] code sums over the batch: multiply its weight by its batch size."""
+    """`−Σ p log p`, p = softmax of the mask areas, summed over the batch as in [ADIOS]'s code (so
+    it grows with `--batch-size`): pushes areas apart."""
     more: tuple[str, ...] = ()
     """NAME=WEIGHT of penalties of one's own, which a file given by `--plugin` adds."""
 
@@ -179,8 +196,8 @@ class ObjectiveConfig:
     name: Annotated[str, short("objective")] = "simclr"
     """`simclr`, `byol`, `simsiam`, `vicreg` or `moco`."""
     form: Literal["standard", "cross-view"] = "standard"
-    """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or with negatives from the other
-    view only (as [Seq] eq. 1 prints it)."""
+    """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or as [Seq] eq. 1 prints it, but for
+    the sign: negatives from the other view only, the positive not among them, one direction."""
     temperature: float = 0.2
     """[Seq] table 3."""
     hidden: tuple[int, ...] = (2048,)
@@ -226,6 +243,9 @@ class OptimConfig:
     """Learning rate at the start of the warm-up, for both players ([ADIOS] code)."""
     min_lr: float = 0.0
     """Where the cosine ends."""
+    constant_predictor: bool = False
+    """`byol`, `simsiam`: the predictor keeps the encoder's peak rate from the first step on
+    ([ADIOS] SimSiam scripts; Chen & He 2021)."""
     per: Literal["epoch", "step"] = "epoch"
     """The rate changes once an epoch ([ADIOS] code) or at every step."""
 
@@ -263,8 +283,9 @@ class Config:
     batch_size: int = 256
     """Images per step, over all devices ([Seq] table 3)."""
     accumulate: int = 1
-    """Split each batch into this many parts and add up their gradients: less memory. Negatives and
-    batch statistics then come from one part only."""
+    """Split each batch into this many parts and average their gradients: less memory. Negatives,
+    batch statistics and the mean masks of `--penalties.equipartition` then come from one part
+    only."""
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
     once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
@@ -310,12 +331,13 @@ def check(config: Config) -> Config:
         "seed": 0,
         "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
         "masks.n_masks": 1, "masks.superpixels": 2, "masks.morph_radius": 1, "masks.patch": 1,
-        "masks.width": 1, "masks.every": 1,
+        "masks.width": 1, "masks.every": 1, "masks.blocks": 0, "masks.bottleneck": 0,
         "objective.out_dim": 1, "objective.predictor": 1, "encoder.patch": 0, "objective.queue": 1,
         "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
         "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
-        "penalties.budget": 0, "penalties.overlap": 0, "penalties.consistency": 0,
-        "penalties.sparsity": 0, "penalties.entropy": 0, "optim.warmup_start": 0,
+        "penalties.budget": 0, "penalties.equipartition": 0, "penalties.overlap": 0,
+        "penalties.consistency": 0, "penalties.sparsity": 0, "penalties.entropy": 0,
+        "optim.warmup_start": 0,
         "optim.min_lr": 0, "optim.encoder.lr": 0, "optim.masker.lr": 0,
         "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
         "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,

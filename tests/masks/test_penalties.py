@@ -18,6 +18,7 @@ from seamask.masks import (
     budget_penalty,
     consistency_penalty,
     entropy_penalty,
+    equipartition_penalty,
     overlap_penalty,
     sparsity_penalty,
     weights_at,
@@ -67,6 +68,15 @@ def np_entropy(m):
     return np.mean(found)
 
 
+def np_equipartition(m):
+    _, n, height, width = m.shape
+    total = 0.0
+    for k in range(n):
+        places = [[m[:, k, y, x].mean() for x in range(width)] for y in range(height)]
+        total += np.mean((np.array(places) - m[:, k].mean()) ** 2)
+    return total / n
+
+
 PENALTIES = {
     "budget": (lambda m: budget_penalty(m, BUDGET), np_budget),
     "overlap": (overlap_penalty, np_overlap),
@@ -74,6 +84,7 @@ PENALTIES = {
     "consistency5": (lambda m: consistency_penalty(m, 5), lambda m: np_consistency(m, 5)),
     "sparsity": (sparsity_penalty, np_sparsity),
     "entropy": (entropy_penalty, np_entropy),
+    "equipartition": (equipartition_penalty, np_equipartition),
 }
 each_penalty = pytest.mark.parametrize(("ours", "theirs"), PENALTIES.values(), ids=PENALTIES)
 
@@ -113,14 +124,14 @@ def test_sparsity_is_a_finite_cost_at_the_ends(value, dtype):
     masks = torch.full((2, 3, 96, 96), value, dtype=dtype, requires_grad=True)
     cost = sparsity_penalty(masks)
     cost.backward()
-    assert cost.item() == pytest.approx(3 / math.sin(math.pi * 1e-6), rel=0.1)
+    assert cost.item() == pytest.approx(3 / math.sin(math.pi * 1e-4), rel=0.1)
     assert masks.grad.isfinite().all()
 
 
 def test_all_penalties_are_the_single_ones_unweighted():
     masks = draw(2, 3, 5, 5)
-    found = all_penalties(masks, BUDGET)
-    assert set(found) == {"budget", "overlap", "consistency", "sparsity", "entropy"}
+    found = all_penalties([(masks, BUDGET)])
+    assert set(found) == set(PENALTIES) - {"consistency5"}
     for name, value in found.items():
         assert value.item() == pytest.approx(PENALTIES[name][1](masks.numpy()), rel=1e-12)
 
@@ -133,12 +144,50 @@ def test_budget_can_differ_from_mask_to_mask():
     assert budget_penalty(masks, budgets).item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_penalties_of_two_views(reduction):
+    a, b = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1)
+    found = all_penalties([(a, BUDGET), (b, BUDGET)], reduction)
+    for name, value in found.items():
+        literal = PENALTIES[name][1]
+        expected = (np.sum if reduction == "sum" else np.mean)(
+            [literal(a.numpy()), literal(b.numpy())]
+        )
+        if name == "entropy":  # ADIOS: one softmax over the areas of both
+            expected = literal(np.concatenate([a.numpy(), b.numpy()], axis=1))
+        assert value.item() == pytest.approx(expected, rel=1e-12), name
+
+
+def test_equipartition_is_free_where_every_pixel_is_removed_equally_often():
+    # Four images, each with another quarter removed: even over the batch, uneven in each image.
+    masks = torch.zeros(4, 1, 4, 4, dtype=torch.float64)
+    for k, (y, x) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
+        masks[k, :, y : y + 2, x : x + 2] = 1
+    assert equipartition_penalty(masks).item() == 0
+    assert equipartition_penalty(masks[:1]).item() == pytest.approx(0.25 * 0.75)  # one image alone
+    same = masks[:1].expand(4, -1, -1, -1)
+    assert equipartition_penalty(same).item() == pytest.approx(0.25 * 0.75)
+
+
+@pytest.mark.parametrize("area", [0.0, 1e-9, 1 - 1e-9, 1.0])
+def test_sparsity_calls_an_empty_or_full_mask_back(area):
+    masks = torch.full((1, 1, 4, 4), area, dtype=torch.float64, requires_grad=True)
+    sparsity_penalty(masks).backward()
+    inside = masks.grad.sum().item()
+    assert inside < 0 if area < 0.5 else inside > 0
+    edge = math.pi * math.cos(math.pi * 1e-4) / math.sin(math.pi * 1e-4) ** 2
+    assert abs(inside) == pytest.approx(edge, rel=1e-4)  # the slope at the edge
+
+
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (32, 32), (48, 64), (224, 224)])
-def test_weights_of_pixel_sums_keep_their_strength_at_any_size(height, width):
-    config = PenaltiesConfig(budget=2.0, overlap=3e-4, consistency=5e-4, sparsity=0.93, entropy=7.0)
-    weights = weights_at(config, height, width)
+def test_weights_keep_their_strength_at_any_size_batch_and_loss(height, width):
+    config = PenaltiesConfig(
+        budget=2.0, equipartition=3.0, overlap=3e-4, consistency=5e-4, sparsity=0.93, entropy=0.7
+    )
+    weights = weights_at(config, height, width, batch_size=10, loss_range=4.0)
     assert weights == pytest.approx({
-        "budget": 2.0,
+        "budget": 8.0,
+        "equipartition": 12.0,
         "overlap": 3e-4 * 9216 / (height * width),
         "consistency": 5e-4 * 9216 / (height * width),
         "sparsity": 0.93,
@@ -154,7 +203,7 @@ def test_a_penalty_of_ones_own_is_paid_beside_the_others(monkeypatch):
     assert weights_at(config, 48, 48)["edge"] == 2.0  # a sum over pixels keeps its strength
     masks = draw(2, 3, 4, 4)
     expected = masks.numpy()[..., 0].sum(2).mean() * BUDGET
-    assert all_penalties(masks, BUDGET)["edge"].item() == pytest.approx(expected)
+    assert all_penalties([(masks, BUDGET)])["edge"].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

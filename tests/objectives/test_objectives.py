@@ -90,6 +90,39 @@ def test_losses_are_those_of_the_papers(name, seed, scale):
     assert build(name)(a, b).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["simsiam", "byol", "moco"])
+def test_a_loss_is_the_mean_of_its_two_directions(name):
+    a, b = embeddings()
+    objective = build(name)
+    encoder_of(objective)
+    both = (objective.from_one(a, b) + objective.from_one(b, a)) / 2
+    assert objective(a, b).item() == pytest.approx(both.item(), rel=1e-12)
+    assert objective.directed
+    assert not build("simclr").directed
+
+
+@pytest.mark.parametrize("name", ["simsiam", "byol", "vicreg"])
+def test_the_range_is_what_unrelated_views_lose_beside_equal_ones(name):
+    # Many wide embeddings of variance one: unrelated ones are nearly orthogonal.
+    width = 256
+    objective = build(name, out_dim=width)
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(64, width, generator=draw, dtype=torch.float64) for _ in "ab")
+    if name != "vicreg":  # predictions equal to their targets
+        a, b = torch.cat([a, a], dim=1), torch.cat([b, b], dim=1)
+    assert (objective(a, b) - objective(a, a)).item() == pytest.approx(objective.range(64), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco"])
+def test_the_range_of_a_choice_is_that_from_a_guess_among_the_candidates(name):
+    objective = build(name, queue=64, temperature=0.02)
+    encoder = encoder_of(objective)
+    if name == "moco":
+        encoder.queue.fill_(0.5)  # 4 wide: unit vectors
+    same = torch.ones(16, 8, dtype=torch.float64)
+    assert objective(same, same).item() == pytest.approx(objective.range(16), rel=1e-9)
+
+
 def build_moco(**changed):
     objective = build("moco", queue=5, **changed)
     return objective, encoder_of(objective)
@@ -106,9 +139,8 @@ def test_the_loss_of_moco_is_that_of_its_paper(seed):
 def test_the_queue_of_moco_is_a_ring_of_the_latest_keys():
     objective, encoder = build_moco(momentum=0.9)
     first = encoder.queue.clone()
-    a, b = embeddings(batch=3)
-    for _ in range(2):  # as the two players' steps do: the keys enter once, at the update
-        objective(a, b)
+    a, _ = embeddings(batch=3)
+    objective.remember(a)
     slow = next(encoder.target.parameters()).clone()
     with torch.no_grad():
         next(encoder.backbone.parameters()).add_(1)
@@ -116,6 +148,7 @@ def test_the_queue_of_moco_is_a_ring_of_the_latest_keys():
     keys = nn.functional.normalize(a[:, 4:], dim=1)
     torch.testing.assert_close(encoder.queue, torch.cat([keys, first[3:]]))
     torch.testing.assert_close(next(encoder.target.parameters()), slow + 0.1)
+    objective.remember(a)
     objective.update(encoder, 0.5)  # the same keys once more, round the end of the ring
     torch.testing.assert_close(encoder.queue, torch.cat([keys[2:], keys[1:], keys[:2]])[:5])
     assert encoder.oldest.item() == 1

@@ -35,14 +35,13 @@ def np_standard(a, b, temperature):
 
 
 def np_cross_view(a, b, temperature):
-    """Sequential masking eq. 1 with its minus sign: negatives from the other view only."""
+    """Sequential masking eq. 1 as printed, with its minus sign."""
     n, total = len(a), 0.0
-    for anchors, others in ((a, b), (b, a)):
-        for i in range(n):
-            positive = math.exp(cosine(anchors[i], others[i]) / temperature)
-            below = sum(math.exp(cosine(anchors[i], others[k]) / temperature) for k in range(n))
-            total += -math.log(positive / below)
-    return total / (2 * n)
+    for i in range(n):
+        positive = math.exp(cosine(a[i], b[i]) / temperature)
+        below = sum(math.exp(cosine(a[i], b[j]) / temperature) for j in range(n) if j != i)
+        total += -math.log(positive / below)
+    return total / n
 
 
 ORACLES = {"standard": np_standard, "cross-view": np_cross_view}
@@ -133,7 +132,8 @@ def test_scale_and_order_and_views_do_not_matter(form, seed, batch, scale):
     order = torch.from_numpy(np.random.default_rng(seed).permutation(batch))
     expected = pytest.approx(nt_xent(a, b, 0.2, form).item(), rel=1e-9)
     assert nt_xent(a * scale, b, 0.2, form).item() == expected
-    assert nt_xent(b, a, 0.2, form).item() == expected
+    if form == "standard":  # the printed form has one direction
+        assert nt_xent(b, a, 0.2, form).item() == expected
     assert nt_xent(a[order], b[order], 0.2, form).item() == expected
 
 
@@ -143,7 +143,7 @@ def test_two_images_by_hand():
     e = math.exp(1 / 0.5)
     assert nt_xent(a, a, 0.5).item() == pytest.approx(-math.log(e / (e + 2)), rel=1e-12)
     cross = nt_xent(a, a, 0.5, "cross-view").item()
-    assert cross == pytest.approx(-math.log(e / (e + 1)), rel=1e-12)
+    assert cross == pytest.approx(-math.log(e / 1), rel=1e-12)
 
 
 def test_an_unknown_objective_names_the_known_one():

@@ -15,10 +15,11 @@ from seamask.config import ObjectiveConfig
 from seamask.errors import UserError
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
-from seamask.training.processes import average_gradients
+from seamask.training.processes import average_gradients, average_with_gradient
 from seamask.training.step import View, two_player_step
 
 STEPS = 3
+WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "equipartition": 30.0}
 
 
 def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
@@ -29,7 +30,12 @@ def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
         fabric.global_rank,
     )
     players = build_players(
-        objective=objective, optimizer="lars", average=partial(average_gradients, fabric)
+        objective=objective,
+        optimizer="lars",
+        remember=objective.remember,
+        penalty_weights=WEIGHTS,
+        average=partial(average_gradients, fabric),
+        average_masks=partial(average_with_gradient, fabric),
     )
     synchronise_batchnorm(players.encoder, fabric.device)
     for seed in range(STEPS):
@@ -65,7 +71,12 @@ def test_two_processes_equal_one(changed, tmp_path):
     first, second = (torch.load(tmp_path / f"rank-{rank}") for rank in range(2))
 
     objective = build_objective(config)
-    alone = build_players(objective=objective, optimizer="lars")
+    alone = build_players(
+        objective=objective,
+        optimizer="lars",
+        remember=objective.remember,
+        penalty_weights=WEIGHTS,
+    )
     for seed in range(STEPS):
         two_player_step(alone, [as_views(seed=seed)])
         objective.update(alone.encoder, seed / STEPS)

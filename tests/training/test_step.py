@@ -38,7 +38,7 @@ def plain_step(players, x_a, x_b):
     buffers = [b.clone() for b in players.encoder.buffers()]
     players.masker_optimizer.zero_grad()
     masks = players.masker(x_b)
-    penalties = all_penalties(masks, players.budget)
+    penalties = all_penalties([(masks, players.budget)])
     price = sum(w * penalties[name] for name, w in players.penalty_weights.items())
     mask_loss = price - mean_loss(masks)
     mask_loss.backward()
@@ -76,7 +76,7 @@ def test_equals_the_readable_step(n_masks, reduction):
     ],
 )
 def test_what_is_compared(compare, passes):
-    # Each comparison written out, all graphs at once; ADIOS's SimSiam averages the last three.
+    # Each comparison written out, all graphs at once: the mean over pairs of views.
     players = build_players(compare=compare, penalty_weights={"budget": 1.0})
     x_a, x_b = views()
     plain = copy.deepcopy(players)
@@ -92,13 +92,14 @@ def test_what_is_compared(compare, passes):
         for k in range(3):
             z_ma = encode(x_a * (1 - masks_a[:, k : k + 1]))
             z_mb = encode(x_b * (1 - masks_b[:, k : k + 1]))
-            terms = {
-                "one": compared(z_a, z_mb),
-                "each": (compared(z_ma, z_b) + compared(z_a, z_mb)) / 2,
-                "both": compared(z_ma, z_mb),
-                "none": compared(z_a, z_b),
+            pairs = {
+                "one": [compared(z_a, z_mb)],
+                "each": [compared(z_ma, z_b), compared(z_a, z_mb)],
+                "both": [compared(z_ma, z_mb)],
+                "none": [compared(z_a, z_b)],
             }
-            total = total + sum(terms[name] for name in compare) / len(compare) / 3
+            terms = [term for name in compare for term in pairs[name]]
+            total = total + sum(terms) / len(terms) / 3
         return total
 
     loss = loss_of_masks(plain.masker(x_a).detach(), plain.masker(x_b).detach())
@@ -107,7 +108,7 @@ def test_what_is_compared(compare, passes):
     plain.encoder_optimizer.step()
     masks_a, masks_b = plain.masker(x_a), plain.masker(x_b)
     masked = [masks_b] if compare in (("one",), ("one", "none")) else [masks_a, masks_b]
-    price = sum(all_penalties(m, 0.25)["budget"] for m in masked) / len(masked)
+    price = sum(all_penalties([(m, 0.25)])["budget"] for m in masked) / len(masked)
     plain.masker_optimizer.zero_grad()
     (price - loss_of_masks(masks_a, masks_b)).backward()
     plain.masker_optimizer.step()
@@ -117,6 +118,83 @@ def test_what_is_compared(compare, passes):
     for a, b in ((players.encoder, plain.encoder), (players.masker, plain.masker)):
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("compare", [("each", "none", "both"), ("each", "none")])
+def test_simsiam_steps_are_those_of_adios(compare, symmetric):
+    """Written out after ADIOS's code: directed terms, one mean over them, sums over masks."""
+    sparsity, entropy, batch, n = 0.2, 0.286, 8, 3
+    objective = build_objective(ObjectiveConfig("simsiam", hidden=(16,), out_dim=8, predictor=16))
+    masker = SimultaneousMasker(n, 16, 4)
+    players = build_players(
+        masker, objective=objective, compare=compare, reduction="sum",
+        one_way=None if symmetric else objective.from_one,
+        penalty_weights={"sparsity": sparsity, "entropy": entropy * batch},
+    )  # fmt: skip
+    x_a, x_b = views(batch)
+    plain = copy.deepcopy(players)
+    metrics = two_player_step(players, [(View(x_a), View(x_b))])
+
+    def distance(p, z):
+        return -nn.functional.cosine_similarity(p, z.detach(), dim=1).mean()
+
+    def encode(x):
+        z = plain.encoder.head(plain.encoder.backbone(x))
+        return plain.encoder.predictor(z), z
+
+    def forward(masks_a, masks_b):
+        total = 0.0
+        for k in range(n):
+            (p_a, z_a), (p_b, z_b) = encode(x_a), encode(x_b)
+            p_ma, z_ma = encode(x_a * (1 - masks_a[:, k : k + 1]))
+            p_mb, z_mb = encode(x_b * (1 - masks_b[:, k : k + 1]))
+            terms = [distance(p_ma, z_b), distance(p_mb, z_a)]
+            if symmetric:
+                terms += [distance(p_b, z_ma), distance(p_a, z_mb)]
+            if "none" in compare:
+                terms += [distance(p_a, z_b), distance(p_b, z_a)]
+            if "both" in compare:
+                terms += [distance(p_ma, z_mb), distance(p_mb, z_ma)]
+            total = total + torch.stack(terms).mean()
+        return total
+
+    loss = forward(plain.masker(x_a).detach(), plain.masker(x_b).detach())
+    plain.encoder_optimizer.zero_grad()
+    loss.backward()
+    plain.encoder_optimizer.step()
+    masks_a, masks_b = plain.masker(x_a), plain.masker(x_b)
+    gain = forward(masks_a, masks_b)
+    areas = torch.cat([masks_a, masks_b], dim=1).mean((2, 3))  # [B, 2N]
+    gain = gain - sparsity * (1 / torch.sin(areas * torch.pi)).mean(0).sum()
+    p = areas.softmax(dim=1)
+    gain = gain + entropy * (p * p.log()).sum()  # over the batch too
+    plain.masker_optimizer.zero_grad()
+    (-gain).backward()
+    plain.masker_optimizer.step()
+
+    assert metrics["loss/encoder"].item() == pytest.approx(loss.item(), rel=1e-6)
+    assert metrics["loss/mask"].item() == pytest.approx(-gain.item(), rel=1e-6)
+    for a, b in ((players.encoder, plain.encoder), (players.masker, plain.masker)):
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
+
+
+def test_moco_remembers_the_keys_of_every_part():
+    config = ObjectiveConfig("moco", hidden=(16,), out_dim=8, queue=32)
+    objective = build_objective(config)
+    players = build_players(objective=objective, remember=objective.remember)
+    parts = [as_views(seed=seed) for seed in range(2)]
+    two_player_step(players, parts)
+    queue = players.encoder.queue
+    before = queue.clone()
+    keys = torch.cat(objective.keys)
+    assert len(keys) == 16  # two parts of 8: each image once, however many masks and players
+    objective.update(players.encoder, 0.0)
+    torch.testing.assert_close(queue[:16], nn.functional.normalize(keys, dim=1))
+    assert torch.equal(queue[16:], before[16:])
+    assert players.encoder.oldest.item() == 16
+    assert objective.keys == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +401,7 @@ def test_metrics_say_what_they_promise():
         torch.testing.assert_close(metrics[f"mask/coverage_{k + 1}"], masks[:, k].mean())
     binary = ((masks < 0.1) | (masks > 0.9)).double().mean()
     assert metrics["mask/binary"].item() == pytest.approx(binary.item())
-    for name, value in all_penalties(masks, players.budget).items():
+    for name, value in all_penalties([(masks, players.budget)]).items():
         torch.testing.assert_close(metrics[f"penalty/{name}"], value)
     gain = metrics["loss/mask"] - sum(w * metrics[f"penalty/{n}"] for n, w in WEIGHTS.items())
     assert gain < 0  # what is left is minus the contrastive loss

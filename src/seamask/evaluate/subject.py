@@ -83,15 +83,16 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
 def _untrained(name: str, image_size: int, seed: int) -> Subject:
     what = name.removeprefix(UNTRAINED)
     stem: Stem = "auto"
-    patch = 0
+    patch, zeros = 0, False
     if Path(what).expanduser().is_dir():
         config = RunFolder.of_run(what).read_config()
         seed, stem, patch = config.seed, config.encoder.stem, config.encoder.patch
+        zeros = config.encoder.zero_init_last
         model, size = config.encoder.backbone, image_size or config.image_size
     else:
         model, size = what, image_size or Config().image_size
     torch.manual_seed(mix(seed, "encoder"))  # as a run with this seed begins
-    backbone, _, _ = build_backbone(model, size, stem, patch)
+    backbone, _, _ = build_backbone(model, size, stem, patch, zeros)
     return Subject(name, backbone.eval(), size)
 
 

@@ -26,6 +26,7 @@ from seamask.masks.penalties import (
     budget_penalty,
     consistency_penalty,
     entropy_penalty,
+    equipartition_penalty,
     overlap_penalty,
     sparsity_penalty,
     weights_at,
@@ -46,7 +47,7 @@ MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
     "random-block": lambda c, size: RandomBlockMasker(c.n_masks, c.ratio),
     "given": lambda c, size: GivenMasker(c.n_masks, c.morph, c.morph_radius),
     "simultaneous": lambda c, size: SimultaneousMasker(
-        c.n_masks, size, c.width, c.norm, c.downscale
+        c.n_masks, size, c.width, c.norm, c.downscale, c.blocks, c.bottleneck
     ),
     "sequential": lambda c, size: SequentialMasker(
         c.n_masks,
@@ -58,6 +59,8 @@ MASKERS: dict[str, Callable[[MasksConfig, int], nn.Module]] = {
         c.disjoint,
         _exact(c),
         c.superpixels,
+        c.blocks,
+        c.bottleneck,
     ),
 }
 
@@ -118,6 +121,7 @@ __all__ = [
     "consistency_penalty",
     "draw_one",
     "entropy_penalty",
+    "equipartition_penalty",
     "exact_sigmoid",
     "overlap_penalty",
     "random_blocks",

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from seamask.errors import UserError
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.superpixels import areas, clusters_of_views
-from seamask.networks.unet import Norm, UNet, check_size
+from seamask.networks.unet import BOTTLENECK, Norm, UNet, check_size
 
 
 class _LearnedMasker(nn.Module):
@@ -24,6 +24,8 @@ class _LearnedMasker(nn.Module):
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net on the image averaged over that many pixels and
             upsamples the masks bilinearly: about 4 or 16 times cheaper.
+        blocks: levels of the U-Net; 0: what its side gives.
+        bottleneck: hidden width of the MLP across its lowest level; 0: none.
 
     Raises:
         UserError: fewer than one mask, or a size that the U-Net cannot take.
@@ -38,14 +40,16 @@ class _LearnedMasker(nn.Module):
         width: int = 32,
         norm: Norm = "instance",
         downscale: int = 1,
+        blocks: int = 0,
+        bottleneck: int = BOTTLENECK,
     ) -> None:
         super().__init__()
         if n_masks < 1:
             raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
-        check_size(image_size, downscale)
+        check_size(image_size, downscale, blocks)
         self.n_masks = n_masks
         self.downscale = downscale
-        self.unet = UNet(image_size // downscale, width, norm)
+        self.unet = UNet(image_size // downscale, width, norm, blocks, bottleneck)
 
     def forward(
         self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
@@ -91,6 +95,8 @@ class SimultaneousMasker(_LearnedMasker):
         width: base channels of the U-Net.
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
+        blocks: levels of the U-Net; 0: what its side gives.
+        bottleneck: hidden width of the MLP across its lowest level; 0: none.
 
     Raises:
         UserError: fewer than one mask, or a size that the U-Net cannot take.
@@ -103,8 +109,10 @@ class SimultaneousMasker(_LearnedMasker):
         width: int = 32,
         norm: Norm = "instance",
         downscale: int = 1,
+        blocks: int = 0,
+        bottleneck: int = BOTTLENECK,
     ) -> None:
-        super().__init__(n_masks, image_size, width, norm, downscale)
+        super().__init__(n_masks, image_size, width, norm, downscale, blocks, bottleneck)
         self.head = nn.Conv2d(width, n_masks, 1)
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
@@ -133,6 +141,8 @@ class SequentialMasker(_LearnedMasker):
             cluster k of the image's superpixels covers; None: as the network likes. It may be set
             anew at any time.
         superpixels: of an image whose clusters are not given, about.
+        blocks: levels of the U-Net; 0: what its side gives.
+        bottleneck: hidden width of the MLP across its lowest level; 0: none.
 
     Raises:
         UserError: fewer than one mask, a size that the U-Net cannot take, or disjoint masks whose
@@ -150,8 +160,10 @@ class SequentialMasker(_LearnedMasker):
         disjoint: bool = False,
         exact: float | Literal["superpixel"] | None = None,
         superpixels: int = 100,
+        blocks: int = 0,
+        bottleneck: int = BOTTLENECK,
     ) -> None:
-        super().__init__(n_masks, image_size, width, norm, downscale)
+        super().__init__(n_masks, image_size, width, norm, downscale, blocks, bottleneck)
         if disjoint and isinstance(exact, float) and n_masks * exact > 1:
             raise UserError(
                 f"{n_masks} disjoint masks cannot remove {exact:g} of an image each: "

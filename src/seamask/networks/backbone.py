@@ -7,6 +7,7 @@ import sys
 from typing import Any, Literal
 
 import timm
+import torch
 from timm.models import register_model
 from torch import nn
 
@@ -24,7 +25,11 @@ LEAST_GRID = 6  # patches a side: ADIOS's 16 pixels of 96
 
 
 def build_backbone(
-    name: str, image_size: int, stem: Stem = "auto", patch: int = 0
+    name: str,
+    image_size: int,
+    stem: Stem = "auto",
+    patch: int = 0,
+    zero_init_last: bool = False,
 ) -> tuple[nn.Module, str, dict[str, Any]]:
     """Build an encoder backbone with random weights that maps images to pooled features.
 
@@ -36,6 +41,8 @@ def build_backbone(
             convolution (ADIOS, solo-learn at 32 px); `auto` does so below 64 px.
         patch: side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4
             that leaves at least 6×6 of them.
+        zero_init_last: leave batch norms that timm starts at zero (the last of each residual
+            branch) so; False starts all from ones, as ADIOS's and torchvision's ResNets do.
 
     Returns:
         The module, `[B, 3, H, W]` → `[B, F]`; and the timm name and keyword arguments
@@ -71,7 +78,18 @@ def build_backbone(
         model, arguments = timm.create_model(name, num_classes=0), {}
     except AssertionError as error:
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
+    if not zero_init_last:
+        _start_from_ones(model)
     return multiply_small_maps(model), name, arguments
+
+
+@torch.no_grad()
+def _start_from_ones(model: nn.Module) -> None:
+    """Set the weights of batch norms that are all zero to one."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            weight = module.weight
+            weight.add_((weight == 0).all().to(weight.dtype))
 
 
 def _fitting_patch(name: str, image_size: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seamask.errors import UserError
 
 Norm = Literal["instance", "group"]
-HIDDEN = 128  # of the MLP at the bottom
+BOTTLENECK = 128  # hidden width of the MLP at the bottom (ADIOS code)
 
 
 class UNet(nn.Module):
@@ -25,19 +25,28 @@ class UNet(nn.Module):
         image_size: side of the images in pixels; each of the halvings must divide it.
         width: base channels c; the three lowest blocks have 2c.
         norm: instance norm (affine), or group norm with 8 groups.
+        blocks: levels; 0: as above.
+        bottleneck: hidden width of the MLP; 0: none.
 
     Raises:
         UserError: a size that the halvings do not divide, or group norm with a width that
             8 does not divide.
     """
 
-    def __init__(self, image_size: int, width: int = 32, norm: Norm = "instance") -> None:
+    def __init__(
+        self,
+        image_size: int,
+        width: int = 32,
+        norm: Norm = "instance",
+        blocks: int = 0,
+        bottleneck: int = BOTTLENECK,
+    ) -> None:
         super().__init__()
-        check_size(image_size)
+        check_size(image_size, blocks=blocks)
         if norm == "group" and width % 8:
             raise UserError(f"masks.width is {width}: group norm needs a multiple of 8")
-        n = n_blocks(image_size)
-        down = [width] * max(n - 3, 1) + [2 * width] * min(3, n - 1)
+        n = blocks or n_blocks(image_size)
+        down = [width] * max(n - 3, 1) + [2 * width] * min(3, n - 1)  # of each level
         self.image_size = image_size
         self.out_channels = width
         self.down = nn.ModuleList(
@@ -50,14 +59,18 @@ class UNet(nn.Module):
         )
         bottom = image_size >> (n - 1)
         flat = down[-1] * bottom * bottom
-        self.mlp = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(flat, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, flat),
-            nn.ReLU(),
+        self.mlp = (
+            nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(flat, bottleneck),
+                nn.ReLU(),
+                nn.Linear(bottleneck, bottleneck),
+                nn.ReLU(),
+                nn.Linear(bottleneck, flat),
+                nn.ReLU(),
+            )
+            if bottleneck
+            else nn.Identity()
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -95,8 +108,13 @@ def n_blocks(image_size: int) -> int:
     return int(math.log2(image_size)) - 1
 
 
-def check_size(image_size: int, downscale: int = 1) -> None:
+def check_size(image_size: int, downscale: int = 1, blocks: int = 0) -> None:
     """Refuse a side that the U-Net's halvings, after `downscale`, do not divide.
+
+    Args:
+        image_size: in pixels.
+        downscale: the U-Net sees the image at this fraction of its side.
+        blocks: of the U-Net; 0: as many as `n_blocks` says.
 
     Raises:
         UserError: with the nearest sides that work.
@@ -104,14 +122,17 @@ def check_size(image_size: int, downscale: int = 1) -> None:
 
     def works(size: int) -> bool:
         inside, rest = divmod(size, downscale)
-        return rest == 0 and inside >= 8 and inside % (1 << (n_blocks(inside) - 1)) == 0
+        if rest or inside < 8:
+            return False
+        return inside % (1 << ((blocks or n_blocks(inside)) - 1)) == 0
 
     if not works(image_size):
         near = sorted(
-            filter(works, range(8, 2 * max(image_size, 8 * downscale))),
+            filter(works, range(8, 2 * max(image_size, 8 * downscale << max(blocks - 1, 0)))),
             key=lambda s: abs(s - image_size),
         )
         reduced = f" with masks.downscale {downscale}" if downscale > 1 else ""
+        reduced += f" with masks.blocks {blocks}" if blocks else ""
         raise UserError(
             f"the mask network cannot take images of {image_size}×{image_size} pixels{reduced}: "
             f"its poolings do not divide them; nearest sizes that work: "

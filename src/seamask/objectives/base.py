@@ -16,9 +16,9 @@ Gather = Callable[[Tensor], Tensor]
 class Objective:
     """An objective knows no masks: it compares what the encoder makes of an anchor and a view.
 
-    Subclasses give `loss`, and where they need more than a projector, `encoder` and `update`. What
-    an encoder returns is one tensor `[B, D]`, whatever it holds: the two-player step only passes
-    it on, with gradients.
+    Subclasses give `loss` and `range`, and where they need more than a projector, `encoder`,
+    `embedding`, `remember` and `update`. What an encoder returns is one tensor `[B, D]`, whatever
+    it holds: the two-player step only passes it on, with gradients.
 
     Args:
         config: of the objective.
@@ -40,6 +40,30 @@ class Objective:
         """Return the loss between what the encoder returned of two views, at least float32."""
         raise NotImplementedError
 
+    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the half of `loss` that predicts the target, which gets no gradient.
+
+        Only for objectives that have a direction (`directed`): `loss` is the mean of both.
+        """
+        raise NotImplementedError
+
+    def range(self, batch_size: int) -> float:
+        """Return what `loss` can fall by: from views that have nothing in common to equal ones.
+
+        Weights of the penalties that have to hold against the loss are in units of it.
+
+        Args:
+            batch_size: images that are compared at once, over all processes.
+        """
+        return 1.0
+
+    def embedding(self, encoded: Tensor) -> Tensor:
+        """Return of what the encoder returned, `[B, ...]`, the embeddings that may collapse."""
+        return encoded
+
+    def remember(self, anchor: Tensor) -> None:
+        """See what the encoder returned of the anchor, `[B, D]`, once for each part of a step."""
+
     def update(self, encoder: Encoder, done: float) -> None:
         """Do what is due after a step; `done` in [0, 1] is the share of the training behind it."""
 
@@ -47,6 +71,16 @@ class Objective:
         """Return `loss` in full precision, whatever the precision of the networks."""
         with torch.autocast(anchor.device.type, enabled=False):
             return self.loss(anchor, other)
+
+    @property
+    def directed(self) -> bool:
+        """Whether one view can be predicted from another, which stays the target."""
+        return type(self).one_way is not Objective.one_way
+
+    def from_one(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return `one_way` in full precision, whatever the precision of the networks."""
+        with torch.autocast(predicted.device.type, enabled=False):
+            return self.one_way(predicted, target)
 
     def everyone(self, z: Tensor) -> Tensor:
         """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamask.config import ObjectiveConfig
 from seamask.networks.encoder import Encoder, projector
-from seamask.objectives.base import Objective
+from seamask.objectives.base import Gather, Objective
 from seamask.objectives.siamese import PredictingEncoder
 
 
@@ -50,7 +53,12 @@ class MoCo(Objective):
     """
 
     network: QueueEncoder
-    keys: Tensor
+
+    def __init__(
+        self, config: ObjectiveConfig, gather: Gather | None = None, rank: int = 0
+    ) -> None:
+        super().__init__(config, gather, rank)
+        self.keys: list[Tensor] = []  # of the parts of this step
 
     def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
         """Build backbone and projector, their slow copy, and the queue."""
@@ -61,12 +69,12 @@ class MoCo(Objective):
 
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return the loss between `[B, 2D]` of two views: queries, then keys."""
-        q_a, k_a = anchor.chunk(2, dim=1)
-        q_b, k_b = other.chunk(2, dim=1)
-        self.keys = k_a.detach()
-        return (self._one_way(q_a, k_b) + self._one_way(q_b, k_a)) / 2
+        return (self.one_way(anchor, other) + self.one_way(other, anchor)) / 2
 
-    def _one_way(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return InfoNCE of the first view's queries with the second's keys, `[B, 2D]` each."""
+        queries, _ = predicted.chunk(2, dim=1)
+        _, keys = target.chunk(2, dim=1)
         kind = torch.promote_types(queries.dtype, torch.float32)
         q = functional.normalize(queries.to(kind), dim=1)
         k = functional.normalize(keys.detach().to(kind), dim=1)
@@ -75,7 +83,20 @@ class MoCo(Objective):
         logits = torch.cat([positive, negative], dim=1) / self.config.temperature
         return functional.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long).to(q.device))
 
+    def range(self, batch_size: int) -> float:
+        """Return the logarithm of the number of keys: from a guess among them to the right one."""
+        return math.log(1 + self.config.queue)
+
+    def embedding(self, encoded: Tensor) -> Tensor:
+        """Return the queries `[B, D]`."""
+        return encoded.chunk(2, dim=1)[0]
+
+    def remember(self, anchor: Tensor) -> None:
+        """Keep the anchor's keys."""
+        self.keys.append(anchor.chunk(2, dim=1)[1])
+
     def update(self, encoder: Encoder, done: float) -> None:
-        """Let the slow copy follow; put the last anchor's keys into the queue."""
+        """Let the slow copy follow; put the keys of all parts of the step into the queue."""
         self.network.follow(self.config.momentum)
-        self.network.enqueue(self.everyone(self.keys))
+        self.network.enqueue(self.everyone(torch.cat(self.keys)))
+        self.keys = []

@@ -81,9 +81,21 @@ class SimSiam(Objective):
 
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return the symmetric loss between `[B, 2D]` of two views, in [−1, 1]."""
-        p_a, z_a = _precise(anchor).chunk(2, dim=1)
-        p_b, z_b = _precise(other).chunk(2, dim=1)
-        return -(_cosine(p_a, z_b) + _cosine(p_b, z_a)) / 2
+        return (self.one_way(anchor, other) + self.one_way(other, anchor)) / 2
+
+    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return `D(p, z)` between `[B, 2D]` of two views."""
+        p, _ = _precise(predicted).chunk(2, dim=1)
+        _, z = _precise(target).chunk(2, dim=1)
+        return -_cosine(p, z)
+
+    def range(self, batch_size: int) -> float:
+        """Return 1: from orthogonal predictions to equal ones."""
+        return 1.0
+
+    def embedding(self, encoded: Tensor) -> Tensor:
+        """Return the targets `[B, D]`: projections."""
+        return encoded.chunk(2, dim=1)[1]
 
 
 class BYOL(SimSiam):
@@ -95,9 +107,13 @@ class BYOL(SimSiam):
 
     momentum = True
 
-    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
-        """Return the symmetric loss between `[B, 2D]` of two views, in [0, 8]."""
-        return 4 + 4 * super().loss(anchor, other)
+    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return twice `‖p̄ − t̄‖²` between `[B, 2D]` of two views, in [0, 8], as `loss` is."""
+        return 4 + 4 * super().one_way(predicted, target)
+
+    def range(self, batch_size: int) -> float:
+        """Return 4: from orthogonal predictions to equal ones."""
+        return 4.0
 
     def update(self, encoder: Encoder, done: float) -> None:
         """Let the target follow the encoder; its momentum reaches 1 at the end (section 3.3)."""

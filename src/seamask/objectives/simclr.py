@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -21,12 +22,14 @@ def nt_xent(
     candidates: tuple[Tensor, Tensor] | None = None,
     offset: int = 0,
 ) -> Tensor:
-    """Normalised-temperature cross entropy between two views, symmetric, mean over 2B anchors.
+    """Normalised-temperature cross entropy between two views, mean over 2B anchors.
 
     Each `a_i` must be recognised as the partner of `b_i`, and the other way round, by cosine
     similarity over `temperature`. With `form="standard"` an anchor has the 2B − 2 embeddings of
-    the other images as negatives (SimCLR eq. 1; ADIOS's code); with `form="cross-view"` only the
-    B − 1 of the other view (Sam et al. 2022 eq. 1, with the minus sign that is missing there).
+    the other images as negatives (SimCLR eq. 1; ADIOS's code). `form="cross-view"` is eq. 1 of Sam
+    et al. 2022 as it is printed, but for the minus sign that is missing there: `a_i` among the
+    B − 1 other embeddings of `b`, the positive not in the denominator, in this direction alone:
+    `−mean_i log(exp(s(a_i, b_i) / τ) / Σ_{j≠i} exp(s(a_i, b_j) / τ))`. It can be below 0.
 
     Args:
         a: embeddings `[B, D]` of the first view, not normalised, any floating type.
@@ -43,13 +46,15 @@ def nt_xent(
     all_a, all_b = candidates or (a, b)
     a, b, all_a, all_b = (_unit(z) for z in (a, b, all_a, all_b))
     target = torch.arange(len(a), device=a.device) + offset  # [B]
+    itself = F.one_hot(target, len(all_a)).bool()
     ab = a @ all_b.T / temperature  # [B, R·B]
+    if form == "cross-view":
+        positive = ab.take_along_dim(target[:, None], dim=1)[:, 0]
+        return (ab.masked_fill(itself, -torch.inf).logsumexp(1) - positive).mean()
     ba = b @ all_a.T / temperature
-    if form == "standard":
-        itself = F.one_hot(target, len(all_a)).bool()  # an anchor is not its own negative
-        aa = (a @ all_a.T / temperature).masked_fill(itself, -torch.inf)
-        bb = (b @ all_b.T / temperature).masked_fill(itself, -torch.inf)
-        ab, ba = torch.cat([ab, aa], dim=1), torch.cat([ba, bb], dim=1)
+    aa = (a @ all_a.T / temperature).masked_fill(itself, -torch.inf)  # not its own negative
+    bb = (b @ all_b.T / temperature).masked_fill(itself, -torch.inf)
+    ab, ba = torch.cat([ab, aa], dim=1), torch.cat([ba, bb], dim=1)
     return (F.cross_entropy(ab, target) + F.cross_entropy(ba, target)) / 2
 
 
@@ -67,3 +72,9 @@ class SimCLR(Objective):
             return nt_xent(anchor, other, c.temperature, c.form)
         everyone = self.everyone(anchor), self.everyone(other)
         return nt_xent(anchor, other, c.temperature, c.form, everyone, self.rank * len(anchor))
+
+    def range(self, batch_size: int) -> float:
+        """Return the logarithm of the number of candidates: from a guess among them to
+        certainty."""
+        negatives = 2 * batch_size - 2 if self.config.form == "standard" else batch_size - 1
+        return math.log(1 + negatives)

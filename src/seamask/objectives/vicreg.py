@@ -40,3 +40,7 @@ class VICReg(Objective):
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return `vicreg` between embeddings `[B, D]`."""
         return vicreg(self.everyone(anchor), self.everyone(other))
+
+    def range(self, batch_size: int) -> float:
+        """Return 50: the invariance term of unrelated embeddings of the variance asked for, 1."""
+        return 2 * INVARIANCE

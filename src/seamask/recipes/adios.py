@@ -29,6 +29,8 @@ SIMSIAM: dict[str, Any] = {
     "objective.name": "simsiam",
     "objective.hidden": (2048, 2048),
     "objective.predictor": 512,
+    "masks.one_sided": True,  # use_symmetry_mask false
+    "optim.constant_predictor": True,  # static_lr, as in Chen & He 2021
 }
 VIT: dict[str, Any] = {"encoder.backbone": "vit_tiny_patch16_224"}
 
@@ -78,9 +80,9 @@ SCRIPTS: dict[str, tuple[str, dict[str, Any]]] = {
         | _jitter(0.4, 0.4, 0.4, 0.1)
         | {
             "objective.out_dim": 2048,
-            "penalties.entropy": 0.286 * 128,  # the script's belongs to a sum over the batch
-            # Its masked half of the pair is the prediction only; here the loss is symmetric.
+            "penalties.entropy": 0.286,
             "masks.compare": ("each", "none", "both"),
+            "masks.blocks": 4,  # the bottom is 12×12; the other scripts leave it to the size
         },
     ),
     "imagenet100s-adios-vit": (

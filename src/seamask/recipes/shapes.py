@@ -45,7 +45,7 @@ MASKS: dict[str, tuple[str, dict[str, Any]]] = {
             "masks.masker": "sequential",
             "masks.n_masks": 3,
             "masks.budget": "0.2",
-            "penalties.budget": 3.0,
+            "penalties.budget": 5.0,
             "penalties.overlap": 3e-4,  # 3 × [Seq]: below 96 px its weight leaves near copies
         },
     ),
@@ -56,7 +56,7 @@ MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "adios": (
         "simultaneous learned masks",
-        {**ADIOS, "masks.n_masks": 3, "penalties.entropy": 0.71 * 64},  # belongs to the batch size
+        {**ADIOS, "masks.n_masks": 3},
     ),
 }
 

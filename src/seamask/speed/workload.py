@@ -134,7 +134,7 @@ class Workload:
 
     def _penalties(self) -> None:
         masks = self.masks.clone().requires_grad_()
-        penalties = all_penalties(masks, 0.25)
+        penalties = all_penalties([(masks, 0.25)])
         price = sum(w * penalties[name] for name, w in self.players.penalty_weights.items())
         if isinstance(price, Tensor):
             price.backward()

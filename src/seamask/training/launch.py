@@ -23,7 +23,7 @@ from seamask.config import Config, check
 from seamask.data import NAMED, load
 from seamask.devices import check_device, free_cores, use_cpu, uses_gpu
 from seamask.errors import UserError
-from seamask.masks import build_masker, weights_at
+from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.tokens import check_drops
@@ -34,6 +34,7 @@ from seamask.runs import RunFolder
 from seamask.training import checkpoint
 from seamask.training.loop import Run, Stopped
 from seamask.training.maps import training_maps
+from seamask.training.players import penalty_weights
 from seamask.training.signals import StopSignal, handled
 
 
@@ -140,8 +141,13 @@ def preflight(config: Config) -> None:
     check_device(config.device)
     if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
         raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
-    build_objective(config.objective)
-    weights_at(config.penalties, config.image_size, config.image_size)
+    objective = build_objective(config.objective)
+    if config.masks.one_sided and not objective.directed:
+        raise UserError(
+            f"--masks.one-sided needs an objective that predicts one view from the other, "
+            f"not {config.objective.name}"
+        )
+    penalty_weights(config, objective)
     with torch.device("meta"):
         build_masker(config.masks, config.image_size)
         encoder = config.encoder

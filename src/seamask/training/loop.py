@@ -30,7 +30,7 @@ from seamask.training import checkpoint
 from seamask.training.maps import training_maps
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
-from seamask.training.processes import average_gradients
+from seamask.training.processes import average_gradients, average_with_gradient
 from seamask.training.signals import StopSignal
 from seamask.training.step import View, two_player_step
 from seamask.training.window import Window
@@ -85,6 +85,7 @@ class Run:
             fabric.world_size,
             fabric.autocast,
             partial(average_gradients, fabric),
+            partial(average_with_gradient, fabric),
         )
         self.budget = parse_budget(config.masks.budget)
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)

@@ -11,7 +11,9 @@ from torch.optim import SGD, AdamW, Optimizer
 from seamask.config import OptimConfig, PlayerConfig
 
 
-def build_optimizer(module: nn.Module, player: PlayerConfig, trust: float) -> Optimizer:
+def build_optimizer(
+    module: nn.Module, player: PlayerConfig, trust: float, constant: bool = False
+) -> Optimizer:
     """Build the optimiser of one player.
 
     Parameters with one dimension (biases, norms) get neither weight decay nor LARS.
@@ -23,17 +25,25 @@ def build_optimizer(module: nn.Module, player: PlayerConfig, trust: float) -> Op
         module: the player's network.
         player: optimiser, learning rate, weight decay and momentum.
         trust: LARS's trust coefficient.
+        constant: the module's `predictor`, if it has one, keeps its learning rate.
     """
+    predictor = getattr(module, "predictor", None) if constant else None
+    still = set() if predictor is None else set(predictor.parameters())
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": player.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in parameters if (p.ndim > 1) == big and (p in still) == keeps],
+            "weight_decay": player.weight_decay if big else 0.0,
+            "constant": keeps,
+            "always_adapt": big,  # LARS
+        }
+        for keeps in ([False, True] if still else [False])
+        for big in (True, False)
     ]
     if player.optimizer == "adamw":
         return AdamW(groups, lr=player.lr, betas=(player.momentum, 0.999))
     if player.optimizer == "sgd":
         return SGD(groups, lr=player.lr, momentum=player.momentum)
-    groups[0]["always_adapt"], groups[1]["always_adapt"] = True, False
     lars: Optimizer = Lars(
         groups, lr=player.lr, momentum=player.momentum, trust_coeff=trust, trust_clip=True
     )
@@ -71,6 +81,7 @@ def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group but those that keep theirs."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if not group.get("constant"):
+            group["lr"] = rate

@@ -41,7 +41,9 @@ def build_networks(config: Config, objective: Objective) -> Networks:
     """
     torch.manual_seed(mix(config.seed, "encoder"))
     c = config.encoder
-    backbone, name, arguments = build_backbone(c.backbone, config.image_size, c.stem, c.patch)
+    backbone, name, arguments = build_backbone(
+        c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last
+    )
     # Some models, MobileNetV3 say, have one more layer after their `num_features`.
     features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
     encoder = objective.encoder(backbone, features, c.channels_last)
@@ -61,6 +63,7 @@ def build_players(
     processes: int = 1,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     average: Callable[[Sequence[nn.Parameter]], None] = lambda parameters: None,
+    average_masks: Callable[[Tensor], Tensor] = lambda tensor: tensor,
 ) -> TwoPlayers:
     """Put the networks on the device, in training mode, with optimisers and the rules of a run.
 
@@ -72,6 +75,7 @@ def build_players(
         processes: that train together; above 1 they share the statistics of batch norm.
         autocast: context of every network pass, for mixed precision.
         average: averages gradients over the processes.
+        average_masks: averages a tensor over the processes, with gradient.
 
     Raises:
         UserError: several processes on the CPU, and a batch norm that cannot be synchronised.
@@ -89,11 +93,15 @@ def build_players(
         encoder=encoder,
         masker=masker,
         objective=objective,
-        encoder_optimizer=build_optimizer(encoder, optim.encoder, optim.trust),
+        encoder_optimizer=build_optimizer(
+            encoder, optim.encoder, optim.trust, constant=optim.constant_predictor
+        ),
         masker_optimizer=(
             build_optimizer(masker, optim.masker, optim.trust) if masker.learned else None
         ),
-        penalty_weights=weights_at(config.penalties, config.image_size, config.image_size),
+        one_way=objective.from_one if config.masks.one_sided else None,
+        remember=objective.remember,
+        penalty_weights=penalty_weights(config, objective),
         budget=partial(_cluster_areas, config.masks.n_masks) if budget.superpixel else budget.start,
         compare=config.masks.compare,
         reduction=config.masks.reduction,
@@ -102,11 +110,25 @@ def build_players(
         stack=config.masks.stack,
         autocast=autocast,
         average=average,
+        average_masks=average_masks,
     )
     if config.compile:
         encoder.compile()
         masker.compile()
     return players
+
+
+def penalty_weights(config: Config, objective: Objective) -> dict[str, float]:
+    """Return the weights of penalties in a run; see `weights_at`.
+
+    Raises:
+        UserError: a penalty that there is not, or a weight that is no number.
+    """
+    size, masks = config.image_size, config.masks
+    loss_range = objective.range(config.batch_size // config.accumulate)
+    if masks.reduction == "sum":
+        loss_range *= 1 if masks.single else masks.n_masks
+    return weights_at(config.penalties, size, size, config.batch_size, loss_range)
 
 
 def _cluster_areas(n_masks: int, maps: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 
 def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> None:
@@ -22,3 +22,16 @@ def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> Non
     assert isinstance(flat, torch.Tensor)
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def average_with_gradient(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """Return the average of a tensor over processes; one process returns its own.
+
+    The gradient of a loss that every process computes of it is right once gradients of parameters
+    are averaged: what comes back is summed over the processes.
+    """
+    if fabric.world_size == 1:
+        return tensor
+    gathered = fabric.all_gather(tensor, sync_grads=True)
+    assert isinstance(gathered, Tensor)
+    return gathered.mean(0)

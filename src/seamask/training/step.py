@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -29,7 +29,9 @@ from seamask.masks import all_penalties, draw_one, take_one
 from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import stacked
 
-# What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb).
+# What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
+# over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
+# `none` and `both` together.
 COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
     "one": (("a", "mb"),),
     "each": (("ma", "b"), ("a", "mb")),
@@ -53,8 +55,12 @@ class View(NamedTuple):
 Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see of them
 
 
-def _nothing(parameters: Sequence[nn.Parameter]) -> None:
+def _nothing(given: object) -> None:
     pass
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @dataclass
@@ -67,18 +73,24 @@ class TwoPlayers:
         masker: images, generator, maps → masks `[B, N, H, W]`; its attribute `learned` says whether
             it plays.
         objective: `(anchor, other)` embeddings → scalar loss.
+        one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
+            target of a masked one, never predicted from it; None: both ways, by `objective`.
+        remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
         encoder_optimizer: updates the encoder.
         masker_optimizer: updates the masker; None if it is not learned.
         penalty_weights: weight by name of penalty; a name left out is logged but not paid.
         budget: b of the budget penalty; or what finds it, `[B, N]`, from a view's maps.
         compare: the loss of a mask is the mean over these; see `COMPARISONS`.
-        reduction: `mean` or `sum` over the masks.
-        single: train on one of the N masks per image, drawn at random (ADIOS-s).
+        reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
+            over the views.
+        single: train on one of the N masks per image, drawn at random (ADIOS-s), the same for both
+            players and both views.
         simultaneous: both players answer what the other was before the step.
         stack: encode all views at once, not mask by mask; the encoder must have gone through
             `networks.view_batchnorm.keep_views_apart`.
         autocast: context of every network pass, for mixed precision.
         average: averages the gradients of parameters over processes, in place.
+        average_masks: averages a tensor over processes, with gradient.
     """
 
     encoder: nn.Module
@@ -89,12 +101,15 @@ class TwoPlayers:
     penalty_weights: dict[str, float] = field(default_factory=dict)
     budget: float | Callable[[Tensor | None], Tensor] = 0.25
     compare: Sequence[str] = ("one",)
-    reduction: str = "mean"
+    one_way: Callable[[Tensor, Tensor], Tensor] | None = None
+    remember: Callable[[Tensor], None] = _nothing
+    reduction: Literal["mean", "sum"] = "mean"
     single: bool = False
     simultaneous: bool = False
     stack: bool = False
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     average: Callable[[Sequence[nn.Parameter]], None] = _nothing
+    average_masks: Callable[[Tensor], Tensor] = _itself
 
 
 def two_player_step(
@@ -107,7 +122,7 @@ def two_player_step(
 
     Args:
         players: networks, optimisers and rules; updated in place.
-        batch: one pair of views, or several whose gradients are added up.
+        batch: one pair of views, or several whose gradients are averaged.
         generator: a CPU generator for masks and choices that are drawn.
         move_masks: False leaves a learned masker as it is in this step.
 
@@ -135,6 +150,7 @@ def two_player_step(
     for metric, part in zip(metrics, parts, strict=True):
         part.give_masks(ask=simultaneous)
         metric["loss/encoder"] = _encoder_backward(players, part, share)
+        players.remember(part.anchor)
     players.average(list(players.encoder.parameters()))
     players.encoder_optimizer.step()
 
@@ -164,19 +180,25 @@ class _Part:
     ) -> None:
         self.views = views
         self.pairs = [pair for name in players.compare for pair in COMPARISONS[name]]
-        self.weights = [
-            1 / (len(players.compare) * len(COMPARISONS[name]))
-            for name in players.compare
-            for _ in COMPARISONS[name]
+        one_sided = [players.one_way is not None and _half_masked(pair) for pair in self.pairs]
+        terms = [1 if one else 2 for one in one_sided]  # directed ones, of each pair
+        self.weights = [n / sum(terms) for n in terms]
+        one_way = players.one_way or players.objective
+        self.losses = [one_way if one else players.objective for one in one_sided]
+        # One-sided pairs have the masked view first: it is the prediction.
+        self.pairs = [
+            (second, first) if one and len(second) > len(first) else (first, second)
+            for one, (first, second) in zip(one_sided, self.pairs, strict=True)
         ]
         compared = {view for pair in self.pairs for view in pair}
         self.clean = [view for view in "ab" if view in compared]
+        self.anchor_view = self.clean[0] if self.clean else self.pairs[0][0]
         self.masked = [view for view in "ab" if f"m{view}" in compared]
         self.draw_masks(players, generator)
-        self.choice = {
-            name: draw_one(len(m), m.shape[1], generator) if players.single else None
-            for name, m in self.masks.items()
-        }
+        self.choice = None
+        if players.single and self.masks:
+            masks = next(iter(self.masks.values()))
+            self.choice = draw_one(len(masks), masks.shape[1], generator)
 
     def draw_masks(self, players: TwoPlayers, generator: Generator | None) -> None:
         """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
@@ -188,11 +210,9 @@ class _Part:
 
     def used(self) -> dict[str, Tensor]:
         """Return the masks that are trained on, `[B, N or 1, H, W]`, of each view."""
-        chosen = {}
-        for name, masks in self.masks.items():
-            choice = self.choice[name]
-            chosen[name] = masks if choice is None else take_one(masks, choice)
-        return chosen
+        if self.choice is None:
+            return self.masks
+        return {name: take_one(masks, self.choice) for name, masks in self.masks.items()}
 
     def give_masks(self, ask: bool) -> None:
         """Hand the masks to the encoder, without their graph.
@@ -240,8 +260,9 @@ class _Part:
         total: Tensor | float = 0.0
         for masks in given:
             z = known | {f"m{name}": next(encoded) for name in masks}
-            for weight, (first, second) in zip(self.weights, self.pairs, strict=True):
-                total = total + weight * players.objective(z[first], z[second])
+            for weight, loss, pair in zip(self.weights, self.losses, self.pairs, strict=True):
+                total = total + weight * loss(*(z[view] for view in pair))
+        self.anchor = z[self.anchor_view].detach()  # [B, D]
         return cast(Tensor, total)
 
 
@@ -297,14 +318,13 @@ def _masker_backward(
 
 
 def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
-    """Return every penalty, unweighted, mean over the views that are masked."""
-    found = []
-    for name, masks in part.masks.items():
-        budget = players.budget
-        found.append(
-            all_penalties(masks, budget(part.views[name].maps) if callable(budget) else budget)
-        )
-    return {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
+    """Return every penalty, unweighted, over the views that are masked."""
+    budget = players.budget
+    views = [
+        (masks, budget(part.views[name].maps) if callable(budget) else budget)
+        for name, masks in part.masks.items()
+    ]
+    return all_penalties(views, players.reduction, players.average_masks)
 
 
 def _encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
@@ -326,6 +346,10 @@ def _masked(view: Seen) -> Tensor:
 
 def _mask_weight(players: TwoPlayers, part: _Part) -> float:
     return 1 / len(part.given) if players.reduction == "mean" else 1.0
+
+
+def _half_masked(pair: tuple[str, str]) -> bool:
+    return (pair[0][0] == "m") != (pair[1][0] == "m")
 
 
 @contextmanager
