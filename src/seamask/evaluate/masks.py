@@ -12,7 +12,9 @@ from seamask.data import Images
 from seamask.evaluate import features
 from seamask.evaluate.features import Triple, over_images
 from seamask.masks import random_blocks
+from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 
+RANKED = 1000  # images over which the rank of masks is taken, at most
 THRESHOLD = 0.5  # a pixel counts as removed from here on
 VOID = 255  # pixels of an object map that count nowhere
 
@@ -140,7 +142,9 @@ def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float
 
     Returns:
         `coverage_k`: mean of mask k; `empty`: share of empty masks; `binary`: share of pixels below
-        0.1 or above 0.9; `overlap`: share of the pixels removed by any mask that several remove.
+        0.1 or above 0.9; `overlap`: share of the pixels removed by any mask that several remove;
+        means over masks of `from_image` (see `mask_signs`) and of their effective `rank` over up to
+        1,000 images.
     """
     removed = masks >= threshold
     times = removed.sum(1)
@@ -148,6 +152,9 @@ def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float
     found["empty"] = float((removed.float().mean((2, 3)) < empty).float().mean())
     found["binary"] = float(((masks < 0.1) | (masks > 0.9)).float().mean())
     found["overlap"] = float((times > 1).sum() / (times > 0).sum().clamp(min=1))
+    if len(masks) > 1:
+        found["from_image"] = float(mask_signs(masks)["from_image"].mean())
+        found["rank"] = float(effective_rank(mask_grams(masks[:RANKED])).mean())
     return found
 
 

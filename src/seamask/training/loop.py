@@ -27,6 +27,7 @@ from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import coloured, curves_figure, mask_figure
 from seamask.training import checkpoint
+from seamask.training.health import Health
 from seamask.training.maps import training_maps
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
@@ -87,6 +88,7 @@ class Run:
             partial(average_gradients, fabric),
             partial(average_with_gradient, fabric),
         )
+        self.health = Health(config, self.players, self.objective)
         self.budget = parse_budget(config.masks.budget)
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)
@@ -161,6 +163,7 @@ class Run:
         self.objective.update(self.networks.encoder, self.step / self.total)
         self.window.add(metrics)
         if self.step % config.log.every == 0 or self.step % self.steps_per_epoch == 0:
+            self.window.note(*self.health.examine(*pairs[0], generator(*draw, "health")))
             self._log(epoch, rates)
 
     def _epoch_done(self, epoch: int, last: bool) -> None:
@@ -245,6 +248,8 @@ class Run:
         line["data_wait"] = self.loader.waited / seconds
         self.loader.waited = 0.0
         self._write(line)
+        for text in self.health.warn(line) if self.step > self.steps_per_epoch else ():
+            self.progress.say(f"warning: {text}")
         if steps >= min(self.config.log.every, self.steps_per_epoch):
             self.whole_windows += 1
             if self.whole_windows == 2:  # the first has the warm-up

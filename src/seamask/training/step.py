@@ -237,7 +237,7 @@ class _Part:
     def encode_clean(self, players: TwoPlayers) -> dict[str, Tensor]:
         """Return embeddings `[B, D]` of the clean views that are compared."""
         seen: list[Seen] = [(self.views[name].images, None) for name in self.clean]
-        return dict(zip(self.clean, _encode(players, seen), strict=True))
+        return dict(zip(self.clean, encode(players, seen), strict=True))
 
     def loss(
         self,
@@ -255,7 +255,7 @@ class _Part:
         names = self.clean if clean is None else []
         seen: list[Seen] = [(self.views[name].images, None) for name in names]
         seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
-        encoded = iter(_encode(players, seen))
+        encoded = iter(encode(players, seen))
         known = {name: next(encoded) for name in names} if clean is None else clean
         total: Tensor | float = 0.0
         for masks in given:
@@ -327,8 +327,9 @@ def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
     return all_penalties(views, players.reduction, players.average_masks)
 
 
-def _encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
-    """Return the embeddings `[B, D]` of each of some views."""
+def encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
+    """Return the embeddings `[B, D]` of each of some views: images `[B, 3, H, W]`, a mask or
+    None."""
     encoder = players.encoder
     with players.autocast():
         if not players.stack or len(seen) < 2:

@@ -1,0 +1,231 @@
+"""Is the game healthy? What is measured beside the losses, and what is said when it goes wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
+
+from seamask.budget import parse_budget
+from seamask.config import Config
+from seamask.masks import NoMasker
+from seamask.masks.signs import effective_rank, mask_grams, mask_signs
+from seamask.objectives import Objective
+from seamask.training.step import TwoPlayers, View, encode, held_still
+
+IMAGES = 32  # whose losses are compared: two clean views and each mask
+SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1
+PATIENCE = 3  # lines of the log in a row that must show the same trouble
+
+
+class Health:
+    """Looks at the players of a run, at steps that are logged, and says what goes wrong, once.
+
+    Args:
+        config: of the run.
+        players: of the run; what the encoder returns of each anchor is overheard.
+        objective: of the run.
+    """
+
+    def __init__(self, config: Config, players: TwoPlayers, objective: Objective) -> None:
+        self.config, self.players, self.objective = config, players, objective
+        self.masked = not isinstance(players.masker, NoMasker)
+        self.anchor: Tensor | None = None  # [B, ...], what the encoder returned last
+        self.said: dict[str, str] = {}  # what was warned of, by kind
+        self.seen: Counter[str] = Counter()  # lines in a row that show a trouble
+        remember = players.remember
+
+        def overhear(anchor: Tensor) -> None:
+            self.anchor = anchor
+            remember(anchor)
+
+        players.remember = overhear
+
+    @torch.no_grad()
+    def examine(self, a: View, b: View, generator: Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """Look at a batch after its step; nothing is trained, moved or waited for.
+
+        Args:
+            a: a view of the batch.
+            b: the view that is masked.
+            generator: for masks that are drawn.
+
+        Returns:
+            Scalars by name: those of `embedding_signs`, `embedding/alignment` and `loss/clean` (of
+            the clean pair, on up to 32 images), and with masks `mask/<sign>_<k>` (see `mask_signs`)
+            and `mask/adds_<k>`: the loss of mask k over that of the clean pair. And the Gram
+            matrices of the embeddings and of each mask, `[1 + N or 1, b, b]`, for `ranks`.
+        """
+        assert self.anchor is not None
+        z = self.objective.embedding(self.anchor).float()
+        grams = (z[:SAMPLE] @ z[:SAMPLE].T)[None]
+        found = embedding_signs(z)
+        few_a, few_b = a.images[:IMAGES], b.images[:IMAGES]
+        masks = None
+        with held_still(self.players.encoder):
+            if self.masked:
+                with self.players.autocast():
+                    masks = self.players.masker(b.images, generator, b.maps)
+            given = [] if masks is None else masks[:IMAGES].split(1, dim=1)
+            seen = [(few_a, None), (few_b, None), *((few_b, mask) for mask in given)]
+            z_a, z_b, *z_masked = encode(self.players, seen)
+        found["embedding/alignment"] = alignment(*map(self.objective.embedding, (z_a, z_b)))
+        found["loss/clean"] = clean = self.players.objective(z_a, z_b)
+        if masks is None:
+            return found, grams
+        signs = mask_signs(masks)
+        signs["adds"] = torch.stack([self.players.objective(z_a, z) - clean for z in z_masked])
+        for name, values in signs.items():
+            found |= {f"mask/{name}_{k}": value for k, value in enumerate(values, start=1)}
+        return found, torch.cat([grams, mask_grams(masks[:SAMPLE])])
+
+    def warn(self, line: Mapping[str, float]) -> list[str]:
+        """Return what has to be said after a line of the log: each kind of trouble once.
+
+        Args:
+            line: metrics by name, of `examine` and `ranks`.
+        """
+        present = troubles(line, self.config)
+        self.seen = Counter({kind: self.seen[kind] + 1 for kind in present})
+        new = {
+            kind: text
+            for kind, text in present.items()
+            if self.seen[kind] >= PATIENCE and kind not in self.said
+        }
+        self.said |= new
+        return list(new.values())
+
+
+def ranks(grams: Tensor) -> dict[str, float]:
+    """Return `embedding/rank` (RankMe) and `mask/rank_<k>` from Gram matrices on the CPU."""
+    found = {"embedding/rank": rank_me(grams[0])}
+    for k, rank in enumerate(effective_rank(grams[1:]).tolist(), start=1):
+        found[f"mask/rank_{k}"] = rank
+    return found
+
+
+def embedding_signs(z: Tensor) -> dict[str, Tensor]:
+    """Return what can be said of embeddings without labels, without waiting for the device.
+
+    Args:
+        z: `[B, D]`, B at least 2.
+
+    Returns:
+        - `embedding/spread`: standard deviation of the L2-normalised embeddings over the batch,
+          mean over dimensions, times √D: about 1 when healthy, 0 when collapsed (Chen & He 2021);
+        - `embedding/uniformity`: `log mean exp(−2 ‖z_i − z_j‖²)` over pairs, at most 0, low when
+          they are spread out (Wang & Isola 2020).
+    """
+    unit = normalize(z.float(), dim=1)
+    batch, width = unit.shape
+    distance = (2 - 2 * unit @ unit.T).clamp(min=0)  # [B, B], squared
+    energy = torch.exp(-2 * distance).sum() - batch  # without the pairs of one image with itself
+    return {
+        "embedding/spread": unit.std(0).mean() * width**0.5,
+        "embedding/uniformity": (energy / (batch * (batch - 1))).clamp(min=1e-12).log(),
+    }
+
+
+def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """Return the mean squared distance of normalised partners (Wang & Isola 2020), 0 to 4."""
+    a, b = (normalize(z.float(), dim=1) for z in (z_a, z_b))
+    return (a - b).square().sum(1).mean()
+
+
+def rank_me(gram: Tensor) -> float:
+    """Return RankMe (Garrido et al. 2023): exp of the entropy of the singular values' shares.
+
+    Args:
+        gram: `z zᵀ` of embeddings, `[B, B]`.
+
+    Returns:
+        Between 1 and min(B, D).
+    """
+    singular = torch.linalg.eigvalsh(gram.double()).clamp(min=0).sqrt()
+    shares = singular / singular.sum().clamp(min=1e-12)
+    return float((-torch.special.xlogy(shares, shares).sum()).exp())
+
+
+def troubles(line: Mapping[str, float], config: Config) -> dict[str, str]:
+    """Return what is wrong, in words and with what to change, by kind; nothing of drawn masks.
+
+    Args:
+        line: metrics by name, of `Health.examine` and `ranks`.
+        config: of the run.
+    """
+    found = {}
+    if line["embedding/spread"] < 0.2:
+        found["collapse"] = (
+            f"embeddings collapse: their spread is {line['embedding/spread']:.2f} of a healthy 1; "
+            f"take a lower --optim.encoder.lr (now {config.optim.encoder.lr:g})"
+        )
+    n = config.masks.n_masks
+    if config.masks.masker not in ("sequential", "simultaneous") or f"mask/full_{n}" not in line:
+        return found
+
+    def signs(name: str) -> list[float]:
+        return [line[f"mask/{name}_{k}"] for k in range(1, n + 1)]
+
+    coverage = signs("coverage")
+    shown = " ".join(f"{share:.0%}".replace("%", " %") for share in coverage)
+    more = _how_to_hold(config)
+    extreme = [empty + full for empty, full in zip(signs("empty"), signs("full"), strict=True)]
+    empty_masks = sum(share > 0.9 for share in signs("empty"))
+    if max(signs("full")) > 0.5 or sum(extreme) / n > 0.7:
+        found["extremes"] = (
+            f"masks are all or nothing, whatever the image: they remove {shown} on average; {more}"
+        )
+    elif n > 2 and empty_masks >= n - 1:
+        found["empty"] = f"all masks but one are empty: they remove {shown}; {more}"
+    elif (asked := _asked(config)) is not None:
+        missed = sum(abs(share - asked) for share in coverage) / n
+        if missed > asked / 2:
+            found["budget"] = (
+                f"masks miss their budget: they remove {shown} on average, asked are "
+                f"{100 * asked:.0f} %; {more}"
+            )
+    partial = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
+    remedy = f"raise --penalties.equipartition (now {config.penalties.equipartition:g}; 5 holds)"
+    fixed = [k for k in partial if signs("from_image")[k] < 0.25]
+    if fixed:
+        share = min(signs("from_image")[k] for k in fixed)
+        found["place"] = (
+            f"{_masks(fixed)} the image: as little as {100 * share:.0f} % of what varies in a mask "
+            f"comes from it, the rest is a fixed pattern of places; {remedy}"
+        )
+    outside = [k for k in partial if signs("border")[k] > 0.75]
+    if outside:
+        share = max(signs("border")[k] for k in outside)
+        found["border"] = (
+            f"masks sit at the border: {100 * share:.0f} % of what mask {outside[0] + 1} removes "
+            f"lies in the outer eighth, 44 % would be even; {remedy}"
+        )
+    return found
+
+
+def _asked(config: Config) -> float | None:
+    """Return the share that each mask is asked to remove, if it is one number and paid for."""
+    budget = parse_budget(config.masks.budget)
+    if config.masks.masker == "simultaneous" or budget.superpixel or budget.start != budget.end:
+        return None
+    return budget.start if config.penalties.budget or budget.exact else None
+
+
+def _how_to_hold(config: Config) -> str:
+    if config.masks.masker == "simultaneous":
+        return (
+            f"raise --penalties.sparsity (now {config.penalties.sparsity:g}) or lower "
+            f"--penalties.entropy (now {config.penalties.entropy:g})"
+        )
+    return (
+        f"raise --penalties.budget (now {config.penalties.budget:g}; 5 holds), or take "
+        f"--budget exact:{config.masks.budget.removeprefix('exact:')}"
+    )
+
+
+def _masks(which: list[int]) -> str:
+    names = ", ".join(str(k + 1) for k in which)
+    return f"mask {names} ignores" if len(which) == 1 else f"masks {names} ignore"
