@@ -73,6 +73,8 @@ that was stopped, and any number of times at once, on one machine or several, to
 
     --seeds N                     how many seeds; the study's own number if not given
     --data DATA                   the data set of a study that leaves it open
+    --results FILE                what finished jobs found, kept up to date; not done again,
+                                  also where their weights are missing, on another machine
     --SETTING VALUE               a setting of every pretraining (`seamask pretrain --help`)
     --evaluations.SETTING VALUE   a setting of every evaluation (`seamask evaluate -h`)
 
@@ -279,6 +281,7 @@ def study(arguments: list[str]) -> int:
     path = Path(name)  # the study.yaml of a study's folder is that study
     own = path.parent if path.name == "study.yaml" else Path("studies") / path.stem
     parser.add_argument("--out", default=str(own), help="folder of the study")
+    parser.add_argument("--results", type=Path, help="file of results of finished jobs")
     asked, rest = parser.parse_known_args(arguments)
     from seamask.options import free_settings
     from seamask.study.study import read_study
@@ -287,7 +290,7 @@ def study(arguments: list[str]) -> int:
 
     chosen = read_study(name, asked.data, asked.seeds, free_settings(rest))
     try:
-        table = run_study(chosen, asked.out)
+        table = run_study(chosen, asked.out, asked.results)
     except Stopped as stopped:
         return _stopped(stopped)
     print(f"\n{table.read_text()}")

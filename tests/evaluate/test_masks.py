@@ -127,6 +127,11 @@ def test_statistics_by_hand():
         "empty": 0.5,  # mask 2 of image 1 removes a quarter, mask 1 of image 2 nothing
         "binary": pytest.approx(13 / 16),
         "overlap": pytest.approx(1 / 6),
+        # Mask 1 is all or nothing: all comes from the image. Of mask 2 the sample variance over
+        # images is 0.13 / 4 = 0.0325; that of its mean over places 0.05125, less half of the
+        # former.
+        "from_image": pytest.approx((1 + 0.0325 / (0.0325 + 0.05125 - 0.0325 / 2)) / 2),
+        "rank": pytest.approx(1.0),  # two images differ in one way
     }
 
 

@@ -276,3 +276,52 @@ def test_the_tiny_tables(name, tmp_path, cache):
     assert len(without_masks) == (2 if name == "table2-tiny" else 0)
     assert all("±" in cell.rstrip(" |") for row in rows for cell in row[1:] if cell != "–")
     assert (table.parent / "accuracy.png").exists()
+
+
+def test_results_travel_without_weights(whole, tmp_path, capfd):
+    path, out = whole
+    study, results = read_study(path), tmp_path / "small.jsonl"
+    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    text = results.read_text()
+    assert str(out) not in text
+    assert str(tmp_path) not in text
+    capfd.readouterr()
+    elsewhere = tmp_path / "elsewhere"
+    run_study(study, elsewhere, results)
+    assert capfd.readouterr().out == f"5 of 5 jobs are done already, says {results}\n"
+    assert (elsewhere / "table.md").read_text() == (out / "table.md").read_text()
+    assert (elsewhere / "accuracy.png").exists()
+    assert not list(elsewhere.rglob("*.safetensors"))
+    assert results.read_text() == text  # and again the same file
+
+
+def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(whole, tmp_path, capfd):
+    path, out = whole
+    study, results = read_study(path), tmp_path / "small.jsonl"
+    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    capfd.readouterr()
+    run_study(study, tmp_path / "elsewhere", results)
+    said = capfd.readouterr().out
+    assert "SimCLR, seed 0: pretraining" in said
+    assert "SimCLR, seed 0: kNN" in said
+    assert "+ Sequential, seed 0" not in said
+    assert numbers(tmp_path / "elsewhere") == numbers(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text[:40], "not the results of a study, or damaged"),
+        (lambda text: text.replace('"batch_size": 16', '"batch_size": 8'), "holds another study"),
+        (lambda text: text.replace('"summary"', '"sumary"'), "the line of .* is damaged"),
+    ],
+)
+def test_results_of_something_else_are_refused(whole, tmp_path, change, says):
+    path, out = whole
+    study, results = read_study(path), tmp_path / "small.jsonl"
+    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    results.write_text(change(results.read_text()))
+    with pytest.raises(UserError, match=says):
+        run_study(study, tmp_path / "elsewhere", results)

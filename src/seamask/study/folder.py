@@ -11,6 +11,7 @@ table.md, table.csv, table.tex, accuracy.png
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ class StudyFolder:
         """Refuse a study that is not the one here, with perhaps more of everything."""
         try:
             here = yaml.safe_load(self.study.read_text())
-            changed = _first_change(here, study.resolved())
+            changed = first_change(here, study.resolved())
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"cannot read {self.study}: damaged; name another folder for the study"
@@ -126,6 +127,22 @@ class StudyFolder:
         """Note that a pretraining is done."""
         with atomic(self.run(job.row, job.seed).path / "summary.json") as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
+
+    def has_run(self, job: Job) -> bool:
+        """Say whether the run of a pretraining that is done is here, with its weights.
+
+        It is not where its results came from elsewhere.
+        """
+        run = self.run(job.row, job.seed)
+        return self.done(job) and run.config.exists() and run.encoder.exists()
+
+    def clear(self, job: Job) -> None:
+        """Remove all that is here of a pretraining and its evaluations."""
+        shutil.rmtree(self.run(job.row, job.seed).path)
+
+    def summary(self, job: Job) -> dict[str, Any]:
+        """Return what was noted of a pretraining that is done; see `finish`."""
+        return _read(self._files(job)[0])
 
     def results(self, job: Job) -> list[Result]:
         """Return what an evaluation found: one result, or more if its meaning has changed since."""
@@ -187,17 +204,25 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _first_change(here: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """Name the first difference that would make results another study's."""
+def first_change(here: dict[str, Any], now: dict[str, Any], added_only: bool = True) -> str | None:
+    """Name the first difference that would make results another study's.
+
+    Args:
+        here: the study whose results there are, resolved.
+        now: the study that is asked for, resolved.
+        added_only: it must have all that the other has.
+    """
     if here["baseline"] != now["baseline"]:
         return f"its baseline is {here['baseline']}"
     missing = [str(seed) for seed in here["seeds"] if seed not in now["seeds"]]
-    if missing:
+    if missing and added_only:
         return f"it has seed {missing[0]} too"
     for part in ("methods", "evaluations"):
         for name, then in here[part].items():
             if name not in now[part]:
-                return f"it has the {part[:-1]} {name} too"
+                if added_only:
+                    return f"it has the {part[:-1]} {name} too"
+                continue
             given = now[part][name]
             if part == "methods":  # a setting that is new since then was at its default
                 then = {path: was for path, was in flat(Config()).items() if path in given} | then

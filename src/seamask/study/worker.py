@@ -18,6 +18,7 @@ from seamask.provenance import commit
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
+from seamask.study.results import read_results, write_results
 from seamask.study.table import write_tables
 from seamask.training import checkpoint, resume, start
 from seamask.training.launch import Summary, preflight
@@ -27,12 +28,13 @@ POLL = 1.0  # seconds between looks at what other workers do
 SHOWN_JOBS = 3  # named in a line at most
 
 
-def run_study(study: Study, out: Path | str) -> Path:
+def run_study(study: Study, out: Path | str, results: Path | None = None) -> Path:
     """Run what is missing of a study and write its tables; share the work with other workers.
 
     Args:
         study: what to run.
         out: its folder, new or of the same study.
+        results: a file of the results of finished jobs, which are not done again, kept up to date.
 
     Returns:
         The path of `table.md`.
@@ -46,7 +48,12 @@ def run_study(study: Study, out: Path | str) -> Path:
         preflight(config)
     folder = StudyFolder(out)
     folder.open(study)
-    worker = Worker(study, folder)
+    if results is not None:
+        with folder.lock("table"):
+            taken = read_results(study, folder, results)
+        if taken:
+            print(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
+    worker = Worker(study, folder, results)
     worker.work()
     worker.write()
     with folder.lock("table"):
@@ -61,10 +68,11 @@ class Worker:
     Args:
         study: what to run.
         folder: of the study, opened.
+        results: the file that results are also written to, if any.
     """
 
-    def __init__(self, study: Study, folder: StudyFolder) -> None:
-        self.study, self.folder = study, folder
+    def __init__(self, study: Study, folder: StudyFolder, results: Path | None = None) -> None:
+        self.study, self.folder, self.results = study, folder, results
         commit()  # of the code that is in memory now
         self.jobs = study.jobs()
         for job in self.jobs:  # whoever starts again has mended something
@@ -82,11 +90,26 @@ class Worker:
         folder = self.folder
         if job.needs is not None and folder.error(job.needs) is not None:
             return False
-        return not folder.done(job) and folder.error(job) is None
+        if folder.error(job) is not None:
+            return False
+        return not folder.done(job) or self._is_wanted_again(job)
+
+    def _is_wanted_again(self, job: Job) -> bool:
+        """Say whether a pretraining whose results came from elsewhere has evaluations still to
+        do."""
+        folder = self.folder
+        return (
+            job.evaluation is None
+            and not folder.has_run(job)
+            and any(
+                other.needs == job and not folder.done(other) and folder.error(other) is None
+                for other in self.jobs
+            )
+        )
 
     def _try(self, job: Job) -> bool:
         """Do a job; return False if it is not its turn, or another worker's."""
-        if job.needs is not None and not self.folder.done(job.needs):
+        if job.needs is not None and not self.folder.has_run(job.needs):
             return False
         with self.folder.claim(job) as ours:
             if ours and self._open(job):  # else someone did it since we looked
@@ -115,6 +138,8 @@ class Worker:
     def _pretrain(self, job: Job) -> None:
         """Train, from the last checkpoint if a killed worker left one."""
         run = self.folder.run(job.row, job.seed)
+        if self.folder.done(job):  # elsewhere: evaluations that are made anew are of one encoder
+            self.folder.clear(job)
         if checkpoint.latest(run.checkpoints) is not None:
             summary = resume(run.path)
         else:
@@ -156,6 +181,8 @@ class Worker:
         """Write the tables of what is there so far."""
         with self.folder.lock("table"):
             write_tables(self.study, self.folder)
+            if self.results is not None:
+                write_results(self.study, self.folder, self.results)
 
     def check_failures(self) -> None:
         """Refuse to call a study done in which jobs failed.

@@ -1,0 +1,136 @@
+"""What a study has found, as one file: it travels without weights, to go on on another machine.
+
+A line a finished job, JSON; the first line is the study, every setting resolved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from seamask.errors import UserError
+from seamask.evaluate.evaluation import Result
+from seamask.files import atomic
+from seamask.study.folder import StudyFolder, first_change
+from seamask.study.grid import Job, Study, slug
+
+HERE_ONLY = ("data.source", "data.root", "data.cache", "data.objects")  # paths of one machine
+
+
+def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
+    """Write what is done to `path`; lines of jobs that this study does not have stay.
+
+    Raises:
+        UserError: the file is there and cannot be read.
+    """
+    _, lines = _read(path) if path.exists() else ({}, {})
+    for job in study.jobs():
+        if folder.done(job):
+            lines[job.slug] = _pack(study, folder, job)
+    texts = [json.dumps({"study": _portable(study.resolved())}, ensure_ascii=False)]
+    texts += [json.dumps({"job": name, **line}) for name, line in lines.items()]
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join(texts) + "\n")
+
+
+def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
+    """Put into the folder what `path` says is done and the folder has not; return how many jobs.
+
+    Raises:
+        UserError: the file cannot be read, or is of another study.
+    """
+    if not path.exists():
+        return 0
+    header, lines = _read(path)
+    changed = first_change(header, _portable(study.resolved()), added_only=False)
+    if changed:
+        raise UserError(f"--results {path}: holds another study ({changed}); name another file")
+    taken = 0
+    for job in study.jobs():
+        if job.slug in lines and not folder.done(job):
+            try:
+                _unpack(folder, job, lines[job.slug])
+            except (KeyError, TypeError) as error:
+                raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
+            taken += 1
+    return taken
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the study, and what is said of each job."""
+    try:
+        first, *rest = [json.loads(line) for line in path.read_text().splitlines()]
+        return first["study"], {line.pop("job"): line for line in rest}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"cannot read {path}: not the results of a study, or damaged") from error
+
+
+def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Return a study without what is of one machine."""
+    kept = dict(resolved)
+    for part in ("methods", "evaluations"):
+        kept[part] = {
+            name: {path: value for path, value in about.items() if path not in HERE_ONLY}
+            for name, about in resolved[part].items()
+        }
+    return kept
+
+
+def _pack(study: Study, folder: StudyFolder, job: Job) -> dict[str, Any]:
+    if job.evaluation is not None:
+        encoder = f"{slug(job.row)}/seed{job.seed}"
+        return {
+            "results": [
+                {**asdict(result), "encoder": encoder, "file": None, "figure": None}
+                for result in folder.results(job)
+            ]
+        }
+    run = folder.run(job.row, job.seed)
+    batch = study.methods[job.row].batch_size
+    return {
+        "summary": folder.summary(job),
+        "manifest": run.read_manifest(),
+        "metrics": list(_thinned(run.read_metrics(), batch)),
+    }
+
+
+def _unpack(folder: StudyFolder, job: Job, line: Mapping[str, Any]) -> None:
+    run = folder.run(job.row, job.seed)
+    run.path.mkdir(parents=True, exist_ok=True)
+    if job.evaluation is not None:
+        where = folder.evaluations(job.row, job.seed, job.evaluation)
+        for about in line["results"]:
+            result = Result(**about)
+            with atomic(where / f"{result.column}-seed{result.seed}.json") as temporary:
+                temporary.write_text(result.to_json() + "\n")
+        return
+    run.write_manifest(line["manifest"])
+    with atomic(run.metrics) as temporary:
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in line["metrics"]))
+    folder.finish(job, line["summary"])  # last: it says that all is there
+
+
+def _thinned(lines: Sequence[Mapping[str, Any]], batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yield the probes of a log, and before each the last line of training, its rate that since.
+
+    So the curves against epochs and wall-clock are what they were.
+    """
+    step, seconds, last = 0, 0.0, None
+    start = 0
+    for index, line in enumerate(lines):
+        if "images_per_second" in line:
+            seconds += (line["step"] - step) * batch_size / line["images_per_second"]
+            step, last = line["step"], line
+        if last is not None and ("images_per_second" not in line or index == len(lines) - 1):
+            rate = (step - start) * batch_size / max(seconds, 1e-9)
+            yield {**_rounded(last), "images_per_second": rate}
+            start, seconds, last = step, 0.0, None
+        if "images_per_second" not in line:
+            yield dict(line)
+
+
+def _rounded(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()}
