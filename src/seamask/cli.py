@@ -361,6 +361,7 @@ def _print_summary(summary: Summary) -> None:
     if "mask/iou" in results:
         print("IoU with objects      learned     random")
         print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
+    _print_health(summary)
     _print_skipped(summary.skipped, " (all are in manifest.json)")
     for label, path in (
         ("masks", max(folder.glob("masks/*.png"), default=folder)),
@@ -370,6 +371,45 @@ def _print_summary(summary: Summary) -> None:
     ):
         print(f"{label:<8} {path}")
     print(f"load     {summary.load}")
+
+
+MASK_SIGNS = (  # of a run's results, in the words of its end
+    ("coverage", "removed, %", 100),
+    ("from_image", "from the image, %", 100),
+    ("rank", "effective rank", 1),
+    ("overlap", "overlap, %", 100),
+    ("empty", "empty images, %", 100),
+    ("full", "removed whole, %", 100),
+    ("adds", "adds to the loss", 1),
+)
+
+
+def _print_health(summary: Summary) -> None:
+    """Print how the masks and the embeddings ended, and what is wrong with them."""
+    results = summary.results
+    n = sum(name.startswith("mask/rank_") for name in results)
+    if n:
+        heads = "".join(f"{f'mask {k}':>9}" for k in range(1, n + 1))
+        print(f"masks               {heads}")
+        for sign, label, factor in MASK_SIGNS:
+            values = [results.get(f"mask/{sign}_{k}") for k in range(1, n + 1)]
+            if None not in values:
+                shown = "".join(
+                    f"{factor * v:9.{0 if factor > 1 else 2}f}" for v in values if v is not None
+                )
+                target = (
+                    f"   asked {100 * summary.asked:g}"
+                    if sign == "coverage" and summary.asked
+                    else ""
+                )
+                print(f"  {label:<18}{shown}{target}")
+    if "embedding/spread" in results:
+        print(
+            f"embeddings          spread {results['embedding/spread']:.2f} (healthy: 1), "
+            f"rank {results['embedding/rank']:.0f}"
+        )
+    for text in summary.warnings:
+        print(f"warning: {text}")
 
 
 def _print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from seamask.recipes.policies import SEQUENTIAL
+from seamask.recipes.policies import SEAMASK, SEQUENTIAL
+
+BASE: dict[str, Any] = {
+    "image_size": 96,
+    "encoder.backbone": "resnet18",
+    "epochs": 200,  # ours; [Seq] trains 500 epochs of 125,000 images
+    "batch_size": 256,  # [Seq] table 3
+    "optim.encoder.lr": 0.11,  # [Seq] table 3
+    "optim.masker.lr": 0.0145,  # ADIOS script simclr/ImageNet100s
+    "log.probe_every": 20,
+}
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "folder-seamask": (
+        "your own images (--data DIR), ResNet-18, 96 px: ours: masks that follow the image",
+        {**BASE, **SEAMASK},
+    ),
     "folder-sequential": (
         "your own images (--data DIR), ResNet-18, 96 px: sequential learned masks under a budget",
-        {
-            **SEQUENTIAL,
-            "image_size": 96,
-            "encoder.backbone": "resnet18",
-            "epochs": 200,  # ours; [Seq] trains 500 epochs of 125,000 images
-            "batch_size": 256,  # [Seq] table 3
-            "optim.encoder.lr": 0.11,  # [Seq] table 3
-            "optim.masker.lr": 0.0145,  # ADIOS script simclr/ImageNet100s
-            "masks.downscale": 2,  # ours: a quarter of the mask network's cost
-            "log.probe_every": 20,
-        },
-    )
+        # Ours: a quarter of the mask network's cost.
+        {**BASE, **SEQUENTIAL, "masks.downscale": 2},
+    ),
 }

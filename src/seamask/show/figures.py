@@ -36,6 +36,7 @@ def mask_figure(
     cell: int = 112,
     rows: Mapping[str, Tensor] | None = None,
     budgets: Tensor | None = None,
+    mean: Tensor | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
@@ -46,6 +47,8 @@ def mask_figure(
         cell: side in pixels of one picture at least; small images are enlarged by a whole factor.
         rows: more pictures, uint8 `[n, H, W, 3]`, shown below the images under their names.
         budgets: `[n, N]`: what each mask should remove, written on it beside what it does.
+        mean: `[N, H, W]`: each mask's mean over more images, shown beside it: what of it does not
+            come from the image.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
@@ -55,14 +58,21 @@ def mask_figure(
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
     for k in range(masks.shape[1]):
         grey = [np.repeat(shade[k][:, :, None], 3, axis=2) for shade in shades]
+        if mean is not None:
+            shade = (mean[k].clamp(0, 1) * 255).round().byte().numpy()
+            grey.append(np.repeat(shade[:, :, None], 3, axis=2))
         lines.append((f"mask {k + 1}\n{masks[:, k].mean():.0%}", grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
         views = pictures * (1 - gone) + GREY * gone
         lines.append((f"view {k + 1}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
-    sheet = Image.new("RGB", (MARGIN + w * len(pictures), h * len(lines)), "white")
+    columns = len(pictures) + (mean is not None)
+    sheet = Image.new("RGB", (MARGIN + w * columns, h * len(lines)), "white")
     draw = ImageDraw.Draw(sheet)
+    if mean is not None:
+        place = (MARGIN + w * len(pictures) + 6, h // 2 - 14)
+        draw.multiline_text(place, "mean over\nmore images", fill="black", font_size=14)
     for y, (label, cells) in enumerate(lines):
         draw.multiline_text((6, y * h + h // 2 - 10), label, fill="black", font_size=14)
         for x, picture in enumerate(cells):
@@ -169,7 +179,10 @@ def curves_figure(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     panels = {
         "loss": ("loss/",),
-        "share removed by each mask": ("mask/coverage", "mask/binary"),
+        "share removed by each mask": ("mask/coverage",),
+        "share of each mask that comes from the image": ("mask/from_image",),
+        "effective rank of masks and embeddings": ("mask/rank", "embedding/rank"),
+        "what each mask adds to the loss": ("mask/adds",),
         "penalties (unweighted)": ("penalty/",),
         "learning rate": ("lr/",),
         "held-out accuracy (%)": ("probe/",),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -19,6 +21,14 @@ from seamask.training.step import TwoPlayers, View, encode, held_still
 IMAGES = 32  # whose losses are compared: two clean views and each mask
 SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1
 PATIENCE = 3  # lines of the log in a row that must show the same trouble
+EASING = 0.98  # a trouble that falls below this share of what it was is easing
+
+
+class Trouble(NamedTuple):
+    """What is wrong: how far beyond what is healthy, in units of its own; and in words."""
+
+    size: float
+    text: str
 
 
 class Health:
@@ -36,6 +46,7 @@ class Health:
         self.anchor: Tensor | None = None  # [B, ...], what the encoder returned last
         self.said: dict[str, str] = {}  # what was warned of, by kind
         self.seen: Counter[str] = Counter()  # lines in a row that show a trouble
+        self.before: dict[str, float] = {}  # how bad each was in the line before
         remember = players.remember
 
         def overhear(anchor: Tensor) -> None:
@@ -85,14 +96,19 @@ class Health:
     def warn(self, line: Mapping[str, float]) -> list[str]:
         """Return what has to be said after a line of the log: each kind of trouble once.
 
+        A trouble must have been there for several lines in a row, without easing: masks take a
+        while to come down to their budget.
+
         Args:
             line: metrics by name, of `examine` and `ranks`.
         """
         present = troubles(line, self.config)
-        self.seen = Counter({kind: self.seen[kind] + 1 for kind in present})
+        stays = [k for k, trouble in present.items() if trouble.size >= self.before.get(k, 0.0)]
+        self.seen = Counter({kind: self.seen[kind] + 1 for kind in stays})
+        self.before = {kind: EASING * trouble.size for kind, trouble in present.items()}
         new = {
-            kind: text
-            for kind, text in present.items()
+            kind: present[kind].text
+            for kind in stays
             if self.seen[kind] >= PATIENCE and kind not in self.said
         }
         self.said |= new
@@ -149,7 +165,7 @@ def rank_me(gram: Tensor) -> float:
     return float((-torch.special.xlogy(shares, shares).sum()).exp())
 
 
-def troubles(line: Mapping[str, float], config: Config) -> dict[str, str]:
+def troubles(line: Mapping[str, float], config: Config) -> dict[str, Trouble]:
     """Return what is wrong, in words and with what to change, by kind; nothing of drawn masks.
 
     Args:
@@ -157,56 +173,77 @@ def troubles(line: Mapping[str, float], config: Config) -> dict[str, str]:
         config: of the run.
     """
     found = {}
-    if line["embedding/spread"] < 0.2:
-        found["collapse"] = (
-            f"embeddings collapse: their spread is {line['embedding/spread']:.2f} of a healthy 1; "
-            f"take a lower --optim.encoder.lr (now {config.optim.encoder.lr:g})"
+    spread = line.get("embedding/spread", 1.0)
+    if spread < 0.2:
+        found["collapse"] = Trouble(
+            1 - spread,
+            f"embeddings collapse: their spread is {spread:.2f} of a healthy 1; "
+            f"take a lower --optim.encoder.lr (now {config.optim.encoder.lr:g})",
         )
-    n = config.masks.n_masks
-    if config.masks.masker not in ("sequential", "simultaneous") or f"mask/full_{n}" not in line:
+    signs = partial(_of_masks, line)
+    coverage, empty, full = signs("coverage"), signs("empty"), signs("full")
+    n = len(full)
+    if config.masks.masker not in ("sequential", "simultaneous") or not n:
         return found
-
-    def signs(name: str) -> list[float]:
-        return [line[f"mask/{name}_{k}"] for k in range(1, n + 1)]
-
-    coverage = signs("coverage")
-    shown = " ".join(f"{share:.0%}".replace("%", " %") for share in coverage)
+    removed = " ".join(f"{100 * share:.0f} %" for share in coverage)
     more = _how_to_hold(config)
-    extreme = [empty + full for empty, full in zip(signs("empty"), signs("full"), strict=True)]
-    empty_masks = sum(share > 0.9 for share in signs("empty"))
-    if max(signs("full")) > 0.5 or sum(extreme) / n > 0.7:
-        found["extremes"] = (
-            f"masks are all or nothing, whatever the image: they remove {shown} on average; {more}"
+    extreme = max(max(full), (sum(empty) + sum(full)) / n)
+    share = asked(config)
+    missed = 0.0 if share is None else sum(abs(c - share) for c in coverage) / (n * share)
+    if n > 2 and sum(e > 0.9 for e in empty) >= n - 1 and max(full) < 0.5:
+        found["empty"] = Trouble(
+            sum(empty), f"all masks but one are empty: they remove {removed}; {more}"
         )
-    elif n > 2 and empty_masks >= n - 1:
-        found["empty"] = f"all masks but one are empty: they remove {shown}; {more}"
-    elif (asked := _asked(config)) is not None:
-        missed = sum(abs(share - asked) for share in coverage) / n
-        if missed > asked / 2:
-            found["budget"] = (
-                f"masks miss their budget: they remove {shown} on average, asked are "
-                f"{100 * asked:.0f} %; {more}"
-            )
-    partial = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
+    elif max(full) > 0.5 or sum(empty) + sum(full) > 0.7 * n:
+        found["extremes"] = Trouble(
+            extreme,
+            f"masks are all or nothing, whatever the image: they remove {removed}; {more}",
+        )
+    elif missed > 0.5 and share is not None:
+        found["budget"] = Trouble(
+            missed,
+            f"masks miss their budget: they remove {removed} on average, asked are "
+            f"{100 * share:g} %; {more}",
+        )
+    some = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
     remedy = f"raise --penalties.equipartition (now {config.penalties.equipartition:g}; 5 holds)"
-    fixed = [k for k in partial if signs("from_image")[k] < 0.25]
-    if fixed:
-        share = min(signs("from_image")[k] for k in fixed)
-        found["place"] = (
-            f"{_masks(fixed)} the image: as little as {100 * share:.0f} % of what varies in a mask "
-            f"comes from it, the rest is a fixed pattern of places; {remedy}"
+    if fixed := {k: signs("from_image")[k] for k in some if signs("from_image")[k] < 0.25}:
+        names = ", ".join(str(k + 1) for k in fixed)
+        found["place"] = Trouble(
+            1 - min(fixed.values()),
+            f"{f'masks {names} ignore' if len(fixed) > 1 else f'mask {names} ignores'} the image: "
+            f"as little as {100 * min(fixed.values()):.0f} % of what varies in a mask comes from "
+            f"it, the rest is a fixed pattern of places; {remedy}",
         )
-    outside = [k for k in partial if signs("border")[k] > 0.75]
-    if outside:
-        share = max(signs("border")[k] for k in outside)
-        found["border"] = (
-            f"masks sit at the border: {100 * share:.0f} % of what mask {outside[0] + 1} removes "
-            f"lies in the outer eighth, 44 % would be even; {remedy}"
+    if outside := {k: signs("border")[k] for k in some if signs("border")[k] > 0.75}:
+        worst = max(outside, key=outside.__getitem__)
+        found["border"] = Trouble(
+            outside[worst],
+            f"masks sit at the border: {100 * outside[worst]:.0f} % of what mask {worst + 1} "
+            f"removes lies in the outer eighth, 44 % would be even; {remedy}",
         )
     return found
 
 
-def _asked(config: Config) -> float | None:
+def in_short(line: Mapping[str, float]) -> str:
+    """Return what masks remove and how much of them comes from the image, for a line of
+    progress."""
+    shares = _of_masks(line, "coverage")
+    if len(_of_masks(line, "from_image")) < len(shares) or not shares:
+        return ""
+    removed = " ".join(f"{100 * share:.0f}" for share in shares)
+    least = min(_of_masks(line, "from_image"))
+    return f", masks {removed} %, {100 * least:.0f} % or more from the image"
+
+
+def _of_masks(line: Mapping[str, float], sign: str) -> list[float]:
+    found: list[float] = []
+    while (name := f"mask/{sign}_{len(found) + 1}") in line:
+        found.append(line[name])
+    return found
+
+
+def asked(config: Config) -> float | None:
     """Return the share that each mask is asked to remove, if it is one number and paid for."""
     budget = parse_budget(config.masks.budget)
     if config.masks.masker == "simultaneous" or budget.superpixel or budget.start != budget.end:
@@ -224,8 +261,3 @@ def _how_to_hold(config: Config) -> str:
         f"raise --penalties.budget (now {config.penalties.budget:g}; 5 holds), or take "
         f"--budget exact:{config.masks.budget.removeprefix('exact:')}"
     )
-
-
-def _masks(which: list[int]) -> str:
-    names = ", ".join(str(k + 1) for k in which)
-    return f"mask {names} ignores" if len(which) == 1 else f"masks {names} ignore"

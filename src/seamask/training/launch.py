@@ -32,6 +32,7 @@ from seamask.plugins import load_plugin, loaded_plugins
 from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import checkpoint
+from seamask.training.health import asked, troubles
 from seamask.training.loop import Run, Stopped
 from seamask.training.maps import training_maps
 from seamask.training.players import penalty_weights
@@ -48,7 +49,10 @@ class Summary:
         images_per_second: while training.
         backbone: timm name.
         results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, and `mask/iou`,
-            `mask/iou_random`; as far as labels and object masks exist.
+            `mask/iou_random`; as far as labels and object masks exist. Of learned masks the signs
+            of `Run.mask_health`, and of the last line of the log `mask/adds_<k>` and `embedding/…`.
+        asked: the share that each mask was to remove, if it is one number.
+        warnings: what is wrong with the game as it ended, in words.
         skipped: unreadable images and why.
         load: the line of Python that loads the weights.
     """
@@ -60,6 +64,8 @@ class Summary:
     results: dict[str, float]
     skipped: tuple[tuple[str, str], ...]
     load: str
+    asked: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def pretrain(
@@ -233,12 +239,16 @@ def _work(
 def finish(run: Run) -> Summary:
     """Score the trained encoder beside the untrained one, and write the manifest."""
     results: dict[str, float] = {}
+    warnings: tuple[str, ...] = ()
     if run.lead:
         scored = [n for n in run.folder.read_metrics() if n["step"] == run.step]
         for line in scored:
             results |= {n: v for n, v in line.items() if n.startswith(("probe/", "mask/iou"))}
         results = results or run.scores()  # a run killed just before its last probe
         results |= {f"untrained/{n}": v for n, v in run.untrained_scores().items()}
+        health = _last_seen(run) | run.mask_health()
+        results |= health
+        warnings = tuple(t.text for t in troubles(health, run.config).values())
         run.folder.write_manifest(run.manifest(results))
     run.fabric.barrier()
     return Summary(
@@ -249,7 +259,19 @@ def finish(run: Run) -> Summary:
         results=results,
         skipped=run.data.skipped,
         load=run.loading_code(run.folder.encoder),
+        asked=asked(run.config) if run.networks.masker.learned else None,
+        warnings=warnings,
     )
+
+
+def _last_seen(run: Run) -> dict[str, float]:
+    """Return what the last line of the log says of embeddings, and what each mask adds."""
+    lines = [line for line in run.folder.read_metrics() if "embedding/spread" in line]
+    return {
+        name: value
+        for name, value in (lines[-1] if lines else {}).items()
+        if name.startswith(("embedding/", "mask/adds"))
+    }
 
 
 def _announce(run: Run) -> None:

@@ -21,13 +21,14 @@ from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
 from seamask.masks import areas, clusters, superpixel_colours
+from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
 from seamask.progress import Progress, clock
 from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import coloured, curves_figure, mask_figure
 from seamask.training import checkpoint
-from seamask.training.health import Health
+from seamask.training.health import Health, in_short
 from seamask.training.maps import training_maps
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
@@ -38,6 +39,8 @@ from seamask.training.window import Window
 from seamask.views import Views, crop_masks
 
 FIGURE_IMAGES = 8
+AVERAGED = 256  # images whose mean mask is drawn
+LOOKED_AT = 1000  # images whose masks are looked at in the end
 # Settings that may differ when a run goes on; others would make it another run.
 MAY_CHANGE = ("out", "overwrite", "epochs", "device", "data.root", "data.cache", "data.resident")
 
@@ -274,9 +277,9 @@ class Run:
             self.tensorboard.flush()
 
     def _note(self, epoch: int) -> str:
-        loss = self.window.last.get("loss/encoder")
-        shown = "" if loss is None else f", loss {loss:.3f}"
-        return f"epoch {epoch + 1}/{self.config.epochs}{shown}"
+        last = self.window.last
+        shown = f", loss {last['loss/encoder']:.3f}" if "loss/encoder" in last else ""
+        return f"epoch {epoch + 1}/{self.config.epochs}{shown}{in_short(last)}"
 
     def _stop_if_asked(self, epoch: int) -> None:
         if self.fabric.world_size > 1:  # all processes must agree at which step
@@ -361,8 +364,36 @@ class Run:
         encoder = build_networks(self.config, build_objective(self.config.objective)).encoder
         return probe(encoder.backbone.to(self.fabric.device), self.data, self.config.image_size)
 
+    def mask_health(self) -> dict[str, float]:
+        """Return what learned masks are like on whole held-out (or training) images.
+
+        `mask/<sign>_<k>` of `mask_signs` and `mask/rank_<k>`; nothing where masks are drawn or
+        given.
+        """
+        masks = self._masks_of(LOOKED_AT)
+        if masks is None or len(masks) < 2:
+            return {}
+        signs = mask_signs(masks) | {"rank": effective_rank(mask_grams(masks))}
+        return {
+            f"mask/{name}_{k}": float(value)
+            for name, values in signs.items()
+            for k, value in enumerate(values, start=1)
+        }
+
+    def _masks_of(self, most: int) -> Tensor | None:
+        """Return learned masks `[n, N, S, S]` of up to `most` images; None where there are none."""
+        masker, data = self.networks.masker, self.data
+        if not masker.learned or self.budget.superpixel:  # whose clusters take long
+            return None
+        images = data.probe_test or data.train
+        chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+        return predict(masker, images.pixels[chosen], self.config.image_size, data.mean, data.std)
+
     def draw_masks(self, path: Path) -> None:
-        """Write the mask figure of some held-out (or training) images, spread over the classes."""
+        """Write the mask figure of some held-out (or training) images, spread over the classes.
+
+        Beside them the mean of each mask over more of them: what does not come from the image.
+        """
         shown = self.data.probe_test or self.data.train
         if self.config.masks.masker == "given" and shown.objects is None:
             shown = self.data.train  # which has the object masks
@@ -378,9 +409,15 @@ class Run:
             painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
             rows = {"superpixels": painted, "clusters": coloured(maps)}
         masks = predict(self.networks.masker, pixels, size, data.mean, data.std, maps)
+        more = self._masks_of(AVERAGED)
+        mean = None if more is None else more.mean(0, keepdim=True)
         if pixels.shape[1] != size:
             masks = nn.functional.interpolate(masks, pixels.shape[1:3], mode="bilinear")
-        mask_figure(pixels, masks, path, rows=rows, budgets=budgets)
+            if mean is not None:
+                mean = nn.functional.interpolate(mean, pixels.shape[1:3], mode="bilinear")
+        mask_figure(
+            pixels, masks, path, rows=rows, budgets=budgets, mean=None if mean is None else mean[0]
+        )
 
     def loading_code(self, path: Path | str) -> str:
         """Return the Python line that loads the exported encoder at `path`."""
