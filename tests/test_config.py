@@ -1,6 +1,7 @@
 """Settings: every one goes round through dicts and YAML, and what cannot work is refused."""
 
 import dataclasses
+import math
 import typing
 
 import pytest
@@ -9,8 +10,10 @@ import yaml
 from seamask import settings
 from seamask.config import Config, check
 from seamask.errors import UserError
+from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
 from seamask.settings import from_dict, override, read_yaml, to_dict
+from seamask.training.players import penalty_weights
 
 
 def leaves(kind=Config, prefix=""):
@@ -247,21 +250,21 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
 
 
 def test_recipes_are_these():
-    policies = ("simclr", "random-block", "adios", "sequential")
+    policies = ("simclr", "random-block", "adios", "sequential", "seamask")
     expected = {
         f"{d}-{p}" for d in ("shapes", "imagenet100s", "stl10", "cifar10") for p in policies
     }
     scripts = {
         f"{d}-adios-{w}" for d in ("imagenet100s", "stl10") for w in ("byol", "simsiam", "vit")
     }
-    assert set(RECIPES) == expected | scripts | {"folder-sequential"}
-    assert DEFAULT == "shapes-sequential"
+    assert set(RECIPES) == expected | scripts | {"folder-seamask", "folder-sequential"}
+    assert DEFAULT == "shapes-seamask"
 
 
 def test_the_recipe_follows_the_data_where_none_is_named():
     assert default_recipe(None) == default_recipe("shapes") == DEFAULT
-    assert default_recipe("stl10") == "stl10-sequential"
-    assert default_recipe("my/images") == "folder-sequential"
+    assert default_recipe("stl10") == "stl10-seamask"
+    assert default_recipe("my/images") == "folder-seamask"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -291,8 +294,7 @@ def test_recipes_hold_the_published_numbers(data):
     assert (costs.sparsity, costs.entropy) == (0, 0)
     masks, costs = adios.masks, adios.penalties
     assert (masks.masker, masks.n_masks, masks.reduction) == ("simultaneous", 4, "sum")
-    # Its code sums the entropy over the batch of 256; ours averages.
-    assert (costs.sparsity, costs.entropy) == (0.93, pytest.approx(0.71 * 256))
+    assert (costs.sparsity, costs.entropy) == (0.93, 0.71)
     assert (costs.budget, costs.overlap, costs.consistency) == (0, 0, 0)
 
 
@@ -300,7 +302,7 @@ def test_recipes_hold_the_published_numbers(data):
     ("name", "row"),
     [  # the table of scripts: epochs, lr, mask lr, weight decay, N, width, sparsity, entropy, out
         ("imagenet100s-adios-byol", (500, 0.2414, 0.0660, 1e-5, 6, 16, 0.404, 0, 256)),
-        ("imagenet100s-adios-simsiam", (500, 0.8471, 0.0802, 1e-5, 4, 16, 0.2, 0.286 * 128, 2048)),
+        ("imagenet100s-adios-simsiam", (500, 0.8471, 0.0802, 1e-5, 4, 16, 0.2, 0.286, 2048)),
         ("imagenet100s-adios-vit", (300, 0.1157, 0.0334, 1e-4, 6, 16, 0.889, 0, 128)),
         ("stl10-adios-byol", (400, 0.2920, 0.0928, 9.9e-6, 6, 64, 1.719, 0, 256)),
         ("stl10-adios-simsiam", (400, 0.4436, 0.0383, 7.2e-6, 6, 32, 1.0, 0, 256)),
@@ -317,6 +319,28 @@ def test_recipes_of_adios_hold_the_numbers_of_its_scripts(name, row):
     assert found == pytest.approx(row)
     assert (c.batch_size, c.masks.norm, c.masks.masker) == (128, "group", "simultaneous")
     assert c.encoder.backbone.startswith("vit_tiny" if name.endswith("vit") else "resnet18")
+    simsiam = name.endswith("simsiam")
+    assert (c.masks.one_sided, c.optim.constant_predictor) == (simsiam, simsiam)
+    assert c.masks.blocks == (4 if name == "imagenet100s-adios-simsiam" else 0)
+    assert not c.encoder.zero_init_last
+
+
+def test_one_default_holds_for_all_objectives_and_batches():
+    # In units of the loss's range; what the authors' code sums over the batch follows the batch.
+    def weights(recipe, **changed):
+        config = override(recipe_config(recipe), changed)
+        return penalty_weights(config, build_objective(config.objective))
+
+    assert weights("cifar10-sequential")["budget"] == pytest.approx(5 * math.log(511))
+    half = weights("cifar10-sequential", batch_size=128)["budget"]
+    assert half == pytest.approx(5 * math.log(255))
+    assert weights("cifar10-sequential", accumulate=2)["budget"] == half  # negatives of one part
+    assert weights("cifar10-sequential", objective="byol")["budget"] == 20
+    assert weights("cifar10-seamask", objective="simsiam")["equipartition"] == 5
+    summed = weights("cifar10-sequential", **{"masks.reduction": "sum"})  # over five masks
+    assert summed["budget"] == pytest.approx(25 * math.log(511))
+    assert weights("cifar10-adios")["entropy"] == pytest.approx(0.71 * 256)
+    assert weights("cifar10-adios", batch_size=128)["entropy"] == pytest.approx(0.71 * 128)
 
 
 @pytest.mark.parametrize("data", ["imagenet100s", "stl10", "cifar10"])

@@ -272,7 +272,7 @@ class LogConfig:
 class Config:
     """One pretraining run."""
 
-    recipe: tyro.conf.Suppress[str] = "shapes-sequential"
+    recipe: tyro.conf.Suppress[str] = "shapes-seamask"
     """Name of the recipe these settings started from."""
     out: str = ""
     """Folder of the run; default `runs/<recipe>-<date>`."""

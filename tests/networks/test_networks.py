@@ -111,6 +111,29 @@ def test_unet_sees_the_whole_image_through_its_bottom():
     assert x.grad[0, :, 48:, 48:].any()
 
 
+def test_a_unet_may_have_fewer_levels():
+    # ADIOS's script of SimSiam on ImageNet100s: four blocks at 96 pixels, a bottom of 12×12.
+    net = UNet(96, 8, blocks=4)
+    assert len(net.down) == len(net.up) == 4
+    assert net.mlp[1].in_features == 16 * 12 * 12
+    assert net(torch.randn(2, 3, 96, 96)).shape == (2, 8, 96, 96)
+    with pytest.raises(UserError, match=r"36×36 pixels with masks.blocks 4.*32, 40"):
+        UNet(36, 8, blocks=4)
+    UNet(36, 8, blocks=3)
+
+
+def test_a_unet_may_go_without_its_bottleneck():
+    torch.manual_seed(0)
+    wide, narrow, none = (UNet(64, 8, bottleneck=width) for width in (128, 16, 0))
+    counts = [sum(p.numel() for p in net.parameters()) for net in (wide, narrow, none)]
+    assert counts == sorted(counts, reverse=True)
+    assert narrow.mlp[1].out_features == 16
+    x = torch.randn(1, 3, 64, 64, requires_grad=True)
+    none(x)[0, :, 32, 32].sum().backward()  # it sees what convolutions see, through norms a little
+    assert none.mlp(x) is x
+    assert x.grad.any()
+
+
 @pytest.mark.parametrize("width", [4, 12])
 def test_group_norm_needs_a_multiple_of_eight(width):
     with pytest.raises(UserError, match=f"width is {width}.*multiple of 8"):
@@ -199,6 +222,24 @@ def test_small_stem_weights_load_by_name():
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(x), net.eval()(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "stem"), [("resnet18", "small"), ("resnet50", "standard"),
+                                            ("test_resnet", "auto")])  # fmt: skip
+def test_resnets_start_from_ones_unless_asked(name, stem):
+    # As torchvision's do, and ADIOS's; timm starts the last batch norm of a branch at zero.
+    def last(zero_init_last):
+        torch.manual_seed(0)
+        net, _, _ = build_backbone(name, 32, stem, zero_init_last=zero_init_last)
+        norms = [m.weight for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+        return net, sum(not w.any() for w in norms), sum(bool((w == 1).all()) for w in norms)
+
+    (ones, zeros_left, of_ones), (zeros, left, others) = last(False), last(True)
+    assert zeros_left == 0
+    assert left > 0
+    assert of_ones == left + others
+    for a, b in zip(ones.parameters(), zeros.parameters(), strict=True):  # nothing else differs
+        assert torch.equal(a, b) or not b.any()
 
 
 def test_standard_resnet_weights_load_into_torchvision():

@@ -96,6 +96,23 @@ def test_biases_and_norms_are_not_decayed(name):
 
 
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_a_predictor_may_keep_its_learning_rate(name):
+    # SimSiam (Chen & He 2021, section 4.2) and ADIOS's `static_lr`.
+    net = nn.ModuleDict({"backbone": nn.Linear(4, 4), "predictor": nn.Linear(4, 4)})
+    optimizer = build_optimizer(net, PlayerConfig(name, lr=0.3), TRUST, constant=True)
+    set_learning_rate(optimizer, 0.003)
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert {rates[id(p)] for p in net["backbone"].parameters()} == {0.003}
+    assert {rates[id(p)] for p in net["predictor"].parameters()} == {0.3}
+    assert len(rates) == 4
+    for group in optimizer.param_groups:  # biases of the predictor are biases too
+        assert (group["weight_decay"] == 0) == all(p.ndim == 1 for p in group["params"])
+    plain = build_optimizer(net, PlayerConfig(name, lr=0.3), TRUST)
+    set_learning_rate(plain, 0.003)
+    assert {group["lr"] for group in plain.param_groups} == {0.003}
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_a_learning_rate_of_zero_moves_nothing_and_breaks_nothing(name):
     net = network()  # a warm-up may start at 0, and LARS divides by the rate
     optimizer = build_optimizer(net, PlayerConfig(name, lr=0.1), TRUST)

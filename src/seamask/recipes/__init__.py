@@ -21,19 +21,19 @@ RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-DEFAULT = "shapes-sequential"
+DEFAULT = "shapes-seamask"
 
 
 def default_recipe(source: str | None) -> str:
-    """Return the recipe for a data source when none is named: sequential masks on that data.
+    """Return the recipe for a data source when none is named: our own masks on that data.
 
     Args:
         source: the value of `--data`; None for the built-in data.
     """
     if source is None:
         return DEFAULT
-    named = f"{source}-sequential"
-    return named if named in RECIPES else "folder-sequential"
+    named = f"{source}-seamask"
+    return named if named in RECIPES else "folder-seamask"
 
 
 def recipe_config(name: str) -> Config:

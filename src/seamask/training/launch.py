@@ -79,8 +79,8 @@ def pretrain(
     Args:
         data: a folder of images or the name of a data set; the recipe's if None.
         out: folder of the run; `runs/<recipe>-<date>` if None.
-        recipe: where the settings start from (`seamask recipes`); if None, sequential masks on
-            `data`: `shapes-sequential`, `cifar10-sequential`, …, `folder-sequential`.
+        recipe: where the settings start from (`seamask recipes`); if None, our own masks on
+            `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask`.
         **changed: any setting by its short name or dotted path, e.g. `epochs=10`,
             `**{"optim.encoder.lr": 0.1}`.
 
