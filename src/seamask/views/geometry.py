@@ -43,6 +43,8 @@ def crop_masks(masks: Tensor, params: ViewParameters, size: int) -> Tensor:
     """Take label maps through the crop and flip of their images, by the nearest pixel.
 
     Equals torchvision's `resized_crop` with NEAREST_EXACT: the label at the centre of each pixel.
+    Where that lies just between two source pixels it is the second, in whole numbers; PyTorch
+    computes it in float32 and may take either.
 
     Args:
         masks: [B, H, W] or [B, K, H, W], any dtype, as large as the source images.
@@ -54,8 +56,10 @@ def crop_masks(masks: Tensor, params: ViewParameters, size: int) -> Tensor:
     """
     params = params.to(masks.device)
     top, left, height, width = params.crop.long().unbind(1)
-    rows = top[:, None] + _centres(height, size).long()  # [B, size]
-    columns = left[:, None] + _centres(width, size, params.flip).long()
+    place = torch.arange(size, device=masks.device).expand(len(masks), -1)  # [B, size]
+    across = torch.where(params.flip[:, None], size - 1 - place, place)
+    rows = top[:, None] + (2 * place + 1) * height[:, None] // (2 * size)
+    columns = left[:, None] + (2 * across + 1) * width[:, None] // (2 * size)
     maps = masks.reshape(len(masks), -1, *masks.shape[-2:])  # [B, K, H, W]
     batch = torch.arange(len(masks), device=masks.device)[:, None, None, None]
     each = torch.arange(maps.shape[1], device=masks.device)[:, None, None]
