@@ -1,4 +1,8 @@
-"""ImageNet100s: ImageNet-100 resized to 96×96 pixels ([Seq] tables 1 and 2)."""
+"""ImageNet100s: ImageNet-100 resized to 96×96 pixels ([Seq] tables 1 and 2).
+
+[ADIOS] crops its 96-pixel views from full-size files instead: `seamask data imagenet100s
+--size 256` and `--data.size 256` come close. See docs/published.md.
+"""
 
 from __future__ import annotations
 
