@@ -51,8 +51,8 @@ RUN is a run's folder, a file encoder.safetensors that a run exported, a timm mo
 weights, or untrained:MODEL or untrained:RUN (the same network before any training).
 
     knn        weighted cosine kNN on frozen features, k and temperature chosen on training images
-    linear     a linear classifier on frozen features: --protocol cached (fast) or paper (SGD)
-    finetune   the whole network trained with labels
+    linear     a linear classifier on frozen features: --protocol cached (fast), paper or adios
+    finetune   the whole network trained with labels: --protocol paper or adios
     segment    semantic segmentation with an FCN: voc2012, a folder in Pascal VOC layout, shapes
     masks      how learned masks follow objects: shapes or a folder in Pascal VOC layout
     cluster    k-means clusters of frozen features against classes

@@ -14,10 +14,11 @@ from seamask.cli import main
 from seamask.data.shapes import generate
 from seamask.errors import UserError
 from seamask.evaluate import TASKS, evaluate
-from seamask.evaluate.classify import finetune, linear_paper
+from seamask.evaluate.classify import finetune, linear_sgd
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
 from seamask.evaluate.evaluation import column, task_config
 from seamask.evaluate.subject import open_subject
+from seamask.study.grid import flat
 
 QUICK = {
     "knn": {},
@@ -96,6 +97,47 @@ def test_the_protocol_tells_apart_what_must_not_be_mixed(run, tmp_path):
     assert protocol(neighbours=(3,)).column != plain.column
 
 
+SCRIPTS = {  # ADIOS's, and what Sam et al. 2022, appendix E, says
+    ("linear", "paper"): {"batch_size": 256, "lr": 0.1, "weight_decay": 0.0, "milestones": []},
+    ("linear", "adios"): {
+        "batch_size": 128, "lr": 0.1, "weight_decay": 0.0, "milestones": [0.6, 0.8], "epochs": 100,
+    },
+    ("finetune", "paper"): {"batch_size": 256, "lr": 0.5, "weight_decay": 0.0},
+    ("finetune", "adios"): {
+        "batch_size": 128, "lr": 0.5, "weight_decay": 5e-4, "warmup_epochs": 10.0, "epochs": 200,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "protocol"), SCRIPTS)
+def test_what_is_not_given_is_the_protocols(task, protocol):
+    config = settings.override(task_config(task), {"protocol": protocol})
+    expected = {"protocol": protocol, **SCRIPTS[task, protocol]}
+    assert expected.items() <= flat(check(config)).items()
+    given = {"batch_size": 64, "weight_decay": 0.0}
+    given |= {"milestones": [1.0]} if task == "linear" else {}
+    found = flat(check(settings.override(config, given)))
+    assert (expected | given).items() <= found.items()
+    assert check(check(config)) == check(config)
+
+
+def test_a_result_says_what_its_protocol_was(run, tmp_path):
+    def protocol(task, **changed):
+        return evaluate(run, task, out=str(tmp_path), threads=1, epochs=1, **changed).protocol
+
+    found = protocol("linear", protocol="adios", batch_size=16)
+    assert found["protocol"] == "adios"
+    assert (found["batch_size"], found["milestones"]) == (16, [0.6, 0.8])
+    found = protocol("finetune", protocol="adios", centre_crop=True, **{"data.size": 48})
+    assert (found["batch_size"], found["weight_decay"]) == (128, 5e-4)
+    assert (found["centre_crop"], found["data.size"], found["image_size"]) == (True, 48, 32)
+    # What does not matter to cached features is no part of their protocol.
+    found = protocol("linear", centre_crop=True)
+    assert {p for p in found if not p.startswith("data.")} == {
+        "image_size", "protocol", "strengths", "share",
+    }  # fmt: skip
+
+
 def test_sgd_belongs_to_the_paper_protocol_and_strengths_to_the_cached_one():
     def parts(**changed):
         config = settings.override(LinearConfig(), changed)
@@ -172,6 +214,11 @@ def test_weights_of_unknown_origin_and_damaged_ones_are_refused(run, tmp_path, c
     ("RUN linear --epochs 0", "--epochs is 0: it must be at least 1"),
     ("RUN finetune --crop 0.5 0.1", "--crop is 0.5 0.1: it must rise within 0 and 1"),
     ("RUN segment --scale 0 1", "--scale is 0.0 1.0: it must rise within 0 and 100"),
+    ("RUN linear --milestones 60 80", "--milestones is 60.0 80.0: shares of the epochs, above 0"),
+    ("RUN finetune --batch-size 1", "--batch-size is 1: it must be at least 2"),
+    ("RUN finetune --protocol cached", "unknown value for --protocol: 'cached'"),
+    ("RUN finetune --centre-crop", "--data.size is 0: --centre-crop needs images stored larger"),
+    ("RUN finetune --centre-crop --data.size 32", "--data.size is 32: --centre-crop needs images"),
     ("RUN knn --share 1", "--share is 1.0: it must be above 0 and below 1"),
     ("RUN knn --neighbours 0", "--neighbours is 0: it needs numbers above 0"),
     ("RUN knn --data no/such/folder", "--data no/such/folder: no such folder"),
@@ -262,14 +309,14 @@ CPU = torch.device("cpu")
 def test_linear_leaves_the_backbone_bit_identical_even_when_it_was_training(scenes, backbone):
     before = state(backbone)
     backbone.train()
-    linear_paper(backbone, scenes, 32, LinearConfig(epochs=2, batch_size=64), CPU)
+    linear_sgd(backbone, scenes, 32, LinearConfig(epochs=2, batch_size=64), CPU)
     assert same(before, backbone)
     assert all(p.grad is None for p in backbone.parameters())
 
 
 def test_finetuning_trains_a_copy(scenes, backbone):
     before = state(backbone)
-    finetune(backbone, scenes, 32, FinetuneConfig(epochs=1, batch_size=64, lr=0.01), CPU)
+    finetune(backbone, scenes, 32, check(FinetuneConfig(epochs=1, batch_size=64, lr=0.01)), CPU)
     assert same(before, backbone)
 
 
@@ -278,6 +325,7 @@ def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
 
     seen = replace(scenes, probe_test=scenes.probe_train)
     config = FinetuneConfig(epochs=12, batch_size=32, lr=0.02, crop=(0.9, 1.0), warmup_epochs=1)
+    config = check(config)
     assert finetune(backbone, seen, 32, config, CPU) > 30  # chance is 12.5
     with pytest.raises(UserError, match=r"diverged at --lr 1e\+30: take a lower one"):
         finetune(backbone, scenes, 32, replace(config, lr=1e30, epochs=1), CPU)
@@ -286,7 +334,7 @@ def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
 @pytest.mark.slow
 def test_the_cached_linear_probe_is_near_the_papers(scenes, run):
     backbone = seamask.load_encoder(run)
-    sgd = linear_paper(backbone, scenes, 32, LinearConfig(epochs=60, batch_size=64), CPU)
+    sgd = linear_sgd(backbone, scenes, 32, LinearConfig(epochs=60, batch_size=64), CPU)
     cached = evaluate(
         run, "linear", threads=1, **{"data.shapes_train": 256, "data.shapes_test": 128}
     ).metrics["accuracy"]

@@ -1,10 +1,13 @@
 """Reading studies: what they say, and one line for each thing that can be wrong."""
 
+import copy
+
 import pytest
 import yaml
 
 from seamask.errors import UserError
 from seamask.recipes import recipe_config
+from seamask.study.folder import first_change
 from seamask.study.shipped import shipped
 from seamask.study.study import read_study
 
@@ -56,7 +59,33 @@ def test_table_1(data):
     linear, finetune = (e.config(study.methods["SimCLR"]) for e in study.evaluations.values())
     assert linear.data.source == finetune.data.source == data
     assert (linear.protocol, linear.lr, linear.batch_size) == ("paper", 0.1, 256)
+    assert linear.milestones == ()
     assert (finetune.lr, finetune.weight_decay, finetune.batch_size) == (0.5, 0.0, 256)
+
+
+def test_table_1_by_the_scripts_of_adios():
+    study = read_study("table1", settings={"evaluations.protocol": "adios"})
+    linear, finetune = (e.config(study.methods["SimCLR"]) for e in study.evaluations.values())
+    assert (linear.protocol, linear.batch_size, linear.milestones) == ("adios", 128, (0.6, 0.8))
+    assert (finetune.protocol, finetune.batch_size, finetune.weight_decay) == ("adios", 128, 5e-4)
+    assert study.resolved()["evaluations"]["stl10 linear"]["milestones"] == [0.6, 0.8]
+
+
+def test_a_study_of_before_a_setting_was_there_is_the_same_one(raw, write):
+    raw["evaluations"] |= {"linear": {"task": "linear"}, "fine-tune": {"task": "finetune"}}
+    now = write(raw).resolved()
+    old = copy.deepcopy(now)
+    # Features computed once have no learning rate that falls.
+    old["evaluations"]["linear"] |= {"milestones": [0.6, 0.8]}
+    del old["evaluations"]["linear"]["centre_crop"]
+    for new in ("protocol", "centre_crop"):
+        del old["evaluations"]["fine-tune"][new]
+    assert first_change(old, now) is None
+    old["evaluations"]["fine-tune"]["weight_decay"] = 0.1
+    assert first_change(old, now) == "fine-tune: weight_decay is 0.1, not 0.0"
+    del old["evaluations"]["fine-tune"]
+    raw["evaluations"]["linear"]["protocol"] = "paper"
+    assert first_change(old, write(raw).resolved()).startswith("linear: ")
 
 
 def test_table_2():

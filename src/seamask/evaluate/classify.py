@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import cast
+from typing import Any, cast
 
 import torch
+from timm.optim import Lars
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LinearLR,
@@ -26,11 +27,15 @@ from seamask.evaluate.features import extract
 from seamask.progress import Progress
 from seamask.views import Views
 
+TRUST = 1e-3  # of [ADIOS]'s LARS, which does not clip
 
-def linear_paper(
+
+def linear_sgd(
     backbone: nn.Module, data: Data, size: int, config: LinearConfig, device: torch.device
 ) -> float:
-    """Return the accuracy in % of a linear classifier on the frozen backbone ([Seq] appendix E).
+    """Return the accuracy in % of a linear classifier on the frozen backbone.
+
+    As [Seq] appendix E or, with `protocol="adios"`, [ADIOS]'s scripts have it.
 
     The backbone stays in eval mode and is bit-identical afterwards, running statistics included.
 
@@ -38,7 +43,7 @@ def linear_paper(
         backbone: `[B, 3, H, W]` → `[B, F]`.
         data: with labels.
         size: side of the views in pixels.
-        config: SGD and views.
+        config: SGD and views, resolved.
         device: where to compute.
     """
     backbone = backbone.to(device).eval()
@@ -50,31 +55,41 @@ def linear_paper(
 
     width = features(torch.zeros(1, 3, size, size, device=device)).shape[1]
     head = _head(width, len(data.classes), config.seed).to(device)
-    optimizer = _sgd(head.parameters(), config)
+    optimizer = build_sgd(head, config)
     fit = _labelled(data.probe_train)
-    steps = _steps(len(fit), config.batch_size)
-    milestones = [round(share * config.epochs) * steps for share in config.milestones]
-    schedule = MultiStepLR(optimizer, milestones, gamma=0.1)
+    schedule = falling(optimizer, config, _steps(len(fit), config.batch_size))
     for images, labels in _batches(fit, data, size, config, device, "linear probe"):
         _learn(head(features(images)), labels, optimizer, schedule)
-    return _accuracy(nn.Sequential(backbone, head), data, size)
+    return _accuracy(nn.Sequential(backbone, head), data, size, config)
 
 
 def finetune(
     backbone: nn.Module, data: Data, size: int, config: FinetuneConfig, device: torch.device
 ) -> float:
-    """Return the accuracy in % after training backbone and classifier ([Seq] appendix E).
+    """Return the accuracy in % after training backbone and classifier.
 
-    A copy is trained: the backbone itself stays as it was. Arguments as for `linear_paper`.
+    A copy is trained: the backbone itself stays as it was. Arguments as for `linear_sgd`.
 
     Raises:
         UserError: the loss is not finite any more.
+    """
+    return _accuracy(finetuned(backbone, data, size, config, device), data, size, config)
+
+
+def finetuned(
+    backbone: nn.Module, data: Data, size: int, config: FinetuneConfig, device: torch.device
+) -> nn.Sequential:
+    """Return a copy of the backbone, trained, and its classifier; see `finetune`.
+
+    As [Seq] appendix E or, with `protocol="adios"`, [ADIOS]'s scripts have it.
     """
     backbone = deepcopy(backbone).to(device).eval()
     with torch.no_grad():
         width = backbone(torch.zeros(1, 3, size, size, device=device)).shape[1]
     model = nn.Sequential(backbone, _head(width, len(data.classes), config.seed).to(device)).train()
-    optimizer = _sgd(model.parameters(), config)
+    if config.protocol == "adios":
+        backbone.eval()  # running statistics stay; scale and shift of batch norm are trained
+    optimizer = build_sgd(model, config)
     fit = _labelled(data.probe_train)
     steps = _steps(len(fit), config.batch_size)
     total = config.epochs * steps
@@ -91,7 +106,7 @@ def finetune(
         loss += _learn(model(images), labels, optimizer, schedule)
     if not torch.isfinite(loss):
         raise UserError(f"fine-tuning diverged at --lr {config.lr}: take a lower one")
-    return _accuracy(model, data, size)
+    return model
 
 
 def _head(width: int, classes: int, seed: int) -> nn.Linear:
@@ -99,8 +114,31 @@ def _head(width: int, classes: int, seed: int) -> nn.Linear:
     return nn.Linear(width, classes)
 
 
-def _sgd(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> SGD:
-    return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+def build_sgd(module: nn.Module, config: TrainingConfig) -> Optimizer:
+    """Build SGD, which `protocol="adios"` wraps in LARS (You et al. 2017, as in solo-learn).
+
+    LARS steps along `(g + λ w) · trust · ‖w‖ / (‖g‖ + λ ‖w‖)`, unclipped, but along `g` for
+    parameters of one dimension (biases, norms).
+    """
+    common: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum}
+    if config.protocol != "adios":
+        return SGD(module.parameters(), weight_decay=config.weight_decay, **common)
+    groups = [
+        {
+            "params": [p for p in module.parameters() if (p.ndim > 1) == big],
+            "weight_decay": config.weight_decay if big else 0.0,
+            "always_adapt": big,
+        }
+        for big in (True, False)
+    ]
+    lars: Optimizer = Lars(groups, trust_coeff=TRUST, trust_clip=False, **common)
+    return lars
+
+
+def falling(optimizer: Optimizer, config: LinearConfig, steps: int) -> LRScheduler:
+    """Return the schedule of the linear classifier, which moves at each of an epoch's `steps`."""
+    milestones = [round(share * config.epochs) * steps for share in config.milestones]
+    return MultiStepLR(optimizer, milestones, gamma=0.1)
 
 
 def _labelled(images: Images | None) -> Images:
@@ -134,7 +172,7 @@ def _batches(
                 progress.advance(len(batch), f"epoch {epoch + 1}/{config.epochs}")
 
 
-def _learn(logits: Tensor, labels: Tensor, optimizer: SGD, schedule: LRScheduler) -> Tensor:
+def _learn(logits: Tensor, labels: Tensor, optimizer: Optimizer, schedule: LRScheduler) -> Tensor:
     """Take one step; return the loss."""
     loss = nn.functional.cross_entropy(logits, labels)
     optimizer.zero_grad(set_to_none=True)
@@ -144,7 +182,14 @@ def _learn(logits: Tensor, labels: Tensor, optimizer: SGD, schedule: LRScheduler
     return loss.detach()
 
 
-def _accuracy(model: nn.Module, data: Data, size: int) -> float:
+def _accuracy(model: nn.Module, data: Data, size: int, config: TrainingConfig) -> float:
     test = _labelled(data.probe_test)
-    guess = extract(model, test.pixels, size, data.mean, data.std).argmax(1)
+    pixels = centre(test.pixels, size) if config.centre_crop else test.pixels
+    guess = extract(model, pixels, size, data.mean, data.std).argmax(1)
     return 100 * float(guess.eq(cast(Tensor, test.labels)).float().mean())
+
+
+def centre(pixels: Tensor, size: int) -> Tensor:
+    """Return the middle `[n, size, size, 3]` of images `[n, S, S, 3]`: torchvision's CenterCrop."""
+    start = round((pixels.shape[1] - size) / 2)
+    return pixels[:, start : start + size, start : start + size]

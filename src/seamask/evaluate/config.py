@@ -5,8 +5,8 @@ Short names of sources: [Seq] Sam et al. 2022, appendix E; [ADIOS] scripts of Sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self, TypeVar
 
 from seamask.config import DataConfig
 from seamask.errors import UserError
@@ -36,6 +36,10 @@ class EvaluationConfig:
         """Return the settings that do not matter to this evaluation, as it is set."""
         return ()
 
+    def resolved(self) -> Self:
+        """Return the settings with what is left to the protocol filled in."""
+        return self
+
 
 @dataclass(frozen=True)
 class KnnConfig(EvaluationConfig):
@@ -53,36 +57,53 @@ class KnnConfig(EvaluationConfig):
 class TrainingConfig(EvaluationConfig):
     """What every evaluation that trains with SGD can be told."""
 
+    protocol: Literal["cached", "paper", "adios"] = "paper"
+    """How it is trained."""
     epochs: int = 100
     """Passes over the training images."""
-    batch_size: int = 256
-    """Images per step ([Seq])."""
+    batch_size: int = 0
+    """Images per step; 0: the protocol's, 256 for `paper` ([Seq]), 128 for `adios` ([ADIOS])."""
     lr: float = 0.1
     """Peak learning rate, never rescaled by the batch size."""
     momentum: float = 0.9
     """Of SGD."""
     weight_decay: float = 0.0
-    """None ([Seq])."""
+    """None ([Seq]; [ADIOS] linear)."""
     crop: tuple[float, float] = (0.08, 1.0)
     """Area of the random resized crop, as a share of the image ([ADIOS] scripts)."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
+    centre_crop: bool = False
+    """Test on the middle `image_size` pixels of images that are stored larger, at `data.size`, not
+    on whole images. [ADIOS]'s scripts do so on ImageNet100s and nowhere else, so `adios` leaves it
+    to you: `--centre-crop --data.size 256`, with images made by `seamask data imagenet100s --size
+    256`, is the middle 14 % of them at 96 pixels."""
+
+    def resolved(self) -> Self:
+        """Return the settings with what is left to the protocol filled in."""
+        return replace(
+            self, batch_size=self.batch_size or (128 if self.protocol == "adios" else 256)
+        )
 
 
 @dataclass(frozen=True)
 class LinearConfig(TrainingConfig):
     """A linear classifier on frozen features."""
 
-    protocol: Literal["cached", "paper"] = "cached"
-    """`paper`: SGD on augmented views, the backbone frozen in eval mode ([Seq], [ADIOS]).
-    `cached`: features computed once, then logistic regression to convergence, its strength chosen
-    on training images: ten times faster and more; the settings of SGD do not matter."""
+    protocol: Literal["cached", "paper", "adios"] = "cached"
+    """`paper`: SGD on augmented views, the backbone frozen in eval mode, the learning rate fixed
+    ([Seq]). `adios`: the same inside LARS, trust coefficient 1e-3, no clip, and the rate falls in
+    steps ([ADIOS] scripts). `cached`: features computed once, then logistic regression to
+    convergence, its strength chosen on training images: ten times faster and more; the settings of
+    SGD do not matter."""
     epochs: int = 100
     """Passes over the training images ([ADIOS] scripts)."""
     lr: float = 0.1
     """Learning rate ([Seq])."""
-    milestones: tuple[float, ...] = (0.6, 0.8)
-    """Where the learning rate falls to a tenth, as shares of the epochs ([ADIOS]: 60 and 80)."""
+    milestones: tuple[float, ...] = ()
+    """Where the learning rate falls to a tenth, as shares of the epochs; none given: the
+    protocol's, nowhere for `paper` ([Seq]: "fixed"), 0.6 and 0.8 for `adios` ([ADIOS]: epochs 60
+    and 80). 1: nowhere."""
     strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
     """`cached`: inverse L2 strengths C to choose from, on standardised features."""
     share: float = 0.1
@@ -91,21 +112,40 @@ class LinearConfig(TrainingConfig):
     def unused(self) -> tuple[str, ...]:
         """Return the settings of the other protocol."""
         sgd = (
-            "epochs", "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "milestones",
+            "epochs", "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "centre_crop",
+            "milestones",
         )  # fmt: skip
         return sgd if self.protocol == "cached" else ("strengths", "share")
+
+    def resolved(self) -> Self:
+        """Return the settings with what is left to the protocol filled in."""
+        steps = (0.6, 0.8) if self.protocol == "adios" else ()
+        return replace(super().resolved(), milestones=self.milestones or steps)
 
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainingConfig):
     """The whole network trained with labels, from the pretrained backbone."""
 
+    protocol: Literal["paper", "adios"] = "paper"
+    """`paper`: SGD ([Seq]; that batch norm trains as usual is ours, [Seq] says nothing of it).
+    `adios`: SGD inside LARS, trust coefficient 1e-3, no clip, and the backbone in eval mode, so
+    that batch norm's running statistics stay those of the pretraining ([ADIOS] scripts)."""
     epochs: int = 200
     """Passes over the training images ([ADIOS] scripts)."""
     lr: float = 0.5
     """Peak learning rate ([Seq]), after a linear warm-up and before a cosine to 0."""
     warmup_epochs: float = 10.0
-    """Of linear warm-up from 0 ([ADIOS] scripts)."""
+    """Of linear warm-up from 0 ([ADIOS] scripts, whose rate moves by epoch, ours by step)."""
+    weight_decay: float = -1.0
+    """−1: the protocol's, none for `paper` ([Seq]), 5e-4 for `adios` ([ADIOS] scripts), whose
+    biases and norms have none."""
+
+    def resolved(self) -> Self:
+        """Return the settings with what is left to the protocol filled in."""
+        usual = 5e-4 if self.protocol == "adios" else 0.0
+        given = self.weight_decay
+        return replace(super().resolved(), weight_decay=usual if given == -1 else given)
 
 
 @dataclass(frozen=True)
@@ -163,11 +203,12 @@ T = TypeVar("T", bound=EvaluationConfig)
 
 
 def check(config: T) -> T:
-    """Refuse values that cannot work; return `config` unchanged.
+    """Return the settings, resolved; refuse values that cannot work.
 
     Raises:
         UserError: the first setting found out of range, with its value and its range.
     """
+    config = config.resolved()
     check_finite(config)
     present = {path for path, _ in leaves(type(config))}
     at_least = {
@@ -190,6 +231,16 @@ def check(config: T) -> T:
             if not values or min(values) <= 0:
                 name, shown = flag(path, type(config)), " ".join(map(str, values))
                 raise UserError(f"{name} is {shown or 'empty'}: it needs numbers above 0")
+    if "milestones" in present and not all(0 < share <= 1 for share in get(config, "milestones")):
+        shown = " ".join(map(str, get(config, "milestones")))
+        raise UserError(f"--milestones is {shown}: shares of the epochs, above 0 and at most 1")
+    if "centre_crop" in present and get(config, "centre_crop"):
+        stored, size = config.data.size, config.image_size  # 0: not known yet
+        if stored <= size and "centre_crop" not in config.unused():
+            raise UserError(
+                f"--data.size is {stored}: --centre-crop needs images stored larger than the "
+                f"{size or 'image size in'} pixels it keeps, as with --data.size 256"
+            )
     if "share" in present and not 0 < get(config, "share") < 1:
         raise UserError(f"--share is {get(config, 'share')}: it must be above 0 and below 1")
     return config

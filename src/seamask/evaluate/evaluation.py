@@ -19,7 +19,7 @@ from seamask.devices import torch_device
 from seamask.errors import UserError, unknown
 from seamask.evaluate import masks as mask_scores
 from seamask.evaluate import probes
-from seamask.evaluate.classify import finetune, linear_paper
+from seamask.evaluate.classify import finetune, linear_sgd
 from seamask.evaluate.config import (
     ClusterConfig,
     EvaluationConfig,
@@ -164,13 +164,14 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
     Raises:
         UserError: what a user can mend, in one line.
     """
-    check(config)
+    config = check(config)
     commit()  # of the code that is in memory now
     device = torch_device(config.device, config.threads)
     own_size = config.image_size if task != "segment" else 0  # its images are larger than crops
     subject = open_subject(encoder, own_size, config.seed)
     subject.backbone.to(device)
     size = config.image_size or subject.image_size
+    config = check(replace(config, image_size=size))
     if task != "segment":  # an FCN takes any size
         _check_size(subject, size, device)
     folder = Path(config.out).expanduser() if config.out else None
@@ -181,7 +182,6 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
         for path, _ in settings.leaves(type(config))
         if path not in NOT_PROTOCOL and path not in config.unused()
     }
-    protocol["image_size"] = size
     picture = folder / f".{task}.png" if folder and TASKS[task].draws else None
     started = time.perf_counter()
     try:
@@ -250,11 +250,9 @@ def _knn(context: Context) -> Found:
 
 def _linear(context: Context) -> Found:
     config = context.config
-    if config.protocol == "paper":
+    if config.protocol != "cached":
         data = _data(context)
-        accuracy = linear_paper(
-            context.subject.backbone, data, context.size, config, context.device
-        )
+        accuracy = linear_sgd(context.subject.backbone, data, context.size, config, context.device)
         return Found({"accuracy": accuracy}, data.name, data.fingerprint)
     features, data = _features(context)
     strength = probes.linear_choose(features.split(config.share, config.seed), config.strengths)

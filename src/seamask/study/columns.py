@@ -58,7 +58,10 @@ class Column:
         return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
     def protocol(self) -> str:
-        """Say in words what the numbers are: all settings that are not the task's defaults."""
+        """Say in words what the numbers are: all settings that are not the task's defaults.
+
+        Among them what the task leaves to the protocol.
+        """
         result = self.example
         if result is None:
             return "no result yet"
@@ -139,4 +142,4 @@ def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:
 
 
 def _words(value: Any) -> str:
-    return "–".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "–".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -20,9 +20,10 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seamask import settings
 from seamask.config import Config
 from seamask.errors import UserError
-from seamask.evaluate.evaluation import Result
+from seamask.evaluate.evaluation import Result, task_config
 from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
 from seamask.files import atomic, cannot_write
 from seamask.runs import RunFolder
@@ -224,9 +225,21 @@ def first_change(here: dict[str, Any], now: dict[str, Any], added_only: bool = T
                     return f"it has the {part[:-1]} {name} too"
                 continue
             given = now[part][name]
-            if part == "methods":  # a setting that is new since then was at its default
-                then = {path: was for path, was in flat(Config()).items() if path in given} | then
+            defaults, unused = (flat(Config()), ()) if part == "methods" else _of_task(given)
+            # A setting that is new since then was at its default.
+            then = {path: was for path, was in defaults.items() if path in given} | then
             for path in dict.fromkeys([*then, *given]):
-                if path not in MAY_CHANGE and then.get(path) != given.get(path):
+                if path not in (*MAY_CHANGE, *unused) and then.get(path) != given.get(path):
                     return f"{name}: {path} is {then.get(path)}, not {given.get(path)}"
     return None
+
+
+def _of_task(about: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the defaults of an evaluation, and which of its settings do not matter.
+
+    Not among them those of its images, which are the pretraining's where nothing is said.
+    """
+    start = task_config(about["task"])
+    given = {path: value for path, value in about.items() if path in flat(start)}
+    defaults = {k: v for k, v in flat(start.resolved()).items() if not k.startswith("data.")}
+    return defaults, settings.override(start, given).unused()

@@ -134,7 +134,7 @@ def _evaluation(
     for layer in (common, about, over):
         given |= _flattened(layer, type(config))
     _refuse_own(given)
-    resolved = flat(settings.override(config, given))
+    resolved = flat(settings.override(config, given).resolved())
     kept = {
         path: value
         for path, value in resolved.items()
