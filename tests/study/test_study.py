@@ -61,6 +61,7 @@ def test_table_1(data):
     assert (linear.protocol, linear.lr, linear.batch_size) == ("paper", 0.1, 256)
     assert linear.milestones == ()
     assert (finetune.lr, finetune.weight_decay, finetune.batch_size) == (0.5, 0.0, 256)
+    assert "by which protocol is not known" in study.source
 
 
 def test_table_1_by_the_scripts_of_adios():
