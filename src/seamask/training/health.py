@@ -116,7 +116,12 @@ class Health:
 
 
 def ranks(grams: Tensor) -> dict[str, float]:
-    """Return `embedding/rank` (RankMe) and `mask/rank_<k>` from Gram matrices on the CPU."""
+    """Return `embedding/rank` (RankMe) and `mask/rank_<k>` from Gram matrices on the CPU.
+
+    Of a game that has diverged there are none: its loss is about to say so.
+    """
+    if not grams.isfinite().all():
+        return {}
     found = {"embedding/rank": rank_me(grams[0])}
     for k, rank in enumerate(effective_rank(grams[1:]).tolist(), start=1):
         found[f"mask/rank_{k}"] = rank
