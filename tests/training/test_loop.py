@@ -434,8 +434,7 @@ def test_a_run_soon_says_how_long_it_will_take(tiny, tmp_path, capfd):
     start(config_of(tiny, tmp_path / "run", **{"log.every": 1, "epochs": 2}))
     said = [line for line in capfd.readouterr().err.splitlines() if "seamask bench" in line]
     (line,) = said  # once, not at every line of the log
-    rates = [
-        found["images_per_second"] for found in lines_of(tmp_path / "run") if "lr/mask" in found
-    ]
-    assert line.startswith(f"{rates[1]:,.1f} images/s, 0.0% of the time waiting for data")
+    logged = [found for found in lines_of(tmp_path / "run") if "lr/mask" in found][1]
+    rate, wait = logged["images_per_second"], logged["data_wait"]
+    assert line.startswith(f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data")
     assert "more for 2 epochs, probes and figures not counted" in line
