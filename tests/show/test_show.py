@@ -32,6 +32,19 @@ def test_mask_figure_has_image_masks_and_views(tmp_path):
         assert at(4, column, 24) == (GREY,) * 3
 
 
+def test_mask_figure_shows_the_mean_mask_beside_the_masks(tmp_path):
+    images = torch.full((2, 16, 16, 3), 200, dtype=torch.uint8)
+    mean = torch.stack([torch.full((16, 16), 0.2), torch.full((16, 16), 0.8)])
+    mask_figure(images, torch.zeros(2, 2, 16, 16), tmp_path / "m.png", cell=32, mean=mean)
+    sheet = np.asarray(Image.open(tmp_path / "m.png"))
+    cell = 32 + GAP
+    assert sheet.shape == (5 * cell, MARGIN + 3 * cell, 3)
+    beside = MARGIN + 2 * cell + 16
+    assert tuple(sheet[cell + 16, beside]) == (51,) * 3
+    assert tuple(sheet[2 * cell + 16, beside]) == (204,) * 3
+    assert tuple(sheet[3 * cell + 16, beside]) == (255,) * 3  # no view of a mean
+
+
 def test_segmentation_figure_has_image_truth_and_prediction(tmp_path):
     images = [torch.full((3, h, w), 200, dtype=torch.uint8) for h, w in [(20, 40), (40, 20)]]
     truths = [torch.zeros(i.shape[1:], dtype=torch.uint8) for i in images]

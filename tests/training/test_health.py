@@ -11,6 +11,7 @@ import torch
 from players import as_views, build_players, same, state
 
 import seamask
+from seamask.cli import main
 from seamask.config import Config, ObjectiveConfig
 from seamask.masks import NoMasker, RandomBlockMasker
 from seamask.objectives import build_objective
@@ -129,7 +130,7 @@ COLLAPSES = {
     "collapse": (line(spread=0.02), "embeddings collapse.*lower --optim.encoder.lr"),
     "extremes": (
         line(coverage=[1.0, 0.0, 0.0, 0.99], empty=[0, 1, 1, 0], full=[1, 0, 0, 0.9]),
-        "all or nothing.*100 % 0 % 0 % 99 %.*raise --penalties.budget.*exact:0.25",
+        "all or nothing.*100 % 0 % 0 % 99 %.*take --budget exact:0.25",
     ),
     "empty": (line(coverage=[0.6, 0, 0, 0], empty=[0, 1, 1, 1]), "all masks but one are empty"),
     "budget": (line(coverage=[0.61, 0.02, 0.02, 0.79]), "miss their budget.*asked are 25 %"),
@@ -177,6 +178,18 @@ def test_drawn_masks_are_not_warned_of():
     assert found["mask/from_image_1"] > 0.5
 
 
+def test_what_is_there_already_is_not_advised():
+    bad = COLLAPSES["extremes"][0]
+    weak = override(Config(), {"penalties.budget": 0.2})
+    assert "raise --penalties.budget (now 0.2; 5 holds)" in troubles(bad, weak)["extremes"].text
+    assert "raise --optim.masker.lr" in troubles(bad, Config())["extremes"].text
+    fixed = line(from_image=0.0)
+    text = troubles(fixed, Config())["place"].text
+    assert "raise --penalties.equipartition (now 0; 5 holds)" in text
+    strong = override(Config(), {"penalties.equipartition": 5.0})
+    assert "raise --penalties.equipartition (now 5)" in troubles(fixed, strong)["place"].text
+
+
 def test_adios_is_told_of_its_own_penalties():
     config = override(Config(), {"masker": "simultaneous"})
     text = troubles(COLLAPSES["extremes"][0], config)["extremes"].text
@@ -198,6 +211,19 @@ def test_a_run_logs_health_and_ends_with_it(tiny, tmp_path):
     assert all(math.isfinite(value) for n in logged for value in n.values())
     assert {f"mask/{sign}_1" for sign in signs} <= summary.results.keys()
     assert summary.asked == 0.2
+
+
+def test_the_end_of_a_run_says_how_its_masks_are(tiny, tmp_path, capsys):
+    flags = [word for k, v in tiny.items() if k != "objective.hidden"
+             for word in (f"--{k.replace('_', '-')}", str(v))]  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "--out", str(tmp_path / "run"), "--objective.hidden", "16", *flags])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert re.search(r"masks +mask 1 +mask 2 +mask 3\n  removed, %( +\d+){3}   asked 20\n", said)
+    for label in ("from the image, %", "effective rank", "empty images, %", "adds to the loss"):
+        assert re.search(rf"  {label}( +-?[\d.]+){{3}}\n", said), label
+    assert re.search(r"embeddings +spread [\d.]+ \(healthy: 1\), rank \d+", said)
 
 
 @pytest.mark.slow

@@ -44,9 +44,7 @@ def assert_same_weights(a, b):
 
 
 def config_of(tiny, out, **changed):
-    return settings.override(
-        recipe_config("shapes-seamask"), {**tiny, "out": str(out), **changed}
-    )
+    return settings.override(recipe_config("shapes-seamask"), {**tiny, "out": str(out), **changed})
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from seamask.training.step import TwoPlayers, View, encode, held_still
 IMAGES = 32  # whose losses are compared: two clean views and each mask
 SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1
 PATIENCE = 3  # lines of the log in a row that must show the same trouble
+HOLDS = 5  # weight of budget and equipartition, in units of the loss's range (docs/results/game.md)
 EASING = 0.98  # a trouble that falls below this share of what it was is easing
 
 
@@ -211,7 +212,8 @@ def troubles(line: Mapping[str, float], config: Config) -> dict[str, Trouble]:
             f"{100 * share:g} %; {more}",
         )
     some = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
-    remedy = f"raise --penalties.equipartition (now {config.penalties.equipartition:g}; 5 holds)"
+    now = config.penalties.equipartition
+    remedy = f"raise --penalties.equipartition (now {now:g}{f'; {HOLDS} holds' * (now < HOLDS)})"
     if fixed := {k: signs("from_image")[k] for k in some if signs("from_image")[k] < 0.25}:
         names = ", ".join(str(k + 1) for k in fixed)
         found["place"] = Trouble(
@@ -262,7 +264,10 @@ def _how_to_hold(config: Config) -> str:
             f"raise --penalties.sparsity (now {config.penalties.sparsity:g}) or lower "
             f"--penalties.entropy (now {config.penalties.entropy:g})"
         )
-    return (
-        f"raise --penalties.budget (now {config.penalties.budget:g}; 5 holds), or take "
-        f"--budget exact:{config.masks.budget.removeprefix('exact:')}"
+    now = config.penalties.budget
+    raised = (
+        f"raise --penalties.budget (now {now:g}; {HOLDS} holds)"
+        if now < HOLDS
+        else f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"
     )
+    return f"{raised}, or take --budget exact:{config.masks.budget.removeprefix('exact:')}"
