@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from seamask.cli import main
 from seamask.config import Config, ObjectiveConfig
 from seamask.masks import NoMasker, RandomBlockMasker
 from seamask.objectives import build_objective
+from seamask.recipes import recipe_config
 from seamask.settings import override
 from seamask.training.health import (
     PATIENCE,
@@ -25,7 +27,9 @@ from seamask.training.health import (
     ranks,
     troubles,
 )
-from seamask.training.step import two_player_step
+from seamask.training.players import build_networks
+from seamask.training.players import build_players as networks_players
+from seamask.training.step import View, two_player_step
 
 
 def health_of(masker=None, config=None, **rules):
@@ -71,6 +75,27 @@ def test_what_a_mask_adds_is_its_loss_over_the_clean_pair():
     assert found["loss/clean"].item() == pytest.approx(clean.item())
     assert found["mask/adds_1"].item() == pytest.approx(0, abs=1e-12)
     assert found["mask/adds_2"].item() == pytest.approx(added.item())
+
+
+@pytest.mark.parametrize("recipe", ["cifar10-seamask", "cifar10-adios", "stl10-adios-simsiam",
+                                    "cifar10-simclr", "cifar10-random-block"])  # fmt: skip
+def test_looking_waits_for_no_device(recipe, monkeypatch):
+    # Tensors on `meta` have no values: what asks for one raises, where a GPU would be waited for.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta
+    config = override(recipe_config(recipe), {
+        "image_size": 32, "batch_size": 4, "masks.width": 8, "objective.hidden": (16,),
+        "objective.out_dim": 8, "objective.predictor": 8, "encoder.backbone": "test_resnet",
+    })  # fmt: skip
+    objective = build_objective(config.objective)
+    networks = build_networks(config, objective)
+    players = networks_players(config, networks, objective, torch.device("meta"))
+    health = Health(config, players, objective)
+    pair = tuple(View(torch.empty(4, 3, 32, 32, device="meta")) for _ in "ab")
+    two_player_step(players, [pair], torch.Generator())
+    found, grams = health.examine(*pair, torch.Generator())
+    assert {value.device.type for value in (*found.values(), grams)} == {"meta"}
+    with pytest.raises(RuntimeError, match="meta"):
+        float(found["loss/clean"])
 
 
 def test_without_masks_only_embeddings_are_looked_at():
