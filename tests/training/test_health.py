@@ -169,7 +169,7 @@ COLLAPSES = {
 
 @pytest.mark.parametrize(("kind", "seen", "says"), [(k, *v) for k, v in COLLAPSES.items()])
 def test_every_collapse_is_said_once_in_words(kind, seen, says):
-    assert kind in troubles(seen, Config())
+    assert kind in troubles(seen, Config(), True)
     health, _ = health_of()
     said = [health.warn(seen) for _ in range(PATIENCE + 3)]
     assert [len(texts) for texts in said] == [0] * (PATIENCE - 1) + [1] + [0] * 3
@@ -182,7 +182,7 @@ def test_a_healthy_game_is_not_warned_of():
     health, _ = health_of()
     last_empty = line(coverage=[0.3, 0.25, 0.25, 0.0], empty=[0, 0, 0, 1])  # [Seq] appendix B
     for seen in (line(), last_empty, line(spread=0.5)):
-        assert troubles(seen, Config()) == {}
+        assert troubles(seen, Config(), True) == {}
         assert [health.warn(seen) for _ in range(5)] == [[]] * 5
 
 
@@ -196,7 +196,7 @@ def test_masks_that_come_down_to_their_budget_are_given_time():
 
 def test_drawn_masks_are_not_warned_of():
     config = override(Config(), {"masker": "random-block"})
-    assert troubles(line(from_image=0.0, full=1.0), config) == {}
+    assert troubles(line(from_image=0.0, full=1.0), config, learned=False) == {}
     health, players = health_of(RandomBlockMasker(2, 0.25))
     two_player_step(players, [as_views()], torch.Generator().manual_seed(0))
     found, _ = health.examine(*as_views(), torch.Generator().manual_seed(0))
@@ -206,18 +206,20 @@ def test_drawn_masks_are_not_warned_of():
 def test_what_is_there_already_is_not_advised():
     bad = COLLAPSES["extremes"][0]
     weak = override(Config(), {"penalties.budget": 0.2})
-    assert "raise --penalties.budget (now 0.2; 5 holds)" in troubles(bad, weak)["extremes"].text
-    assert "raise --optim.masker.lr" in troubles(bad, Config())["extremes"].text
+    assert (
+        "raise --penalties.budget (now 0.2; 5 holds)" in troubles(bad, weak, True)["extremes"].text
+    )
+    assert "raise --optim.masker.lr" in troubles(bad, Config(), True)["extremes"].text
     fixed = line(from_image=0.0)
-    text = troubles(fixed, Config())["place"].text
+    text = troubles(fixed, Config(), True)["place"].text
     assert "raise --penalties.equipartition (now 0; 5 holds)" in text
     strong = override(Config(), {"penalties.equipartition": 5.0})
-    assert "raise --penalties.equipartition (now 5)" in troubles(fixed, strong)["place"].text
+    assert "raise --penalties.equipartition (now 5)" in troubles(fixed, strong, True)["place"].text
 
 
 def test_adios_is_told_of_its_own_penalties():
     config = override(Config(), {"masker": "simultaneous"})
-    text = troubles(COLLAPSES["extremes"][0], config)["extremes"].text
+    text = troubles(COLLAPSES["extremes"][0], config, True)["extremes"].text
     assert "--penalties.sparsity" in text
     assert "budget" not in text
 

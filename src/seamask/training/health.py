@@ -103,7 +103,7 @@ class Health:
         Args:
             line: metrics by name, of `examine` and `ranks`.
         """
-        present = troubles(line, self.config)
+        present = troubles(line, self.config, bool(self.players.masker.learned))
         stays = [k for k, trouble in present.items() if trouble.size >= self.before.get(k, 0.0)]
         self.seen = Counter({kind: self.seen[kind] + 1 for kind in stays})
         self.before = {kind: EASING * trouble.size for kind, trouble in present.items()}
@@ -171,12 +171,13 @@ def rank_me(gram: Tensor) -> float:
     return float((-torch.special.xlogy(shares, shares).sum()).exp())
 
 
-def troubles(line: Mapping[str, float], config: Config) -> dict[str, Trouble]:
-    """Return what is wrong, in words and with what to change, by kind; nothing of drawn masks.
+def troubles(line: Mapping[str, float], config: Config, learned: bool) -> dict[str, Trouble]:
+    """Return what is wrong, in words and with what to change, by kind.
 
     Args:
         line: metrics by name, of `Health.examine` and `ranks`.
         config: of the run.
+        learned: whether masks are; nothing is said of drawn ones.
     """
     found = {}
     spread = line.get("embedding/spread", 1.0)
@@ -189,7 +190,7 @@ def troubles(line: Mapping[str, float], config: Config) -> dict[str, Trouble]:
     signs = partial(_of_masks, line)
     coverage, empty, full = signs("coverage"), signs("empty"), signs("full")
     n = len(full)
-    if config.masks.masker not in ("sequential", "simultaneous") or not n:
+    if not learned or not n:
         return found
     removed = " ".join(f"{100 * share:.0f} %" for share in coverage)
     more = _how_to_hold(config)

@@ -248,7 +248,8 @@ def finish(run: Run) -> Summary:
         results |= {f"untrained/{n}": v for n, v in run.untrained_scores().items()}
         health = _last_seen(run) | run.mask_health()
         results |= health
-        warnings = tuple(t.text for t in troubles(health, run.config).values())
+        wrong = troubles(health, run.config, bool(run.networks.masker.learned))
+        warnings = tuple(trouble.text for trouble in wrong.values())
         run.folder.write_manifest(run.manifest(results))
     run.fabric.barrier()
     return Summary(
