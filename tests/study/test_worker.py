@@ -310,11 +310,53 @@ def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(whole, tmp
     assert numbers(tmp_path / "elsewhere") == numbers(out)
 
 
+def test_a_run_begun_again_here_goes_on_here(whole, tmp_path, capfd):
+    # Killed while it trained again for one more evaluation: its half-trained encoder is not done.
+    path, out = whole
+    study, results = read_study(path), tmp_path / "small.jsonl"
+    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    elsewhere = tmp_path / "elsewhere"
+    run = elsewhere / "simclr/seed0"
+    shutil.copytree(out / "simclr/seed0", run)
+    for left in (run / "summary.json", run / "manifest.json"):
+        left.unlink()
+    shutil.rmtree(run / "evaluations")
+    folder = StudyFolder(elsewhere)
+    folder.jobs.mkdir()
+    shutil.copy(out / "study.yaml", elsewhere)
+    capfd.readouterr()
+    run_study(study, elsewhere, results)
+    said = capfd.readouterr().out
+    assert "SimCLR, seed 0: pretraining" in said  # resumed, not taken for finished
+    assert numbers(elsewhere) == numbers(out)
+
+
+def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, tmp_path):
+    path, out = whole
+    results = tmp_path / "small.jsonl"
+    study = read_study(path)
+    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    assert '"job": "sequential.seed0"' in results.read_text()
+    raw = yaml.safe_load(path.read_text())
+    del raw["methods"]["+ Sequential"], raw["evaluations"]["masks"]
+    raw["published"]["kNN"].pop("+ Sequential")
+    fewer = tmp_path / "fewer.yaml"
+    fewer.write_text(yaml.safe_dump(raw, sort_keys=False))
+    run_study(read_study(fewer), tmp_path / "fewer", results)
+    assert "sequential.seed0" not in results.read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda text: text[:40], "not the results of a study, or damaged"),
         (lambda text: text.replace('"batch_size": 16', '"batch_size": 8'), "holds another study"),
+        (
+            lambda text: text.replace('"data.source": "shapes"', '"data.source": "cifar10"'),
+            "source",
+        ),
         (lambda text: text.replace('"summary"', '"sumary"'), "the line of .* is damaged"),
     ],
 )

@@ -14,7 +14,7 @@ from players import as_views, build_players, same, state
 import seamask
 from seamask.cli import main
 from seamask.config import Config, ObjectiveConfig
-from seamask.masks import NoMasker, RandomBlockMasker
+from seamask.masks import NoMasker, RandomBlockMasker, SequentialMasker
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
 from seamask.settings import override
@@ -50,6 +50,23 @@ def test_looking_changes_nothing(rules):
     assert all(value.ndim == 0 and not value.requires_grad for value in found.values())
     assert grams.shape == (1 + 3, 8, 8)
     assert ranks(grams).keys() == {"embedding/rank", "mask/rank_1", "mask/rank_2", "mask/rank_3"}
+
+
+def test_looking_leaves_a_masker_with_statistics_as_it_is():
+    class Statistical(SequentialMasker):
+        def __init__(self):
+            super().__init__(2, 16, 4)
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, images, generator=None, maps=None):
+            return super().forward(self.norm(images), generator, maps)
+
+    health, players = health_of(Statistical())
+    two_player_step(players, [as_views()])
+    before = state(players.masker)
+    health.examine(*as_views(), torch.Generator())
+    assert same(before, state(players.masker))
+    assert players.masker.training
 
 
 def test_what_a_mask_adds_is_its_loss_over_the_clean_pair():
@@ -178,6 +195,14 @@ def test_every_collapse_is_said_once_in_words(kind, seen, says):
     assert "\n" not in text
 
 
+def test_what_goes_and_comes_back_is_said_again():
+    health, _ = health_of()
+    bad = COLLAPSES["budget"][0]
+    assert [len(health.warn(bad)) for _ in range(PATIENCE + 1)] == [0, 0, 1, 0]
+    assert [health.warn(line()) for _ in range(PATIENCE)] == [[]] * PATIENCE
+    assert [len(health.warn(bad)) for _ in range(PATIENCE + 1)] == [0, 0, 1, 0]
+
+
 def test_a_healthy_game_is_not_warned_of():
     health, _ = health_of()
     last_empty = line(coverage=[0.3, 0.25, 0.25, 0.0], empty=[0, 0, 0, 1])  # [Seq] appendix B
@@ -214,7 +239,9 @@ def test_what_is_there_already_is_not_advised():
     text = troubles(fixed, Config(), True)["place"].text
     assert "raise --penalties.equipartition (now 0; 5 holds)" in text
     strong = override(Config(), {"penalties.equipartition": 5.0})
-    assert "raise --penalties.equipartition (now 5)" in troubles(fixed, strong, True)["place"].text
+    assert "further (now 5), or --optim.masker.lr" in troubles(fixed, strong, True)["place"].text
+    exact = override(Config(), {"budget": "exact:0.005"})
+    assert "exact:" not in troubles(bad, exact, True)["extremes"].text
 
 
 def test_adios_is_told_of_its_own_penalties():
@@ -238,6 +265,12 @@ def test_a_run_logs_health_and_ends_with_it(tiny, tmp_path):
     assert all(math.isfinite(value) for n in logged for value in n.values())
     assert {f"mask/{sign}_1" for sign in signs} <= summary.results.keys()
     assert summary.asked == 0.2
+
+
+def test_masks_under_superpixel_budgets_are_looked_at_too(tiny, tmp_path):
+    summary = seamask.pretrain(out=tmp_path / "run", budget="superpixel", **tiny | {"epochs": 1})
+    assert "mask/from_image_1" in summary.results
+    assert summary.asked is None
 
 
 def test_the_end_of_a_run_says_how_its_masks_are(tiny, tmp_path, capsys):

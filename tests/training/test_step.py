@@ -17,7 +17,7 @@ from seamask.masks import (
     all_penalties,
 )
 from seamask.objectives import build_objective
-from seamask.training.step import View, held_still, two_player_step
+from seamask.training.step import View, held_still, masked_share, two_player_step
 
 
 def plain_step(players, x_a, x_b):
@@ -121,7 +121,7 @@ def test_what_is_compared(compare, passes):
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("compare", [("each", "none", "both"), ("each", "none")])
+@pytest.mark.parametrize("compare", [("each", "none", "both"), ("each", "none"), ("each",)])
 def test_simsiam_steps_are_those_of_adios(compare, symmetric):
     """Written out after ADIOS's code: directed terms, one mean over them, sums over masks."""
     sparsity, entropy, batch, n = 0.2, 0.286, 8, 3
@@ -178,6 +178,37 @@ def test_simsiam_steps_are_those_of_adios(compare, symmetric):
     for a, b in ((players.encoder, plain.encoder), (players.masker, plain.masker)):
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["simsiam", "byol", "moco"])
+@pytest.mark.parametrize("compare", [("one",), ("each",)])
+def test_one_sided_steps_are_the_same_stacked_and_looped(name, compare):
+    # A clean view that is only a target gets no gradient.
+    config = ObjectiveConfig(name, hidden=(16,), out_dim=8, predictor=16, queue=32)
+    states = []
+    for stack in (False, True):
+        objective = build_objective(config)
+        players = build_players(
+            objective=objective, one_way=objective.from_one, compare=compare, stack=stack
+        )
+        start = state(players.encoder)  # the same each time
+        two_player_step(players, [as_views()])
+        assert not same(start, state(players.encoder))
+        states.append((state(players.encoder), state(players.masker)))
+    for looped, stacked in zip(*states, strict=True):
+        for key, value in looped.items():
+            torch.testing.assert_close(stacked[key], value, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("compare", "one_sided", "share"),
+    [
+        (("one",), False, 1), (("each",), True, 1), (("one", "none"), False, 1 / 2),
+        (("each", "none", "both"), False, 3 / 4), (("each", "none", "both"), True, 4 / 6),
+    ],
+)  # fmt: skip
+def test_the_share_of_the_loss_that_masks_have(compare, one_sided, share):
+    assert masked_share(compare, one_sided) == pytest.approx(share)
 
 
 def test_moco_remembers_the_keys_of_every_part():

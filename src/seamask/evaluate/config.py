@@ -237,9 +237,10 @@ def check(config: T) -> T:
     if "centre_crop" in present and get(config, "centre_crop"):
         stored, size = config.data.size, config.image_size  # 0: not known yet
         if stored <= size and "centre_crop" not in config.unused():
+            kept = f"the {size} pixels" if size else "what"
             raise UserError(
-                f"--data.size is {stored}: --centre-crop needs images stored larger than the "
-                f"{size or 'image size in'} pixels it keeps, as with --data.size 256"
+                f"--centre-crop needs images stored larger than {kept} it keeps: give --data.size, "
+                f"256 for ADIOS's ImageNet100s (now {stored})"
             )
     if "share" in present and not 0 < get(config, "share") < 1:
         raise UserError(f"--share is {get(config, 'share')}: it must be above 0 and below 1")

@@ -33,9 +33,10 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
     removed = masks.sum((0, 2, 3)).clamp(min=1e-6)  # [N]
     mean = masks.mean(0)  # [N, H, W]
     images = (masks - mean).square().sum((0, 2, 3)) / (batch - 1) / (height * width)
-    # The mean over a batch varies over places a little even where that over all images does not.
+    # The mean over a batch varies over places even where that over all images does not: by the
+    # variance over images, less what all places share.
     uneven = (mean - mean.mean((1, 2), keepdim=True)).square().mean((1, 2))
-    places = (uneven - images / batch).clamp(min=0)
+    places = (uneven - (images - area.var(0)) / batch).clamp(min=0)
     total = images + places
     by, bx = max(1, round(height * BORDER)), max(1, round(width * BORDER))
     inside = masks[:, :, by : height - by, bx : width - bx].sum((0, 2, 3))

@@ -109,7 +109,7 @@ def n_blocks(image_size: int) -> int:
 
 
 def check_size(image_size: int, downscale: int = 1, blocks: int = 0) -> None:
-    """Refuse a side that the U-Net's halvings, after `downscale`, do not divide.
+    """Refuse a side that the U-Net's halvings, after `downscale`, do not divide down to 2 or more.
 
     Args:
         image_size: in pixels.
@@ -124,7 +124,8 @@ def check_size(image_size: int, downscale: int = 1, blocks: int = 0) -> None:
         inside, rest = divmod(size, downscale)
         if rest or inside < 8:
             return False
-        return inside % (1 << ((blocks or n_blocks(inside)) - 1)) == 0
+        halvings = (blocks or n_blocks(inside)) - 1
+        return inside % (1 << halvings) == 0 and inside >> halvings >= 2
 
     if not works(image_size):
         near = sorted(

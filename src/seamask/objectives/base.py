@@ -72,6 +72,8 @@ class Objective:
         with torch.autocast(anchor.device.type, enabled=False):
             return self.loss(anchor, other)
 
+    predicts = False  # whether the encoder ends in a predictor
+
     @property
     def directed(self) -> bool:
         """Whether one view can be predicted from another, which stays the target."""

@@ -71,6 +71,7 @@ class SimSiam(Objective):
     """
 
     momentum = False
+    predicts = True
 
     def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
         """Build backbone, projector and predictor, with batch norm as the paper has it."""

@@ -55,7 +55,7 @@ SEAMASK: dict[str, Any] = {
 
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "simclr": ("no masks", SIMCLR),
-    "random-block": ("random blocks, as many and as large as the learned masks", RANDOM_BLOCK),
+    "random-block": ("random blocks, as many and as large as those of -sequential", RANDOM_BLOCK),
     "adios": ("simultaneous learned masks (Shi et al. 2022)", ADIOS),
     "sequential": ("sequential learned masks under a budget (Sam et al. 2022)", SEQUENTIAL),
     "seamask": ("ours: light sequential masks that follow the image, not the place", SEAMASK),

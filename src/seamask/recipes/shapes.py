@@ -56,7 +56,7 @@ MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "simclr": ("no masks", SIMCLR),
     "random-block": (
-        "random blocks, as many and as large as the learned masks",
+        "random blocks, as many and as large as those of -sequential",
         {**RANDOM_BLOCK, "masks.n_masks": 3, "masks.ratio": 0.2},
     ),
     "adios": (

@@ -35,7 +35,7 @@ class Workload:
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
         self.objective = build_objective(config.objective)
-        networks = build_networks(config, self.objective)
+        self.networks = networks = build_networks(config, self.objective)
         low = config.precision == "bf16"
         autocast = partial(torch.autocast, device.type, torch.bfloat16) if low else nullcontext
         self.players = build_players(config, networks, self.objective, device, autocast=autocast)
@@ -73,6 +73,7 @@ class Workload:
         """Take one step, views included, as the loop does."""
         move = self.steps % self.config.masks.every == 0
         self.metrics = two_player_step(self.players, [self.make_views()], self.draw, move)
+        self.objective.update(self.networks.encoder, 0.0)
         self.steps += 1
 
     def encoder_passes(self) -> None:

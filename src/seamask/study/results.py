@@ -6,10 +6,13 @@ A line a finished job, JSON; the first line is the study, every setting resolved
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from seamask.errors import UserError
 from seamask.evaluate.evaluation import Result
@@ -17,27 +20,33 @@ from seamask.files import atomic
 from seamask.study.folder import StudyFolder, first_change
 from seamask.study.grid import Job, Study, slug
 
-HERE_ONLY = ("data.source", "data.root", "data.cache", "data.objects")  # paths of one machine
+HERE_ONLY = ("data.root", "data.cache", "data.objects")  # paths of one machine
 
 
 def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
-    """Write what is done to `path`; lines of jobs that this study does not have stay.
+    """Write what is done to `path`; lines of seeds that are not asked for now stay.
 
     Raises:
         UserError: the file is there and cannot be read.
     """
-    _, lines = _read(path) if path.exists() else ({}, {})
-    for job in study.jobs():
-        if folder.done(job):
-            lines[job.slug] = _pack(study, folder, job)
-    texts = [json.dumps({"study": _portable(study.resolved())}, ensure_ascii=False)]
-    texts += [json.dumps({"job": name, **line}) for name, line in lines.items()]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(texts) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):  # two folders may share a file
+        _, lines = _read(path) if path.exists() else ({}, {})
+        known = {_without_seed(job.slug) for job in study.jobs()}
+        lines = {name: line for name, line in lines.items() if _without_seed(name) in known}
+        for job in study.jobs():
+            if folder.done(job):
+                lines[job.slug] = _pack(study, folder, job)
+        texts = [json.dumps({"study": _portable(study.resolved())}, ensure_ascii=False)]
+        texts += [json.dumps({"job": name, **line}) for name, line in lines.items()]
+        with atomic(path) as temporary:
+            temporary.write_text("\n".join(texts) + "\n")
 
 
 def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
     """Put into the folder what `path` says is done and the folder has not; return how many jobs.
+
+    A run that was begun here goes on here: nothing is put into it or its evaluations.
 
     Raises:
         UserError: the file cannot be read, or is of another study.
@@ -50,7 +59,8 @@ def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
         raise UserError(f"--results {path}: holds another study ({changed}); name another file")
     taken = 0
     for job in study.jobs():
-        if job.slug in lines and not folder.done(job):
+        begun = folder.run(job.row, job.seed).config.exists()
+        if job.slug in lines and not begun and not folder.done(job):
             try:
                 _unpack(folder, job, lines[job.slug])
             except (KeyError, TypeError) as error:
@@ -69,14 +79,22 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
 
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Return a study without what is of one machine."""
+    """Return a study without what is of one machine: of data in a folder, its last name stays."""
+
+    def portable(path: str, value: Any) -> Any:
+        return Path(value).name if path == "data.source" else value
+
     kept = dict(resolved)
     for part in ("methods", "evaluations"):
         kept[part] = {
-            name: {path: value for path, value in about.items() if path not in HERE_ONLY}
+            name: {p: portable(p, value) for p, value in about.items() if p not in HERE_ONLY}
             for name, about in resolved[part].items()
         }
     return kept
+
+
+def _without_seed(name: str) -> str:
+    return re.sub(r"\.seed\d+", "", name, count=1)
 
 
 def _pack(study: Study, folder: StudyFolder, job: Job) -> dict[str, Any]:
@@ -126,11 +144,11 @@ def _thinned(lines: Sequence[Mapping[str, Any]], batch_size: int) -> Iterator[di
             step, last = line["step"], line
         if last is not None and ("images_per_second" not in line or index == len(lines) - 1):
             rate = (step - start) * batch_size / max(seconds, 1e-9)
-            yield {**_rounded(last), "images_per_second": rate}
+            yield _rounded({**last, "images_per_second": rate})
             start, seconds, last = step, 0.0, None
         if "images_per_second" not in line:
             yield dict(line)
 
 
 def _rounded(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()}
+    return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in line.items()}

@@ -12,7 +12,8 @@ import torch
 from seamask.errors import UserError
 from seamask.files import atomic
 
-FORMAT = "seamask checkpoint 1"
+KIND = "seamask checkpoint"
+FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
@@ -56,6 +57,13 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(
             f"cannot read checkpoint {path}: damaged, or not a checkpoint of seamask; {remedy}"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    state = state if isinstance(state, dict) else {}
+    kind = state.get("format")
+    if isinstance(kind, str) and kind.startswith(KIND) and kind != FORMAT:
+        raise UserError(
+            f"cannot go on from checkpoint {path}: it is of an earlier seamask, whose penalties "
+            "were weighted in other units; start the run again"
+        )
+    if kind != FORMAT:
         raise UserError(f"cannot read checkpoint {path}: not a checkpoint of seamask; {remedy}")
     return state

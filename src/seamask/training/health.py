@@ -47,6 +47,7 @@ class Health:
         self.anchor: Tensor | None = None  # [B, ...], what the encoder returned last
         self.said: dict[str, str] = {}  # what was warned of, by kind
         self.seen: Counter[str] = Counter()  # lines in a row that show a trouble
+        self.away: Counter[str] = Counter()  # lines in a row since what was said was last seen
         self.before: dict[str, float] = {}  # how bad each was in the line before
         remember = players.remember
 
@@ -59,6 +60,8 @@ class Health:
     @torch.no_grad()
     def examine(self, a: View, b: View, generator: Generator) -> tuple[dict[str, Tensor], Tensor]:
         """Look at a batch after its step; nothing is trained, moved or waited for.
+
+        Embeddings are those of the anchor that the step encoded last: of its last part.
 
         Args:
             a: a view of the batch.
@@ -77,7 +80,7 @@ class Health:
         found = embedding_signs(z)
         few_a, few_b = a.images[:IMAGES], b.images[:IMAGES]
         masks = None
-        with held_still(self.players.encoder):
+        with held_still(self.players.encoder), held_still(self.players.masker):
             if self.masked:
                 with self.players.autocast():
                     masks = self.players.masker(b.images, generator, b.maps)
@@ -95,7 +98,7 @@ class Health:
         return found, torch.cat([grams, mask_grams(masks[:SAMPLE])])
 
     def warn(self, line: Mapping[str, float]) -> list[str]:
-        """Return what has to be said after a line of the log: each kind of trouble once.
+        """Return what has to be said after a line of the log: each kind of trouble when it comes.
 
         A trouble must have been there for several lines in a row, without easing: masks take a
         while to come down to their budget.
@@ -107,6 +110,9 @@ class Health:
         stays = [k for k, trouble in present.items() if trouble.size >= self.before.get(k, 0.0)]
         self.seen = Counter({kind: self.seen[kind] + 1 for kind in stays})
         self.before = {kind: EASING * trouble.size for kind, trouble in present.items()}
+        self.away = Counter({k: self.away[k] + 1 for k in self.said if k not in present})
+        for kind in [kind for kind, lines in self.away.items() if lines >= PATIENCE]:
+            del self.said[kind]  # it went away: should it come back, that is news
         new = {
             kind: present[kind].text
             for kind in stays
@@ -214,7 +220,9 @@ def troubles(line: Mapping[str, float], config: Config, learned: bool) -> dict[s
         )
     some = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
     now = config.penalties.equipartition
-    remedy = f"raise --penalties.equipartition (now {now:g}{f'; {HOLDS} holds' * (now < HOLDS)})"
+    remedy = f"raise --penalties.equipartition (now {now:g}; {HOLDS} holds)"
+    if now >= HOLDS:
+        remedy = f"raise --penalties.equipartition further (now {now:g}), or --optim.masker.lr"
     if fixed := {k: signs("from_image")[k] for k in some if signs("from_image")[k] < 0.25}:
         names = ", ".join(str(k + 1) for k in fixed)
         found["place"] = Trouble(
@@ -271,4 +279,6 @@ def _how_to_hold(config: Config) -> str:
         if now < HOLDS
         else f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"
     )
-    return f"{raised}, or take --budget exact:{config.masks.budget.removeprefix('exact:')}"
+    if parse_budget(config.masks.budget).exact:
+        return raised
+    return f"{raised}, or take --budget exact:{config.masks.budget}"

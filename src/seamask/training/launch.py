@@ -153,6 +153,11 @@ def preflight(config: Config) -> None:
             f"--masks.one-sided needs an objective that predicts one view from the other, "
             f"not {config.objective.name}"
         )
+    if config.optim.constant_predictor and not objective.predicts:
+        raise UserError(
+            f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "
+            "predictor"
+        )
     penalty_weights(config, objective)
     with torch.device("meta"):
         build_masker(config.masks, config.image_size)

@@ -383,7 +383,8 @@ class Run:
     def _masks_of(self, most: int) -> Tensor | None:
         """Return learned masks `[n, N, S, S]` of up to `most` images; None where there are none."""
         masker, data = self.networks.masker, self.data
-        if not masker.learned or self.budget.superpixel:  # whose clusters take long
+        clusters_asked = self.budget.superpixel and self.budget.exact  # which take long
+        if not masker.learned or clusters_asked:
             return None
         images = data.probe_test or data.train
         chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()

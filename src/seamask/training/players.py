@@ -20,7 +20,7 @@ from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import Objective
 from seamask.training.optim import build_optimizer
-from seamask.training.step import TwoPlayers
+from seamask.training.step import TwoPlayers, masked_share
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def penalty_weights(config: Config, objective: Objective) -> dict[str, float]:
     """
     size, masks = config.image_size, config.masks
     loss_range = objective.range(config.batch_size // config.accumulate)
+    loss_range *= masked_share(masks.compare, masks.one_sided)
     if masks.reduction == "sum":
         loss_range *= 1 if masks.single else masks.n_masks
     return weights_at(config.penalties, size, size, config.batch_size, loss_range)

@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from seamask.masks import all_penalties, draw_one, take_one
+from seamask.masks import PENALTIES, all_penalties, draw_one, take_one
 from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import stacked
 
@@ -282,7 +282,8 @@ def _encoder_backward(players: TwoPlayers, part: _Part, share: float) -> Tensor:
         loss.backward()
         total += loss.detach()
     for name, z in encoded.items():
-        z.backward(clean[name].grad)
+        if clean[name].grad is not None:  # one-sided, a clean view is only ever a target
+            z.backward(clean[name].grad)
     return total / share
 
 
@@ -324,7 +325,9 @@ def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
         (masks, budget(part.views[name].maps) if callable(budget) else budget)
         for name, masks in part.masks.items()
     ]
-    return all_penalties(views, players.reduction, players.average_masks)
+    shared = any(PENALTIES[name].of_mean for name in players.penalty_weights)
+    average = players.average_masks if shared else _itself  # a message only where it is paid for
+    return all_penalties(views, players.reduction, average)
 
 
 def encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
@@ -347,6 +350,14 @@ def _masked(view: Seen) -> Tensor:
 
 def _mask_weight(players: TwoPlayers, part: _Part) -> float:
     return 1 / len(part.given) if players.reduction == "mean" else 1.0
+
+
+def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
+    """Return the share of the loss that masks have a part in; see `COMPARISONS`."""
+    pairs = [pair for name in compare for pair in COMPARISONS[name]]
+    terms = [1 if one_sided and _half_masked(pair) else 2 for pair in pairs]
+    masked = [any(len(view) > 1 for view in pair) for pair in pairs]
+    return sum(n for n, has in zip(terms, masked, strict=True) if has) / sum(terms)
 
 
 def _half_masked(pair: tuple[str, str]) -> bool:

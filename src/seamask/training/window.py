@@ -50,7 +50,7 @@ class Window:
         both = torch.cat([sums, grams.flatten()]).cpu()  # the one wait for the device
         values = both[: len(sums)].tolist()
         self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
-        if self.grams is not None:
+        if self.grams is not None and fabric.global_rank == 0:  # who writes the log
             self.last |= ranks(both[len(sums) :].view_as(self.grams))
         now = time.perf_counter()
         result = self.last, now - self.started, self.steps
