@@ -136,9 +136,9 @@ def test_jobs_come_seed_by_seed_each_evaluation_after_its_pretraining(raw, write
     study = write(raw)
     jobs = study.jobs()
     assert [str(job) for job in jobs[:6]] == [
-        "SimCLR, seed 0: pretraining", "SimCLR, seed 0: kNN",
+        "SimCLR, seed 0: pretraining", "SimCLR, seed 0: kNN", "untrained, seed 0: kNN",
         "+ Sequential, seed 0: pretraining", "+ Sequential, seed 0: kNN",
-        "+ Sequential, seed 0: masks", "untrained, seed 0: kNN",
+        "+ Sequential, seed 0: masks",
     ]  # fmt: skip
     assert len(jobs) == 12
     assert len({job.slug for job in jobs}) == 12

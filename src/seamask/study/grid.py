@@ -132,18 +132,21 @@ class Study:
         return self.methods[self.baseline if row == UNTRAINED else row]
 
     def jobs(self) -> list[Job]:
-        """Return all jobs, seed by seed, each evaluation after its pretraining."""
+        """Return all jobs, seed by seed, each evaluation after its pretraining.
+
+        The untrained row comes right after the run whose settings it takes, which is then at hand.
+        """
         found = []
         for seed in self.seeds:
-            runs = {name: Job(name, seed) for name in self.methods}
-            for row in (*self.methods, *(UNTRAINED,) * self.untrained):
-                run = runs[self.baseline if row == UNTRAINED else row]
-                found += [run] if row != UNTRAINED else []
-                found += [
-                    Job(row, seed, evaluation, run)
-                    for evaluation in self.evaluations.values()
-                    if self.has(row, evaluation)
-                ]
+            for name in self.methods:
+                run = Job(name, seed)
+                found.append(run)
+                for row in (name, *(UNTRAINED,) * (self.untrained and name == self.baseline)):
+                    found += [
+                        Job(row, seed, evaluation, run)
+                        for evaluation in self.evaluations.values()
+                        if self.has(row, evaluation)
+                    ]
         return found
 
     def resolved(self) -> dict[str, Any]:
