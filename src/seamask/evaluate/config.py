@@ -239,8 +239,8 @@ def check(config: T) -> T:
         if stored <= size and "centre_crop" not in config.unused():
             kept = f"the {size} pixels" if size else "what"
             raise UserError(
-                f"--centre-crop needs images stored larger than {kept} it keeps: give --data.size, "
-                f"256 for ADIOS's ImageNet100s (now {stored})"
+                f"--data.size is {stored}: --centre-crop needs images stored larger than {kept} it "
+                "keeps, as with --data.size 256"
             )
     if "share" in present and not 0 < get(config, "share") < 1:
         raise UserError(f"--share is {get(config, 'share')}: it must be above 0 and below 1")
