@@ -377,6 +377,7 @@ MASK_SIGNS = (  # of a run's results, in the words of its end
     ("coverage", "removed, %", 100),
     ("from_image", "from the image, %", 100),
     ("rank", "effective rank", 1),
+    ("binary", "black or white, %", 100),
     ("overlap", "overlap, %", 100),
     ("empty", "empty images, %", 100),
     ("full", "removed whole, %", 100),

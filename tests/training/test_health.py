@@ -172,7 +172,7 @@ COLLAPSES = {
     "collapse": (line(spread=0.02), "embeddings collapse.*lower --optim.encoder.lr"),
     "extremes": (
         line(coverage=[1.0, 0.0, 0.0, 0.99], empty=[0, 1, 1, 0], full=[1, 0, 0, 0.9]),
-        "all or nothing.*100 % 0 % 0 % 99 %.*take --budget exact:0.25",
+        "all or nothing.*100 % 0 % 0 % 99 %.*raise --optim.masker.lr",
     ),
     "empty": (line(coverage=[0.6, 0, 0, 0], empty=[0, 1, 1, 1]), "all masks but one are empty"),
     "budget": (line(coverage=[0.61, 0.02, 0.02, 0.79]), "miss their budget.*asked are 25 %"),
@@ -240,8 +240,14 @@ def test_what_is_there_already_is_not_advised():
     assert "raise --penalties.equipartition (now 0; 5 holds)" in text
     strong = override(Config(), {"penalties.equipartition": 5.0})
     assert "further (now 5), or --optim.masker.lr" in troubles(fixed, strong, True)["place"].text
-    exact = override(Config(), {"budget": "exact:0.005"})
-    assert "exact:" not in troubles(bad, exact, True)["extremes"].text
+    exact = override(Config(), {"budget": "exact:0.005", "penalties.budget": 0})
+    assert "--penalties.budget" not in troubles(bad, exact, True)["extremes"].text
+
+
+def test_a_budget_that_nobody_pays_for_is_missed_all_the_same():
+    unpaid = override(Config(), {"penalties.budget": 0})
+    text = troubles(line(coverage=0.91), unpaid, True)["budget"].text
+    assert "asked are 25 %; raise --penalties.budget (now 0; 5 holds)" in text
 
 
 def test_adios_is_told_of_its_own_penalties():

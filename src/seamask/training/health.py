@@ -260,11 +260,11 @@ def _of_masks(line: Mapping[str, float], sign: str) -> list[float]:
 
 
 def asked(config: Config) -> float | None:
-    """Return the share that each mask is asked to remove, if it is one number and paid for."""
+    """Return the share that each mask is to remove, paid for or not, if it is one number."""
     budget = parse_budget(config.masks.budget)
     if config.masks.masker == "simultaneous" or budget.superpixel or budget.start != budget.end:
         return None
-    return budget.start if config.penalties.budget or budget.exact else None
+    return budget.start
 
 
 def _how_to_hold(config: Config) -> str:
@@ -274,11 +274,6 @@ def _how_to_hold(config: Config) -> str:
             f"--penalties.entropy (now {config.penalties.entropy:g})"
         )
     now = config.penalties.budget
-    raised = (
-        f"raise --penalties.budget (now {now:g}; {HOLDS} holds)"
-        if now < HOLDS
-        else f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"
-    )
-    if parse_budget(config.masks.budget).exact:
-        return raised
-    return f"{raised}, or take --budget exact:{config.masks.budget}"
+    if now < HOLDS and not parse_budget(config.masks.budget).exact:
+        return f"raise --penalties.budget (now {now:g}; {HOLDS} holds)"
+    return f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"
