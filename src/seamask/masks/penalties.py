@@ -24,7 +24,8 @@ EDGE = 1e-4  # sparsity takes areas this far inside (0, 1): a pixel of 96×96
 Average = Callable[[Tensor], Tensor]  # over processes, with gradient
 
 
-def _alone(tensor: Tensor) -> Tensor:
+def alone(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is: its average over one process."""
     return tensor
 
 
@@ -138,7 +139,7 @@ class Penalty:
         self,
         views: Sequence[tuple[Tensor, Budget]],
         reduction: Literal["mean", "sum"] = "mean",
-        average: Average = _alone,
+        average: Average = alone,
     ) -> Tensor:
         """Return the cost of the masks of one or two views.
 
@@ -169,7 +170,7 @@ PENALTIES: dict[str, Penalty] = {
 def all_penalties(
     views: Sequence[tuple[Tensor, Budget]],
     reduction: Literal["mean", "sum"] = "mean",
-    average: Average = _alone,
+    average: Average = alone,
 ) -> dict[str, Tensor]:
     """Return every penalty, unweighted, by its name in `PENALTIES`; see `Penalty.of_views`."""
     return {name: p.of_views(views, reduction, average) for name, p in PENALTIES.items()}

@@ -10,8 +10,7 @@ BORDER = 1 / 8  # of the side, all round: 44 % of a square image
 
 
 def mask_signs(masks: Tensor) -> dict[str, Tensor]:
-    """Return, by name, one number in [0, 1] for each mask, `[N]`; nothing here waits for the
-    device.
+    """Return, by name, one number in [0, 1] for each mask, `[N]`, without waiting for the device.
 
     Args:
         masks: `[B, N, H, W]` in [0, 1], B at least 2.

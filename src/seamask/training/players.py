@@ -15,6 +15,7 @@ from seamask.budget import parse_budget
 from seamask.config import Config
 from seamask.draws import mix
 from seamask.masks import areas, build_masker, weights_at
+from seamask.masks.penalties import alone
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
@@ -63,7 +64,7 @@ def build_players(
     processes: int = 1,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     average: Callable[[Sequence[nn.Parameter]], None] = lambda parameters: None,
-    average_masks: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    average_masks: Callable[[Tensor], Tensor] = alone,
 ) -> TwoPlayers:
     """Put the networks on the device, in training mode, with optimisers and the rules of a run.
 

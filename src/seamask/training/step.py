@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from seamask.masks import PENALTIES, all_penalties, draw_one, take_one
+from seamask.masks.penalties import alone
 from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import stacked
 
@@ -57,10 +58,6 @@ Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder 
 
 def _nothing(given: object) -> None:
     pass
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 @dataclass
@@ -109,7 +106,7 @@ class TwoPlayers:
     stack: bool = False
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     average: Callable[[Sequence[nn.Parameter]], None] = _nothing
-    average_masks: Callable[[Tensor], Tensor] = _itself
+    average_masks: Callable[[Tensor], Tensor] = alone
 
 
 def two_player_step(
@@ -179,17 +176,10 @@ class _Part:
         self, views: dict[str, View], players: TwoPlayers, generator: Generator | None
     ) -> None:
         self.views = views
-        self.pairs = [pair for name in players.compare for pair in COMPARISONS[name]]
-        one_sided = [players.one_way is not None and _half_masked(pair) for pair in self.pairs]
-        terms = [1 if one else 2 for one in one_sided]  # directed ones, of each pair
+        self.pairs, terms = _compared(players.compare, players.one_way is not None)
         self.weights = [n / sum(terms) for n in terms]
         one_way = players.one_way or players.objective
-        self.losses = [one_way if one else players.objective for one in one_sided]
-        # One-sided pairs have the masked view first: it is the prediction.
-        self.pairs = [
-            (second, first) if one and len(second) > len(first) else (first, second)
-            for one, (first, second) in zip(one_sided, self.pairs, strict=True)
-        ]
+        self.losses = [one_way if n == 1 else players.objective for n in terms]
         compared = {view for pair in self.pairs for view in pair}
         self.clean = [view for view in "ab" if view in compared]
         self.anchor_view = self.clean[0] if self.clean else self.pairs[0][0]
@@ -326,13 +316,12 @@ def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
         for name, masks in part.masks.items()
     ]
     shared = any(PENALTIES[name].of_mean for name in players.penalty_weights)
-    average = players.average_masks if shared else _itself  # a message only where it is paid for
+    average = players.average_masks if shared else alone  # a message only where it is paid for
     return all_penalties(views, players.reduction, average)
 
 
 def encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
-    """Return the embeddings `[B, D]` of each of some views: images `[B, 3, H, W]`, a mask or
-    None."""
+    """Return the embeddings `[B, D]` of each of some views: images and a mask, or None."""
     encoder = players.encoder
     with players.autocast():
         if not players.stack or len(seen) < 2:
@@ -354,14 +343,29 @@ def _mask_weight(players: TwoPlayers, part: _Part) -> float:
 
 def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
     """Return the share of the loss that masks have a part in; see `COMPARISONS`."""
+    pairs, terms = _compared(compare, one_sided)
+    masked = [n for n, pair in zip(terms, pairs, strict=True) if any(map(_is_masked, pair))]
+    return sum(masked) / sum(terms)
+
+
+def _compared(
+    compare: Sequence[str], one_sided: bool
+) -> tuple[list[tuple[str, str]], list[Literal[1, 2]]]:
+    """Return the pairs of views, and of each how many directed terms it has.
+
+    A pair of one term has the masked view first: it is the prediction.
+    """
     pairs = [pair for name in compare for pair in COMPARISONS[name]]
-    terms = [1 if one_sided and _half_masked(pair) else 2 for pair in pairs]
-    masked = [any(len(view) > 1 for view in pair) for pair in pairs]
-    return sum(n for n, has in zip(terms, masked, strict=True) if has) / sum(terms)
+    one_way = [one_sided and _is_masked(a) != _is_masked(b) for a, b in pairs]
+    ordered = [
+        (b, a) if one and _is_masked(b) else (a, b)
+        for one, (a, b) in zip(one_way, pairs, strict=True)
+    ]
+    return ordered, [1 if one else 2 for one in one_way]
 
 
-def _half_masked(pair: tuple[str, str]) -> bool:
-    return (pair[0][0] == "m") != (pair[1][0] == "m")
+def _is_masked(view: str) -> bool:
+    return view[0] == "m"
 
 
 @contextmanager
