@@ -278,10 +278,18 @@ def test_the_tiny_tables(name, tmp_path, cache):
     assert (table.parent / "accuracy.png").exists()
 
 
-def test_results_travel_without_weights(whole, tmp_path, capfd):
+@pytest.fixture
+def carried(whole, tmp_path):
+    """The finished study, and the file that carries its results."""
     path, out = whole
     study, results = read_study(path), tmp_path / "small.jsonl"
     run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    return study, results
+
+
+def test_results_travel_without_weights(whole, carried, tmp_path, capfd):
+    _, out = whole
+    study, results = carried
     text = results.read_text()
     assert str(out) not in text
     assert str(tmp_path) not in text
@@ -295,10 +303,11 @@ def test_results_travel_without_weights(whole, tmp_path, capfd):
     assert results.read_text() == text  # and again the same file
 
 
-def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(whole, tmp_path, capfd):
-    path, out = whole
-    study, results = read_study(path), tmp_path / "small.jsonl"
-    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(
+    whole, carried, tmp_path, capfd
+):
+    _, out = whole
+    study, results = carried
     kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
     results.write_text("\n".join(kept) + "\n")
     capfd.readouterr()
@@ -310,11 +319,10 @@ def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(whole, tmp
     assert numbers(tmp_path / "elsewhere") == numbers(out)
 
 
-def test_a_run_begun_again_here_goes_on_here(whole, tmp_path, capfd):
+def test_a_run_begun_again_here_goes_on_here(whole, carried, tmp_path, capfd):
     # Killed while it trained again for one more evaluation: its half-trained encoder is not done.
-    path, out = whole
-    study, results = read_study(path), tmp_path / "small.jsonl"
-    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+    _, out = whole
+    study, results = carried
     kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
     results.write_text("\n".join(kept) + "\n")
     elsewhere = tmp_path / "elsewhere"
@@ -333,11 +341,9 @@ def test_a_run_begun_again_here_goes_on_here(whole, tmp_path, capfd):
     assert numbers(elsewhere) == numbers(out)
 
 
-def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, tmp_path):
-    path, out = whole
-    results = tmp_path / "small.jsonl"
-    study = read_study(path)
-    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):
+    path, _ = whole
+    _, results = carried
     assert '"job": "sequential.seed0"' in results.read_text()
     raw = yaml.safe_load(path.read_text())
     del raw["methods"]["+ Sequential"], raw["evaluations"]["masks"]
@@ -360,10 +366,8 @@ def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, tmp_pa
         (lambda text: text.replace('"summary"', '"sumary"'), "the line of .* is damaged"),
     ],
 )
-def test_results_of_something_else_are_refused(whole, tmp_path, change, says):
-    path, out = whole
-    study, results = read_study(path), tmp_path / "small.jsonl"
-    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
+def test_results_of_something_else_are_refused(carried, tmp_path, change, says):
+    study, results = carried
     results.write_text(change(results.read_text()))
     with pytest.raises(UserError, match=says):
         run_study(study, tmp_path / "elsewhere", results)
