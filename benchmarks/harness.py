@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
+from seamask.base.devices import torch_device
+from seamask.base.provenance import PACKAGES, provenance
+from seamask.base.settings import override
 from seamask.config import Config
-from seamask.devices import torch_device
-from seamask.provenance import PACKAGES, provenance
 from seamask.recipes import recipe_config
-from seamask.settings import override
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import time
 
 import torch
 
-from seamask.draws import generator
+from seamask.base.draws import generator
+from seamask.base.settings import override
+from seamask.game.step import View, two_player_step
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
-from seamask.settings import override
 from seamask.training.health import Health
 from seamask.training.players import build_networks, build_players
-from seamask.training.step import View, two_player_step
 
 ROUNDS = 9
 CASES = {

@@ -10,14 +10,14 @@ import argparse
 
 import torch
 
+from seamask.base.progress import clock
+from seamask.base.settings import override
 from seamask.config import Config
+from seamask.game.step import held_still
 from seamask.networks.small_maps import convolve_small_maps
-from seamask.progress import clock
 from seamask.recipes import recipe_config
-from seamask.settings import override
 from seamask.speed.count import Cost, count
 from seamask.speed.workload import Workload, counted
-from seamask.training.step import held_still
 
 ASSUMED = {
     "operations": 250e12,  # bf16 convolutions, a second: a quarter of an H100's peak

@@ -10,12 +10,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 import seamask
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.base.settings import override, to_dict
 from seamask.cli import main, parse_pretrain
 from seamask.config import Config, check
-from seamask.errors import UserError
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
-from seamask.settings import override, to_dict
 
 
 def call(*arguments):

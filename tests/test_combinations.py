@@ -6,12 +6,12 @@ import itertools
 import pytest
 import torch
 
+from seamask.base.settings import override
 from seamask.config import Config, check
+from seamask.game.step import View, two_player_step
 from seamask.masks import MASKERS
 from seamask.objectives import OBJECTIVES, build_objective
-from seamask.settings import override
 from seamask.training.players import build_networks, build_players
-from seamask.training.step import View, two_player_step
 
 pytestmark = pytest.mark.slow  # there are 210
 

@@ -7,12 +7,12 @@ import typing
 import pytest
 import yaml
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
-from seamask.errors import UserError
 from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
-from seamask.settings import from_dict, override, read_yaml, to_dict
 from seamask.training.players import penalty_weights
 
 

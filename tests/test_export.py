@@ -8,7 +8,7 @@ import torch
 import torchvision
 
 import seamask
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 
 def features_of(model, images):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.plugins import take_plugins
 
 CENTRE = """

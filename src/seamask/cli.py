@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import seamask
-from seamask.errors import UserError, unknown
+from seamask.base.errors import UserError, unknown
 from seamask.plugins import take_plugins
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def pretrain(arguments: list[str]) -> int:
 
 def parse_pretrain(arguments: list[str]) -> Config | None:
     """Return the `Config` that arguments ask for, or None after printing the help."""
+    from seamask.base.options import parse
+    from seamask.base.settings import read_yaml
     from seamask.config import check
-    from seamask.options import parse
     from seamask.recipes import default_recipe, recipe_config
-    from seamask.settings import read_yaml
 
     recipe = None
     if arguments and not arguments[0].startswith("-"):
@@ -242,8 +242,8 @@ def evaluate(arguments: list[str]) -> int:
     if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
         raise UserError("usage: seamask evaluate RUN TASK [--data DATA]; see `seamask evaluate -h`")
     encoder, task, *arguments = arguments
+    from seamask.base.options import parse
     from seamask.evaluate.evaluation import TASKS, start, task_config
-    from seamask.options import parse
 
     named = _source(arguments) is not None
     asked_for_help = bool({"-h", "--help"} & set(arguments))
@@ -283,7 +283,7 @@ def study(arguments: list[str]) -> int:
     parser.add_argument("--out", default=str(own), help="folder of the study")
     parser.add_argument("--results", type=Path, help="file of results of finished jobs")
     asked, rest = parser.parse_known_args(arguments)
-    from seamask.options import free_settings
+    from seamask.base.options import free_settings
     from seamask.study.study import read_study
     from seamask.study.worker import run_study
     from seamask.training.loop import Stopped
@@ -349,7 +349,7 @@ def recipes(arguments: list[str]) -> int:
 
 
 def _print_summary(summary: Summary) -> None:
-    from seamask.progress import clock
+    from seamask.base.progress import clock
 
     results, folder = summary.results, summary.folder
     print(f"\ntrained in {clock(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
@@ -421,7 +421,7 @@ def _print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
 
 
 def _print_result(result: Result) -> None:
-    from seamask.progress import clock
+    from seamask.base.progress import clock
 
     print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
     # `iou`, `iou_random`, `iou_colour` stand in one line: learned masks beside what they must beat.

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from seamask.budget import parse_budget
-from seamask.errors import UserError
-from seamask.settings import check_at_least, check_between, check_finite, flag, get, short
+from seamask.base.errors import UserError
+from seamask.base.settings import Within, check_ranges, short
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,16 @@ class DataConfig:
     """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
     palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its
     `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size."""
-    size: int = 0
+    size: Annotated[int, Within(0)] = 0
     """Side in pixels at which images are stored (shorter side resized, centre cropped);
     0 means the image size."""
-    limit: int = 0
+    limit: Annotated[int, Within(0)] = 0
     """Use only this many training images, a random choice that depends on the seed; 0 means all."""
-    holdout: float = 0.1
+    holdout: Annotated[float, Within(0, 1)] = 0.1
     """Share of a labelled folder held out for the probes where it has no `val` or `test` folder."""
-    shapes_train: int = 4096
+    shapes_train: Annotated[int, Within(1)] = 4096
     """Number of generated training images (`shapes` only)."""
-    shapes_test: int = 1024
+    shapes_test: Annotated[int, Within(0)] = 1024
     """Number of generated held-out images (`shapes` only)."""
     on_bad_image: Annotated[Literal["skip", "stop"], short("on_bad_image")] = "skip"
     """An unreadable image is named and skipped, or stops the run."""
@@ -54,31 +53,34 @@ class DataConfig:
 class ViewsConfig:
     """How one image becomes two views; both are drawn alike ([ADIOS] scripts, = [SimCLR] s=1)."""
 
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: Annotated[tuple[float, float], Within(0, 1, above=True, rising=True)] = (0.08, 1.0)
     """Area of the random resized crop, as a share of the image (smallest, largest)."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    ratio: Annotated[tuple[float, float], Within(0, 100, above=True, rising=True)] = (3 / 4, 4 / 3)
     """Aspect ratio (width / height) of the crop (smallest, largest)."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """Resampling of the crop, always antialiased ([ADIOS] scripts: bicubic)."""
-    flip: float = 0.5
+    flip: Annotated[float, Within(0, 1)] = 0.5
     """Probability of a horizontal flip."""
-    jitter: float = 0.8
+    jitter: Annotated[float, Within(0, 1)] = 0.8
     """Probability of colour jitter; its four operations come in random order per image."""
-    brightness: float = 0.8
+    brightness: Annotated[float, Within(0)] = 0.8
     """Brightness factor is drawn from 1 ± this (not below 0)."""
-    contrast: float = 0.8
+    contrast: Annotated[float, Within(0)] = 0.8
     """Contrast factor is drawn from 1 ± this (not below 0)."""
-    saturation: float = 0.8
+    saturation: Annotated[float, Within(0)] = 0.8
     """Saturation factor is drawn from 1 ± this (not below 0)."""
-    hue: float = 0.2
+    hue: Annotated[float, Within(0, 0.5)] = 0.2
     """Hue shift is drawn from ± this, in turns (at most 0.5)."""
-    grayscale: float = 0.2
+    grayscale: Annotated[float, Within(0, 1)] = 0.2
     """Probability of dropping colour."""
-    blur: float = 0.5
+    blur: Annotated[float, Within(0, 1)] = 0.5
     """Probability of a Gaussian blur."""
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_sigma: Annotated[tuple[float, float], Within(0, 1000, above=True, rising=True)] = (
+        0.1,
+        2.0,
+    )
     """Standard deviation of the blur in pixels (smallest, largest)."""
-    solarize: float = 0.0
+    solarize: Annotated[float, Within(0, 1)] = 0.0
     """Probability of inverting all values above one half."""
 
 
@@ -91,7 +93,7 @@ class EncoderConfig:
     stem: Literal["auto", "standard", "small"] = "auto"
     """`small`: 3×3 stride-1 first convolution and no max-pool (ResNets); `auto` takes it below
     64 pixels ([ADIOS], solo-learn at 32 px), and prints which it took."""
-    patch: int = 0
+    patch: Annotated[int, Within(0)] = 0
     """Side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4 that
     leaves at least 6×6 of them ([ADIOS]: 16 at 96 px)."""
     zero_init_last: bool = False
@@ -108,7 +110,7 @@ class MasksConfig:
     masker: Annotated[str, short("masker")] = "sequential"
     """`none`, `random-patch`, `random-block`, `given` (object masks, [ADIOS]'s upper bound),
     `simultaneous` (ADIOS) or `sequential` ([Seq])."""
-    n_masks: Annotated[int, short("n_masks")] = 4
+    n_masks: Annotated[int, short("n_masks"), Within(1)] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[str, short("budget")] = "0.25"
     """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4).
@@ -116,16 +118,16 @@ class MasksConfig:
     `exact:0.1->0.5`: the share moves from one to the other over the training. `superpixel`,
     `exact:superpixel`: mask k of an image has the size of cluster k of its superpixels ([Seq]
     §5)."""
-    superpixels: int = 100
+    superpixels: Annotated[int, Within(2)] = 100
     """Superpixels of an image (SLIC), about, that are clustered by colour into N clusters."""
     morph: Literal["none", "erode", "dilate", "box"] = "none"
     """`given` only: what is done to the object masks ([ADIOS] code)."""
-    morph_radius: int = 1
+    morph_radius: Annotated[int, Within(1)] = 1
     """`given` only: radius of erosion and dilation, in pixels of the view."""
-    ratio: float = 0.25
+    ratio: Annotated[float, Within(0, 1)] = 0.25
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
-    patch: int = 8
+    patch: Annotated[int, Within(1)] = 8
     """Side in pixels of the cells that `random-patch` removes."""
     single: bool = False
     """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS]). Drawn once a step
@@ -137,7 +139,7 @@ class MasksConfig:
     one_sided: bool = False
     """`byol`, `simsiam`, `moco`: of a masked and a clean view the masked one is the prediction
     only, never the target ([ADIOS] SimSiam scripts: `use_symmetry_mask false`)."""
-    drop: float = 0.0
+    drop: Annotated[float, Within(0, 1, below=True)] = 0.0
     """ViTs only: patches of which more than this share is masked are left out of the sequence, for
     faster masked passes. 0: masked pixels are blanked, nothing is left out."""
     reduction: Literal["mean", "sum"] = "mean"
@@ -148,16 +150,16 @@ class MasksConfig:
     disjoint: bool = False
     """Sequential only: each mask acts on what those before it left (stick-breaking), so that no
     pixel is removed twice; leaves nothing to the overlap penalty."""
-    width: int = 32
+    width: Annotated[int, Within(1)] = 32
     """Base channels of the U-Net ([ADIOS] `fbase`)."""
-    blocks: int = 0
+    blocks: Annotated[int, Within(0)] = 0
     """Levels of the U-Net; 0: floor(log2 of its side) − 1 ([ADIOS]'s rule, not all its scripts)."""
-    bottleneck: int = 128
+    bottleneck: Annotated[int, Within(0)] = 128
     """Hidden width of the MLP across the U-Net's lowest level ([ADIOS] code); 0: no MLP, so that
     masks depend on place through the borders alone."""
     norm: Literal["instance", "group"] = "instance"
     """Normalisation in the U-Net ([ADIOS] scripts: `in`, or `gn` with 8 groups)."""
-    every: int = 1
+    every: Annotated[int, Within(1)] = 1
     """The masker moves in every so many steps, the encoder in each: fewer passes."""
     stack: Annotated[bool, short("stack")] = False
     """Encode all views of a batch in one pass, batch norm still view by view: the same step, faster
@@ -170,20 +172,20 @@ class MasksConfig:
 class PenaltiesConfig:
     """What the adversary pays: weights of the terms of [Seq] and [ADIOS]; 0 leaves one out."""
 
-    budget: float = 5.0
+    budget: Annotated[float, Within(0)] = 5.0
     """`(mean(m) − b)²`, mean over masks ([Seq] R_b), in units of what the loss can fall by
     (NT-Xent: log(2B − 1); of several comparisons the masked ones' share), which it has to hold
     against. Ours: the paper gives no weight."""
-    equipartition: float = 0.0
+    equipartition: Annotated[float, Within(0)] = 0.0
     """Variance over places of each mask's mean over the batch, in the same units. Ours: makes masks
     come from the image, where they would become a fixed pattern of places."""
-    overlap: float = 1e-4
+    overlap: Annotated[float, Within(0)] = 1e-4
     """`m^i · Σ_{j<i} m^j` ([Seq] table 4). Belongs to 96×96 pixels; scaled by 9216/(H·W)."""
-    consistency: float = 1e-4
+    consistency: Annotated[float, Within(0)] = 1e-4
     """`‖m − avgpool(m)‖²` ([Seq] table 4). Belongs to 96×96 pixels; scaled by 9216/(H·W)."""
-    sparsity: float = 0.0
+    sparsity: Annotated[float, Within(0)] = 0.0
     """`1 / sin(π mean(m))`, summed over masks ([ADIOS])."""
-    entropy: float = 0.0
+    entropy: Annotated[float, Within(0)] = 0.0
     """`−Σ p log p`, p = softmax of the mask areas, summed over the batch as in [ADIOS]'s code (so
     it grows with `--batch-size`): pushes areas apart."""
     more: tuple[str, ...] = ()
@@ -199,18 +201,18 @@ class ObjectiveConfig:
     form: Literal["standard", "cross-view"] = "standard"
     """NT-Xent with 2B − 2 negatives ([SimCLR], [ADIOS] code), or as [Seq] eq. 1 prints it, but for
     the sign: negatives from the other view only, the positive not among them, one direction."""
-    temperature: float = 0.2
+    temperature: Annotated[float, Within(0, above=True)] = 0.2
     """[Seq] table 3."""
-    hidden: tuple[int, ...] = (2048,)
+    hidden: Annotated[tuple[int, ...], Within(1)] = (2048,)
     """Hidden widths of the projector ([ADIOS] code); empty: one linear map ([Seq])."""
-    out_dim: int = 128
+    out_dim: Annotated[int, Within(1)] = 128
     """Width of the embeddings ([ADIOS] script)."""
-    predictor: int = 512
+    predictor: Annotated[int, Within(1)] = 512
     """`byol`, `simsiam`: hidden width of the predictor ([ADIOS]: SimSiam 512, BYOL 8192)."""
-    momentum: float = 0.99
+    momentum: Annotated[float, Within(0, 1, below=True)] = 0.99
     """`byol`: the target's momentum at the start; it rises to 1 along a cosine ([ADIOS]). `moco`:
     its fixed momentum (the paper: 0.999)."""
-    queue: int = 4096
+    queue: Annotated[int, Within(1)] = 4096
     """`moco`: keys of earlier batches that serve as negatives (the paper: 65,536 for ImageNet)."""
 
 
@@ -220,11 +222,11 @@ class PlayerConfig:
 
     optimizer: Literal["lars", "sgd", "adamw"] = "lars"
     """[ADIOS] wraps SGD in LARS by default, for both players."""
-    lr: float = 0.11
+    lr: Annotated[float, Within(0)] = 0.11
     """Peak learning rate as used: never rescaled by the batch size ([Seq] table 3)."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Within(0)] = 1e-4
     """[ADIOS] scripts; [Seq] gives none."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Within(0, 1, below=True)] = 0.9
     """Momentum of SGD and LARS, β1 of AdamW ([Seq] table 3)."""
 
 
@@ -236,13 +238,13 @@ class OptimConfig:
     """The encoder (backbone and projector)."""
     masker: PlayerConfig = PlayerConfig(lr=0.0145)  # [ADIOS] script simclr/ImageNet100s
     """The mask network."""
-    trust: float = 0.02
+    trust: Annotated[float, Within(0, above=True)] = 0.02
     """LARS trust coefficient; the local rate is clipped: min(trust · ‖w‖/‖g‖ / lr, 1) ([ADIOS])."""
-    warmup_epochs: int = 10
+    warmup_epochs: Annotated[int, Within(0)] = 10
     """[ADIOS] scripts."""
-    warmup_start: float = 0.003
+    warmup_start: Annotated[float, Within(0)] = 0.003
     """Learning rate at the start of the warm-up, for both players ([ADIOS] code)."""
-    min_lr: float = 0.0
+    min_lr: Annotated[float, Within(0)] = 0.0
     """Where the cosine ends."""
     constant_predictor: bool = False
     """`byol`, `simsiam`: the predictor keeps the encoder's peak rate from the first step on
@@ -255,15 +257,15 @@ class OptimConfig:
 class LogConfig:
     """What is written and how often; 0 means only at the end."""
 
-    every: int = 10
+    every: Annotated[int, Within(1)] = 10
     """Steps between lines of `metrics.jsonl`, which hold means over these steps."""
-    probe_every: int = 0
+    probe_every: Annotated[int, Within(0)] = 0
     """Epochs between kNN and linear probes, where labels exist; they never change training."""
-    masks_every: int = 1
+    masks_every: Annotated[int, Within(0)] = 1
     """Epochs between mask figures."""
-    checkpoint_every: int = 1
+    checkpoint_every: Annotated[int, Within(0)] = 1
     """Epochs between checkpoints."""
-    keep_checkpoints: int = 1
+    keep_checkpoints: Annotated[int, Within(1)] = 1
     """How many of the latest checkpoints to keep."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs `pip install tensorboard`)."""
@@ -279,26 +281,26 @@ class Config:
     """Folder of the run; default `runs/<recipe>-<date>`."""
     overwrite: bool = False
     """Replace what `--out` holds."""
-    epochs: int = 500
+    epochs: Annotated[int, Within(1)] = 500
     """Passes over the training images ([Seq] table 3)."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Within(2)] = 256
     """Images per step, over all devices ([Seq] table 3)."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Within(1)] = 1
     """Split each batch into this many parts and average their gradients: less memory. Negatives,
     batch statistics and the mean masks of `--penalties.equipartition` then come from one part
     only."""
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
     once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
-    image_size: int = 96
+    image_size: Annotated[int, Within(8)] = 96
     """Side of the views in pixels."""
-    seed: int = 0
+    seed: Annotated[int, Within(0)] = 0
     """Every random draw is a function of (seed, epoch, step, rank)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
-    devices: int = 1
+    devices: Annotated[int, Within(1)] = 1
     """Number of GPUs, or of processes on the CPU."""
-    threads: int = 0
+    threads: Annotated[int, Within(0)] = 0
     """CPU threads of a process that trains on the CPU; 0: the cores that are free at the start
     (written to `config.yaml`: another number adds in another order, to other last bits)."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -327,50 +329,9 @@ def check(config: Config) -> Config:
         UserError: the first setting found out of range, with its value and its range.
     """
     c = config
-    at_least = {
-        "epochs": 1, "batch_size": 2, "accumulate": 1, "devices": 1, "threads": 0, "image_size": 8,
-        "seed": 0,
-        "data.size": 0, "data.limit": 0, "data.shapes_train": 1, "data.shapes_test": 0,
-        "masks.n_masks": 1, "masks.superpixels": 2, "masks.morph_radius": 1, "masks.patch": 1,
-        "masks.width": 1, "masks.every": 1, "masks.blocks": 0, "masks.bottleneck": 0,
-        "objective.out_dim": 1, "objective.predictor": 1, "encoder.patch": 0, "objective.queue": 1,
-        "optim.warmup_epochs": 0, "log.every": 1, "log.probe_every": 0, "log.masks_every": 0,
-        "log.checkpoint_every": 0, "log.keep_checkpoints": 1,
-        "penalties.budget": 0, "penalties.equipartition": 0, "penalties.overlap": 0,
-        "penalties.consistency": 0, "penalties.sparsity": 0, "penalties.entropy": 0,
-        "optim.warmup_start": 0,
-        "optim.min_lr": 0, "optim.encoder.lr": 0, "optim.masker.lr": 0,
-        "optim.encoder.weight_decay": 0, "optim.masker.weight_decay": 0,
-        "views.brightness": 0, "views.contrast": 0, "views.saturation": 0,
-    }  # fmt: skip
-    check_finite(c)
-    check_at_least(c, at_least)
-    shares = [f"views.{p}" for p in ("flip", "jitter", "grayscale", "blur", "solarize")]
-    check_between(c, [*shares, "masks.ratio", "data.holdout"])
-    for path in (
-        "masks.drop",
-        "objective.momentum",
-        "optim.encoder.momentum",
-        "optim.masker.momentum",
-    ):
-        if not 0 <= get(c, path) < 1:
-            raise UserError(
-                f"{flag(path, Config)} is {get(c, path)}: it must be at least 0 and below 1"
-            )
-    for path in ("objective.temperature", "optim.trust"):
-        if not get(c, path) > 0:
-            raise UserError(f"{flag(path, Config)} is {get(c, path)}: it must be above 0")
-    check_between(c, ["views.hue"], 0, 0.5)
-    for path, low, high in (
-        ("views.scale", 0, 1), ("views.ratio", 0, 100), ("views.blur_sigma", 0, 1000),
-    ):  # fmt: skip
-        a, b = get(c, path)
-        if not low < a <= b <= high:
-            raise UserError(
-                f"{flag(path, Config)} is {a} {b}: it must rise within {low} and {high}"
-            )
-    if any(width < 1 for width in c.objective.hidden):
-        raise UserError(f"--objective.hidden is {c.objective.hidden}: widths must be at least 1")
+    check_ranges(c)
+    from seamask.masks.budget import parse_budget
+
     budget = parse_budget(c.masks.budget)
     if c.masks.masker != "sequential" and (budget.exact or c.masks.disjoint):
         what = f"--budget {c.masks.budget}" if budget.exact else "--masks.disjoint"

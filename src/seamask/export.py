@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from seamask.errors import UserError
-from seamask.files import atomic
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 _loaded: list[Path] = []
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.base.files import atomic, cannot_write
 from seamask.config import Config, check
-from seamask.errors import UserError
-from seamask.files import atomic, cannot_write
 
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",

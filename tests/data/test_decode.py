@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data import read_image
 from seamask.data.decode import square, square_map
-from seamask.errors import UserError
 
 RED = (200, 30, 40)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data import folder as folder_module
 from seamask.data.decode import square
 from seamask.data.folder import read_layout
-from seamask.errors import UserError
 
 
 @pytest.fixture

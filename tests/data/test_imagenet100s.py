@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data.decode import square
 from seamask.data.imagenet100s import make_imagenet100s, wnids
-from seamask.errors import UserError
 
 
 @pytest.fixture

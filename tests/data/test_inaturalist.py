@@ -4,9 +4,9 @@ import tarfile
 import pytest
 import torchvision.datasets.inaturalist as published
 
+from seamask.base.errors import UserError
 from seamask.data import inaturalist
 from seamask.data.inaturalist import CLASSES, supercategory
-from seamask.errors import UserError
 
 CATEGORIES = {
     "00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris": "Animalia",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data.decode import square_map
-from seamask.errors import UserError
 
 
 def colours_of(values):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from seamask.base.errors import UserError
 from seamask.config import DataConfig
 from seamask.data import load_segmentation, shapes
 from seamask.data import segmentation as segmentation_module
-from seamask.errors import UserError
 
 
 @pytest.fixture

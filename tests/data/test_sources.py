@@ -12,8 +12,8 @@ import torch
 import torchvision.datasets.cifar
 import torchvision.datasets.stl10
 
+from seamask.base.errors import UserError
 from seamask.data import shapes
-from seamask.errors import UserError
 
 
 def test_shapes(open_data):

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from seamask.base.errors import UserError
 from seamask.data import store as store_module
-from seamask.errors import UserError
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ SCRIPT = """
 import sys, time
 from seamask.config import DataConfig
 from seamask.data import decode, load
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 source, cache, delay, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 square, decode.CHUNK = decode.square, 1
 def slow(image, size):

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from seamask.data.threads import AHEAD, in_threads
+from seamask.base.threads import AHEAD, in_threads
 
 
 def test_threads_keep_the_order_work_ahead_and_stop_when_nobody_wants_more():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data.decode import square, square_map
 from seamask.data.voc import is_voc, read_voc
-from seamask.errors import UserError
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import seamask
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
 from seamask.cli import main
 from seamask.data.shapes import generate
-from seamask.errors import UserError
 from seamask.evaluate import TASKS, evaluate
 from seamask.evaluate.classify import finetune, linear_sgd
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, check

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from seamask.base.errors import UserError
 from seamask.data.segmentation import Segmentation
-from seamask.errors import UserError
 from seamask.evaluate.config import SegmentConfig
 from seamask.evaluate.miou import class_ious, confusion, mean_iou
 from seamask.evaluate.segment import (

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from seamask.budget import Budget, parse_budget
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.masks import SequentialMasker, exact, exact_sigmoid
+from seamask.masks.budget import Budget, parse_budget
 
 
 def seeded(seed):

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seamask.base.errors import UserError
 from seamask.config import MasksConfig
-from seamask.errors import UserError
 from seamask.masks import (
     MASKERS,
     RandomBlockMasker,

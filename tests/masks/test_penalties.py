@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from seamask.base.errors import UserError
 from seamask.config import PenaltiesConfig
-from seamask.errors import UserError
 from seamask.masks import PENALTIES as PUBLIC_PENALTIES
 from seamask.masks import (
     Penalty,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seamask.budget import parse_budget
 from seamask.data import cached_maps
 from seamask.masks import GivenMasker, SequentialMasker, areas, clusters, superpixel_colours
+from seamask.masks.budget import parse_budget
 
 COLOURS = torch.tensor([[230, 40, 40], [40, 200, 60], [40, 60, 220]], dtype=torch.uint8)
 

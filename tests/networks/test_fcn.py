@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 import seamask.networks  # noqa: F401  # registers the small stems
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.networks.fcn import FCN, deepest
 
 CONVOLUTIONAL = [

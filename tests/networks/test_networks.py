@@ -9,13 +9,13 @@ import torch
 import torchvision
 from torch import nn
 
+from seamask.base.errors import UserError
+from seamask.base.settings import override
 from seamask.config import Config, ObjectiveConfig
-from seamask.errors import UserError
-from seamask.networks import Encoder, UNet, build_backbone, projector
-from seamask.networks.unet import check_size
+from seamask.masks.unet import UNet, check_size
+from seamask.networks import Encoder, build_backbone, projector
 from seamask.networks.view_batchnorm import keep_views_apart, stacked
 from seamask.objectives import build_objective
-from seamask.settings import override
 from seamask.training.players import build_networks
 
 # U-Net

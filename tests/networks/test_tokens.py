@@ -5,7 +5,7 @@ import timm
 import torch
 from torch.autograd import gradcheck
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.networks.tokens import check_drops, encode_kept
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from seamask.base.errors import UserError
 from seamask.config import ObjectiveConfig
-from seamask.errors import UserError
 from seamask.objectives import SimCLR, build_objective, nt_xent
 
 FORMS = ["standard", "cross-view"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from seamask.base.settings import override
 from seamask.cli import main
 from seamask.recipes import recipe_config
-from seamask.settings import override
 from seamask.speed.bench import training_images
 from seamask.speed.count import count
 from seamask.speed.timing import in_turns, median, ratio

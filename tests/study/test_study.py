@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.recipes import recipe_config
 from seamask.study.folder import first_change
 from seamask.study.shipped import shipped

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.study.columns import columns
 from seamask.study.figure import band, curve, write_figure
 from seamask.study.table import escape, write_tables

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.evaluate import evaluation
 from seamask.study.folder import StudyFolder
 from seamask.study.study import read_study

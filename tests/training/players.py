@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from seamask.config import ObjectiveConfig, PlayerConfig
+from seamask.game.step import TwoPlayers, View
 from seamask.masks import SequentialMasker
 from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import build_objective
 from seamask.training.optim import build_optimizer
-from seamask.training.step import TwoPlayers, View
 
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "consistency": 1e-3}
 

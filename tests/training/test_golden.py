@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from seamask.draws import generator
+from seamask.base.draws import generator
+from seamask.base.settings import override
+from seamask.game.step import View, two_player_step
 from seamask.objectives import build_objective
 from seamask.recipes import RECIPES, recipe_config
-from seamask.settings import override
 from seamask.training.players import build_networks, build_players
-from seamask.training.step import View, two_player_step
 
 FILE = Path(__file__).with_name("golden_losses.json")
 STEPS, BATCH, SIZE = 5, 8, 16

@@ -12,12 +12,13 @@ import torch
 from players import as_views, build_players, same, state
 
 import seamask
+from seamask.base.settings import override
 from seamask.cli import main
 from seamask.config import Config, ObjectiveConfig
+from seamask.game.step import View, two_player_step
 from seamask.masks import NoMasker, RandomBlockMasker, SequentialMasker
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
-from seamask.settings import override
 from seamask.training.health import (
     PATIENCE,
     Health,
@@ -29,7 +30,6 @@ from seamask.training.health import (
 )
 from seamask.training.players import build_networks
 from seamask.training.players import build_players as networks_players
-from seamask.training.step import View, two_player_step
 
 
 def health_of(masker=None, config=None, **rules):

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import seamask
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
 from seamask.config import Config
-from seamask.errors import UserError
 from seamask.recipes import recipe_config
 from seamask.training import checkpoint, resume, start
 from seamask.training.loop import Run, Stopped

@@ -11,12 +11,12 @@ from lightning_fabric.strategies import DDPStrategy
 from players import as_views, build_players, state, views
 
 import seamask
+from seamask.base.errors import UserError
 from seamask.config import ObjectiveConfig
-from seamask.errors import UserError
+from seamask.game.step import View, two_player_step
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
 from seamask.training.processes import average_gradients, average_with_gradient
-from seamask.training.step import View, two_player_step
 
 STEPS = 3
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "equipartition": 30.0}

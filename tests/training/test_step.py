@@ -8,6 +8,7 @@ from players import WEIGHTS, as_views, build_players, same, state, views
 from torch import nn
 
 from seamask.config import ObjectiveConfig
+from seamask.game.step import View, held_still, masked_share, two_player_step
 from seamask.masks import (
     NoMasker,
     RandomBlockMasker,
@@ -17,7 +18,6 @@ from seamask.masks import (
     all_penalties,
 )
 from seamask.objectives import build_objective
-from seamask.training.step import View, held_still, masked_share, two_player_step
 
 
 def plain_step(players, x_a, x_b):

@@ -10,9 +10,9 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
+from seamask.base.devices import memory_free
+from seamask.base.threads import in_threads
 from seamask.data.store import Images
-from seamask.data.threads import in_threads
-from seamask.devices import memory_free
 
 AHEAD = 2  # batches gathered before they are asked for
 

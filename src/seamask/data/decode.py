@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from seamask.base.errors import UserError
+from seamask.base.threads import in_threads
 from seamask.data.store import Chunk
-from seamask.data.threads import in_threads
-from seamask.errors import UserError
 
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from seamask.base.devices import free_cores
+from seamask.base.files import atomic
+from seamask.base.progress import Progress
 from seamask.data.store import memory_map
-from seamask.devices import free_cores
-from seamask.files import atomic
-from seamask.progress import Progress
 
 CHUNK = 32  # images at once
 ABANDONED = 3600  # seconds after which a file that nobody writes to is left over

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.error import URLError
 
+from seamask.base.errors import UserError
 from seamask.data.decode import printable
-from seamask.errors import UserError
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from seamask.base.errors import UserError
 from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
 from seamask.data.store import Plan, Split
-from seamask.errors import UserError
 
 HELD_OUT = ("val", "validation", "test")  # the first of these that has classes is taken
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from seamask.base.errors import UserError
+from seamask.base.files import atomic, cannot_write
+from seamask.base.progress import Progress
+from seamask.base.threads import in_threads
 from seamask.data.decode import EXTENSIONS, BadImage, open_rgb, printable, square
 from seamask.data.folder import Layout, read_layout
-from seamask.data.threads import in_threads
-from seamask.errors import UserError
-from seamask.files import atomic, cannot_write
-from seamask.progress import Progress
 
 SIZE = 96  # pixels ([ADIOS])
 QUALITY = 95  # of the JPEGs, colours at full resolution

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data.decode import BadImage, printable
 from seamask.data.maps import VOID, largest, read_map
-from seamask.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
+from seamask.base.progress import Progress
+from seamask.base.threads import in_threads
 from seamask.config import DataConfig
 from seamask.data import shapes
 from seamask.data.decode import BadImage, open_rgb, printable
 from seamask.data.maps import VOID, check_value, largest, read_map
 from seamask.data.sources import IMAGENET, NAMED, Triple, choose, existing_folder, folder_name, load
 from seamask.data.store import Images
-from seamask.data.threads import in_threads
 from seamask.data.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
 from seamask.data.voc2012 import read_sbd, read_voc2012
-from seamask.errors import UserError
-from seamask.files import atomic
-from seamask.progress import Progress
 
 Labelled = Dataset[tuple[Tensor, Tensor]]
 

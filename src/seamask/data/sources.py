@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seamask.base.errors import UserError
 from seamask.config import DataConfig
 from seamask.data import inaturalist, shapes, torchvision_sets
 from seamask.data.decode import bad_image, printable
@@ -25,7 +26,6 @@ from seamask.data.objects import find_object_maps
 from seamask.data.store import FORMAT, Chunk, Images, Plan, Split, Store, open_or_build
 from seamask.data.voc import VocLayout, is_voc, read_voc
 from seamask.data.voc2012 import read_voc2012
-from seamask.errors import UserError
 
 Triple = tuple[float, float, float]
 

@@ -24,8 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seamask.errors import UserError
-from seamask.progress import Progress
+from seamask.base.errors import UserError
+from seamask.base.progress import Progress
 
 FORMAT = 1  # of the store; another one is rebuilt
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seamask.base.errors import UserError
 from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
 from seamask.data.maps import VOID, check_value, largest, read_map
 from seamask.data.store import Plan, Split
-from seamask.errors import UserError
 
 LISTS = Path("ImageSets", "Segmentation")
 

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
+from seamask.base.errors import UserError
 from seamask.data.decode import printable
 from seamask.data.download import Archive, read_or_download
 from seamask.data.voc import Item, VocLayout, read_names, read_voc
-from seamask.errors import UserError
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",

@@ -18,13 +18,13 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from seamask.base.draws import generator, mix
+from seamask.base.errors import UserError
+from seamask.base.progress import Progress
 from seamask.config import ViewsConfig
 from seamask.data import Data, Images, Loader, is_resident, permutation
-from seamask.draws import generator, mix
-from seamask.errors import UserError
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, TrainingConfig
 from seamask.evaluate.features import extract
-from seamask.progress import Progress
 from seamask.views import Views
 
 TRUST = 1e-3  # of [ADIOS]'s LARS, which does not clip

@@ -6,11 +6,11 @@ Short names of sources: [Seq] Sam et al. 2022, appendix E; [ADIOS] scripts of Sh
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
+from seamask.base.errors import UserError
+from seamask.base.settings import Within, check_ranges, get, leaves
 from seamask.config import DataConfig
-from seamask.errors import UserError
-from seamask.settings import check_at_least, check_between, check_finite, flag, get, leaves
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class EvaluationConfig:
     """What every evaluation can be told."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    image_size: int = 0
+    image_size: Annotated[int, Within(0)] = 0
     """Side of the images in pixels; 0: the one the encoder was made for."""
-    seed: int = 0
+    seed: Annotated[int, Within(0)] = 0
     """Of all that is drawn: splits, the order of images, views, a new head."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
-    threads: int = 0
+    threads: Annotated[int, Within(0)] = 0
     """CPU threads; 0: the cores that are free at the start."""
     out: str = ""
     """Folder for the result and its picture; default `evaluations/` in the run's folder, and
@@ -45,11 +45,17 @@ class EvaluationConfig:
 class KnnConfig(EvaluationConfig):
     """Weighted cosine kNN on frozen features; k and temperature are chosen on training images."""
 
-    neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    neighbours: Annotated[tuple[int, ...], Within(1, some=True)] = (5, 10, 20, 50, 100, 200)
     """Numbers of neighbours to choose from."""
-    temperatures: tuple[float, ...] = (0.02, 0.05, 0.07, 0.1, 0.2)
+    temperatures: Annotated[tuple[float, ...], Within(0, above=True, some=True)] = (
+        0.02,
+        0.05,
+        0.07,
+        0.1,
+        0.2,
+    )
     """Temperatures of the votes' weights, exp(cosine / T) (Wu et al. 2018: 0.07)."""
-    share: float = 0.1
+    share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
     """Share of the training images on which the two are chosen."""
 
 
@@ -59,19 +65,19 @@ class TrainingConfig(EvaluationConfig):
 
     protocol: Literal["cached", "paper", "adios"] = "paper"
     """How it is trained."""
-    epochs: int = 100
+    epochs: Annotated[int, Within(1)] = 100
     """Passes over the training images."""
-    batch_size: int = 0
+    batch_size: Annotated[int, Within(2)] = 0
     """Images per step; 0: the protocol's, 256 for `paper` ([Seq]), 128 for `adios` ([ADIOS])."""
-    lr: float = 0.1
+    lr: Annotated[float, Within(0)] = 0.1
     """Peak learning rate, never rescaled by the batch size."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Within(0)] = 0.9
     """Of SGD."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Within(0)] = 0.0
     """None ([Seq]; [ADIOS] linear)."""
-    crop: tuple[float, float] = (0.08, 1.0)
+    crop: Annotated[tuple[float, float], Within(0, 1, above=True, rising=True)] = (0.08, 1.0)
     """Area of the random resized crop, as a share of the image ([ADIOS] scripts)."""
-    flip: float = 0.5
+    flip: Annotated[float, Within(0, 1)] = 0.5
     """Probability of a horizontal flip."""
     centre_crop: bool = False
     """Test on the middle `image_size` pixels of images that are stored larger, at `data.size`, not
@@ -96,17 +102,22 @@ class LinearConfig(TrainingConfig):
     steps ([ADIOS] scripts). `cached`: features computed once, then logistic regression to
     convergence, its strength chosen on training images: ten times faster and more; the settings of
     SGD do not matter."""
-    epochs: int = 100
+    epochs: Annotated[int, Within(1)] = 100
     """Passes over the training images ([ADIOS] scripts)."""
-    lr: float = 0.1
+    lr: Annotated[float, Within(0)] = 0.1
     """Learning rate ([Seq])."""
-    milestones: tuple[float, ...] = ()
+    milestones: Annotated[tuple[float, ...], Within(0, 1, above=True)] = ()
     """Where the learning rate falls to a tenth, as shares of the epochs; none given: the
     protocol's, nowhere for `paper` ([Seq]: "fixed"), 0.6 and 0.8 for `adios` ([ADIOS]: epochs 60
     and 80). 1: nowhere."""
-    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    strengths: Annotated[tuple[float, ...], Within(0, above=True, some=True)] = (
+        0.001,
+        0.01,
+        0.1,
+        1.0,
+    )
     """`cached`: inverse L2 strengths C to choose from, on standardised features."""
-    share: float = 0.1
+    share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
     """`cached`: share of the training images on which C is chosen."""
 
     def unused(self) -> tuple[str, ...]:
@@ -131,13 +142,13 @@ class FinetuneConfig(TrainingConfig):
     """`paper`: SGD ([Seq]; that batch norm trains as usual is ours, [Seq] says nothing of it).
     `adios`: SGD inside LARS, trust coefficient 1e-3, no clip, and the backbone in eval mode, so
     that batch norm's running statistics stay those of the pretraining ([ADIOS] scripts)."""
-    epochs: int = 200
+    epochs: Annotated[int, Within(1)] = 200
     """Passes over the training images ([ADIOS] scripts)."""
-    lr: float = 0.5
+    lr: Annotated[float, Within(0)] = 0.5
     """Peak learning rate ([Seq]), after a linear warm-up and before a cosine to 0."""
-    warmup_epochs: float = 10.0
+    warmup_epochs: Annotated[float, Within(0)] = 10.0
     """Of linear warm-up from 0 ([ADIOS] scripts, whose rate moves by epoch, ours by step)."""
-    weight_decay: float = -1.0
+    weight_decay: Annotated[float, Within(0)] = -1.0
     """−1: the protocol's, none for `paper` ([Seq]), 5e-4 for `adios` ([ADIOS] scripts), whose
     biases and norms have none."""
 
@@ -152,9 +163,9 @@ class FinetuneConfig(TrainingConfig):
 class MasksEvaluationConfig(EvaluationConfig):
     """How well learned masks follow objects."""
 
-    threshold: float = 0.5
+    threshold: Annotated[float, Within(0, 1)] = 0.5
     """A pixel counts as removed from here on."""
-    empty: float = 0.01
+    empty: Annotated[float, Within(0, 1)] = 0.01
     """A mask that removes less than this share of the image counts as empty."""
 
 
@@ -162,7 +173,7 @@ class MasksEvaluationConfig(EvaluationConfig):
 class ClusterConfig(EvaluationConfig):
     """k-means on frozen features of the held-out images, as many clusters as classes."""
 
-    restarts: int = 10
+    restarts: Annotated[int, Within(1)] = 10
     """Of k-means; the best is kept."""
 
 
@@ -174,27 +185,27 @@ class SegmentConfig(EvaluationConfig):
     its reference training of FCN; [Seq] gives none.
     """
 
-    image_size: int = 480
+    image_size: Annotated[int, Within(0)] = 480
     """Shorter side in pixels that images are resized to, aspect kept ([torchvision]: 480–520)."""
-    crop: int = 0
+    crop: Annotated[int, Within(0)] = 0
     """Side in pixels of the square training crops; 0 means the image size ([torchvision])."""
-    scale: tuple[float, float] = (0.5, 2.0)
+    scale: Annotated[tuple[float, float], Within(0, 100, above=True, rising=True)] = (0.5, 2.0)
     """Images are rescaled by a random factor before the crop (least, most; [torchvision])."""
-    epochs: int = 30
+    epochs: Annotated[int, Within(1)] = 30
     """Passes over the training images ([torchvision])."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Within(2)] = 16
     """Crops per step."""
-    lr: float = 0.01
+    lr: Annotated[float, Within(0)] = 0.01
     """Peak learning rate ([torchvision]); never rescaled by the batch size."""
-    backbone_lr_factor: float = 1.0
+    backbone_lr_factor: Annotated[float, Within(0)] = 1.0
     """The backbone's learning rate, as a factor of `lr`; 1 as in [FCN] and [torchvision]."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Within(0)] = 1e-4
     """[torchvision]."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Within(0)] = 0.9
     """[torchvision]."""
-    warmup_epochs: int = 1
+    warmup_epochs: Annotated[int, Within(0)] = 1
     """Epochs over which the learning rate rises linearly."""
-    workers: int = -1
+    workers: Annotated[int, Within(-1)] = -1
     """Processes that prepare images beside the training; −1: up to 8 beside a GPU, none on a CPU.
     Never changes a result."""
 
@@ -209,31 +220,8 @@ def check(config: T) -> T:
         UserError: the first setting found out of range, with its value and its range.
     """
     config = config.resolved()
-    check_finite(config)
+    check_ranges(config)
     present = {path for path, _ in leaves(type(config))}
-    at_least = {
-        "seed": 0, "threads": 0, "image_size": 0, "epochs": 1, "batch_size": 2, "lr": 0,
-        "momentum": 0, "weight_decay": 0, "warmup_epochs": 0, "restarts": 1, "data.limit": 0,
-        "workers": -1, "backbone_lr_factor": 0, "data.size": 0, "data.shapes_train": 1,
-        "data.shapes_test": 1,
-    }  # fmt: skip
-    check_at_least(config, {path: low for path, low in at_least.items() if path in present})
-    shares = ("share", "flip", "threshold", "empty", "data.holdout")
-    check_between(config, [path for path in shares if path in present])
-    for path, limit in (("crop", 1), ("scale", 100)):
-        if path in present and isinstance(get(config, path), tuple):
-            low, high = get(config, path)
-            if not 0 < low <= high <= limit:
-                raise UserError(f"--{path} is {low} {high}: it must rise within 0 and {limit}")
-    for path in ("neighbours", "temperatures", "strengths"):
-        if path in present:
-            values = get(config, path)
-            if not values or min(values) <= 0:
-                name, shown = flag(path, type(config)), " ".join(map(str, values))
-                raise UserError(f"{name} is {shown or 'empty'}: it needs numbers above 0")
-    if "milestones" in present and not all(0 < share <= 1 for share in get(config, "milestones")):
-        shown = " ".join(map(str, get(config, "milestones")))
-        raise UserError(f"--milestones is {shown}: shares of the epochs, above 0 and at most 1")
     if "centre_crop" in present and get(config, "centre_crop"):
         stored, size = config.data.size, config.image_size  # 0: not known yet
         if stored <= size and "centre_crop" not in config.unused():
@@ -242,6 +230,4 @@ def check(config: T) -> T:
                 f"--data.size is {stored}: --centre-crop needs images stored larger than {kept} it "
                 "keeps, as with --data.size 256"
             )
-    if "share" in present and not 0 < get(config, "share") < 1:
-        raise UserError(f"--share is {get(config, 'share')}: it must be above 0 and below 1")
     return config

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.devices import torch_device
+from seamask.base.errors import UserError, unknown
+from seamask.base.files import atomic
+from seamask.base.provenance import commit, processor
 from seamask.data import Data, load
 from seamask.data.segmentation import load_segmentation
-from seamask.devices import torch_device
-from seamask.errors import UserError, unknown
 from seamask.evaluate import masks as mask_scores
 from seamask.evaluate import probes
 from seamask.evaluate.classify import finetune, linear_sgd
@@ -32,8 +34,6 @@ from seamask.evaluate.config import (
 )
 from seamask.evaluate.segment import finetune_segmentation
 from seamask.evaluate.subject import UNTRAINED, Subject, open_subject
-from seamask.files import atomic
-from seamask.provenance import commit, processor
 from seamask.runs import RunFolder
 from seamask.show.figures import coloured, mask_figure, segmentation_figure
 

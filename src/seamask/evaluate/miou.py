@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 IGNORE = 255  # label of pixels that count neither in training nor in the result
 

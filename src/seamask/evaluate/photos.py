@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from seamask.base.errors import UserError
 from seamask.data import read_image
-from seamask.errors import UserError
 from seamask.evaluate.masks import predict
 from seamask.export import load_masker
 from seamask.runs import RunFolder

@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from seamask.base.draws import generator, mix
+from seamask.base.errors import UserError
+from seamask.base.progress import Progress
+from seamask.base.threads import in_threads
 from seamask.data.segmentation import Labelled, Segmentation
-from seamask.data.threads import in_threads
-from seamask.draws import generator, mix
-from seamask.errors import UserError
 from seamask.evaluate.config import SegmentConfig
 from seamask.evaluate.miou import IGNORE, class_ious, confusion, mean_iou
 from seamask.networks.fcn import FCN, fit, upsample, windowed
-from seamask.progress import Progress
 
 IN_MEMORY = 2 << 30  # bytes: training sets up to this size are decoded once
 

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from seamask.base.draws import mix
+from seamask.base.errors import UserError, unknown
 from seamask.config import Config
-from seamask.draws import mix
-from seamask.errors import UserError, unknown
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM, Stem

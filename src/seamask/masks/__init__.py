@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.budget import parse_budget
+from seamask.base.errors import unknown
 from seamask.config import MasksConfig
-from seamask.errors import unknown
+from seamask.masks.budget import parse_budget
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.given import GivenMasker
 from seamask.masks.learned import SequentialMasker, SimultaneousMasker

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 Morph = Literal["none", "erode", "dilate", "box"]
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.superpixels import areas, clusters_of_views
-from seamask.networks.unet import BOTTLENECK, Norm, UNet, check_size
+from seamask.masks.unet import BOTTLENECK, Norm, UNet, check_size
 
 
 class _LearnedMasker(nn.Module):

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.errors import UserError, unknown
 from seamask.config import PenaltiesConfig
-from seamask.errors import UserError, unknown
 
 PUBLISHED_PIXELS = 96 * 96  # the image size that the weights of [Seq] table 4 belong to
 Budget = float | Tensor  # b, a number or `[B, N]`

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 BLOCK_ROUNDS = 20  # rectangles at most
 BLOCK_ASPECT = 0.3

@@ -11,7 +11,7 @@ import torch
 from timm.models import register_model
 from torch import nn
 
-from seamask.errors import UserError, unknown
+from seamask.base.errors import UserError, unknown
 from seamask.networks.small_maps import multiply_small_maps
 
 Stem = Literal["auto", "standard", "small"]

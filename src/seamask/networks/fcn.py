@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 OVERLAP = 1 / 3  # of neighbouring windows, where a backbone cannot take whole images
 STAGES = 3  # FCN-8s: strides 32, 16 and 8 of a standard ResNet

@@ -7,7 +7,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 
 def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:

@@ -7,7 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 FAINT = 1e-6  # the least weight of a token, so that its logarithm and its gradient are finite
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from seamask.base.errors import unknown
 from seamask.config import ObjectiveConfig
-from seamask.errors import unknown
 from seamask.objectives.base import Gather, Objective
 from seamask.objectives.moco import MoCo
 from seamask.objectives.siamese import BYOL, SimSiam

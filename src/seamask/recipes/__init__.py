@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from seamask.base.errors import unknown
+from seamask.base.settings import override
 from seamask.config import Config
-from seamask.errors import unknown
 from seamask.recipes import adios, cifar10, folder, imagenet100s, shapes, stl10
-from seamask.settings import override
 
 # {name: (one line about it, settings that differ from the defaults in seamask.config)}
 RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {

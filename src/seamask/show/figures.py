@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from seamask.files import atomic
+from seamask.base.files import atomic
 
 GAP = 4  # pixels between cells
 MARGIN = 92  # pixels for the row labels

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
+from seamask.base.devices import memory_free, torch_device
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
+from seamask.base.progress import clock
+from seamask.base.provenance import PACKAGES, provenance
+from seamask.base.settings import flag, get, override
 from seamask.config import Config
 from seamask.data.folder import read_layout
-from seamask.devices import memory_free, torch_device
-from seamask.errors import UserError
-from seamask.files import atomic
 from seamask.masks import build_masker
-from seamask.progress import clock
-from seamask.provenance import PACKAGES, provenance
-from seamask.settings import flag, get, override
 from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
 from seamask.speed.timing import Times, in_turns, median, ratio

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
+from seamask.base.devices import use_cpu
+from seamask.base.settings import from_dict, to_dict
 from seamask.config import Config
-from seamask.devices import use_cpu
-from seamask.settings import from_dict, to_dict
 from seamask.speed.workload import Workload
 
 STEPS = 2  # the second has the optimisers' state too

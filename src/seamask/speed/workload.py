@@ -10,15 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from seamask.base.draws import generator, mix
 from seamask.config import Config
-from seamask.draws import generator, mix
+from seamask.game.step import COMPARISONS, View, describe, held_still, two_player_step
 from seamask.masks import all_penalties
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.networks.view_batchnorm import stacked
 from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count
 from seamask.training.players import build_networks, build_players
-from seamask.training.step import COMPARISONS, View, describe, held_still, two_player_step
 from seamask.views import Views
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

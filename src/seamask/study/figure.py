@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seamask.files import atomic
+from seamask.base.files import atomic
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Study
 

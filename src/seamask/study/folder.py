@@ -20,12 +20,12 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.base.files import atomic, cannot_write
 from seamask.config import Config
-from seamask.errors import UserError
 from seamask.evaluate.evaluation import Result, task_config
 from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
-from seamask.files import atomic, cannot_write
 from seamask.runs import RunFolder
 from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 

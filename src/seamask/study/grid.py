@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seamask import settings
+from seamask.base import settings
 from seamask.config import Config
 from seamask.evaluate import config as evaluate_config
 from seamask.evaluate.config import EvaluationConfig

@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
 from seamask.evaluate.evaluation import Result
-from seamask.files import atomic
 from seamask.study.folder import StudyFolder, first_change
 from seamask.study.grid import Job, Study, slug
 

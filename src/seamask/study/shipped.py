@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from seamask.errors import UserError, unknown
+from seamask.base.errors import UserError, unknown
 
 SUFFIXES = (".yaml", ".yml")
 

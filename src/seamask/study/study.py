@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.errors import UserError, unknown
 from seamask.config import Config, check
-from seamask.errors import UserError, unknown
 from seamask.evaluate.evaluation import TASKS, task_config
 from seamask.masks import build_masker
 from seamask.recipes import recipe_config

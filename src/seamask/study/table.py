@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seamask.files import atomic
-from seamask.progress import clock
+from seamask.base.files import atomic
+from seamask.base.progress import clock
 from seamask.study.columns import Column, columns, held_out_by_seed
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Published, Study

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
+from seamask.base.progress import LOG_SECONDS, clock
+from seamask.base.provenance import commit
 from seamask.evaluate import evaluation
-from seamask.progress import LOG_SECONDS, clock
-from seamask.provenance import commit
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from seamask.errors import UserError
-from seamask.files import atomic
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
 
 KIND = "seamask checkpoint"
 FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units

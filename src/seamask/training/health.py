@@ -11,12 +11,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from seamask.budget import parse_budget
 from seamask.config import Config
+from seamask.game.step import TwoPlayers, View, encode, held_still
 from seamask.masks import NoMasker
+from seamask.masks.budget import parse_budget
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import Objective
-from seamask.training.step import TwoPlayers, View, encode, held_still
 
 IMAGES = 32  # whose losses are compared: two clean views and each mask
 SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1

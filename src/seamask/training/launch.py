@@ -18,11 +18,11 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from seamask import settings
+from seamask.base import settings
+from seamask.base.devices import check_device, free_cores, use_cpu, uses_gpu
+from seamask.base.errors import UserError
 from seamask.config import Config, check
 from seamask.data import NAMED, load
-from seamask.devices import check_device, free_cores, use_cpu, uses_gpu
-from seamask.errors import UserError
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM

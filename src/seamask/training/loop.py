@@ -11,20 +11,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from seamask import settings
-from seamask.budget import parse_budget
+from seamask.base import settings
+from seamask.base.devices import memory_taken
+from seamask.base.draws import generator, mix
+from seamask.base.errors import UserError
+from seamask.base.progress import Progress, clock
+from seamask.base.provenance import commit, provenance
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
-from seamask.devices import memory_taken
-from seamask.draws import generator, mix
-from seamask.errors import UserError
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
+from seamask.game.step import View, two_player_step
 from seamask.masks import areas, clusters, superpixel_colours
+from seamask.masks.budget import parse_budget
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
-from seamask.progress import Progress, clock
-from seamask.provenance import commit, provenance
 from seamask.runs import RunFolder
 from seamask.show import coloured, curves_figure, mask_figure
 from seamask.training import checkpoint
@@ -34,7 +35,6 @@ from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import average_gradients, average_with_gradient
 from seamask.training.signals import StopSignal
-from seamask.training.step import View, two_player_step
 from seamask.training.window import Window
 from seamask.views import Views, crop_masks
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from seamask.budget import parse_budget
+from seamask.base.errors import UserError
 from seamask.config import Config
 from seamask.data import Data, cached_maps
-from seamask.errors import UserError
 from seamask.masks import VERSION_OF_CLUSTERS, clusters
+from seamask.masks.budget import parse_budget
 
 
 def training_maps(config: Config, data: Data, show: bool = True) -> Tensor | None:

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seamask.budget import parse_budget
+from seamask.base.draws import mix
 from seamask.config import Config
-from seamask.draws import mix
+from seamask.game.step import TwoPlayers, masked_share
 from seamask.masks import areas, build_masker, weights_at
+from seamask.masks.budget import parse_budget
 from seamask.masks.penalties import alone
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import Objective
 from seamask.training.optim import build_optimizer
-from seamask.training.step import TwoPlayers, masked_share
 
 
 @dataclass(frozen=True)

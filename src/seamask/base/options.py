@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 import yaml
 
-from seamask.errors import UserError, unknown
-from seamask.settings import flag, leaves, short_names
+from seamask.base.errors import UserError, unknown
+from seamask.base.settings import flag, leaves, short_names
 
 T = TypeVar("T")
 

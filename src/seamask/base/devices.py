@@ -8,7 +8,7 @@ import os
 import psutil
 import torch
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 
 def free_cores() -> int:

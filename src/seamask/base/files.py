@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 
 @contextmanager

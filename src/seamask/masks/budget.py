@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 GRAMMAR = "0.25, exact:0.25, 0.1->0.5, exact:0.1->0.5, superpixel or exact:superpixel"
 SUPERPIXEL = "superpixel"

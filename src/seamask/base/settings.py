@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
 
-from seamask.errors import UserError, unknown
+from seamask.base.errors import UserError, unknown
 
 T = TypeVar("T")
 
@@ -165,6 +165,33 @@ def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
+def extended(config: T, more: Iterable[type]) -> T:
+    """Return `config` with the fields of other dataclasses added, at their defaults.
+
+    Its type is a new one that inherits all of them, or the same if they are there already.
+
+    Raises:
+        UserError: a field is there already with another type or default.
+    """
+    old = type(config)
+    added = [kind for kind in more if not issubclass(old, kind)]
+    if not added:
+        return config
+    known = {f.name: f for f in dataclasses.fields(old)}  # type: ignore[arg-type]
+    for kind in added:
+        for field in dataclasses.fields(kind):
+            have = known.setdefault(field.name, field)
+            if (have.type, have.default) != (field.type, field.default):
+                raise UserError(
+                    f"{kind.__name__}.{field.name}: there is a setting of this name already, with "
+                    "another type or default; give it another name"
+                )
+    new = dataclasses.make_dataclass(
+        old.__name__, [], bases=(*added, old), frozen=True, namespace={"__doc__": old.__doc__}
+    )
+    return new(**{f.name: getattr(config, f.name) for f in dataclasses.fields(old)})  # type: ignore
+
+
 def _replace(node: Any, path: list[str], value: Any) -> Any:
     head, *rest = path
     return dataclasses.replace(
@@ -179,40 +206,58 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def check_finite(config: Any) -> None:
-    """Refuse a number that is not finite.
+@dataclasses.dataclass(frozen=True)
+class Within:
+    """Where a number, or each of a tuple, must lie: `Annotated[int, Within(1)]`.
 
-    Raises:
-        UserError: with the setting's name.
+    Attributes:
+        low: the least.
+        high: the largest.
+        above: `low` itself is not allowed.
+        below: `high` itself is not allowed.
+        rising: of a tuple, no number is less than the one before it.
+        some: an empty tuple is refused.
     """
-    for path, _ in leaves(type(config)):
-        value = get(config, path)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(
-                    f"{flag(path, type(config))} is {number}: it must be a finite number"
-                )
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    rising: bool = False
+    some: bool = False
+
+    def holds(self, numbers: Sequence[float]) -> bool:
+        """Say whether all of these are as they must be; see `check_ranges` for the rest."""
+        over = all(n > self.low if self.above else n >= self.low for n in numbers)
+        under = all(n < self.high if self.below else n <= self.high for n in numbers)
+        rises = not self.rising or list(numbers) == sorted(numbers)
+        return over and under and rises and bool(numbers or not self.some)
+
+    def __str__(self) -> str:
+        """Return it in words, as in "it must be …"."""
+        low = f"{'above' if self.above else 'at least'} {self.low:g}"
+        words = f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
+        if self.high == math.inf:
+            words = low
+        elif not self.above and not self.below:
+            words = f"between {self.low:g} and {self.high:g}"
+        return words + " and rise" * self.rising
 
 
-def check_at_least(config: Any, least: Mapping[str, float]) -> None:
-    """Refuse a setting below its least value, given by dotted path.
-
-    Raises:
-        UserError: with the setting's name, its value and the least one.
-    """
-    for path, low in least.items():
-        if get(config, path) < low:
-            name = flag(path, type(config))
-            raise UserError(f"{name} is {get(config, path)}: it must be at least {low}")
-
-
-def check_between(config: Any, paths: Iterable[str], low: float = 0, high: float = 1) -> None:
-    """Refuse a setting outside [low, high].
+def check_ranges(config: Any) -> None:
+    """Refuse a number that is not finite, or outside the range that stands beside its field.
 
     Raises:
         UserError: with the setting's name, its value and the range.
     """
-    for path in paths:
-        if not low <= get(config, path) <= high:
-            name = flag(path, type(config))
-            raise UserError(f"{name} is {get(config, path)}: it must be between {low} and {high}")
+    kind = type(config)
+    for path, hint in leaves(kind):
+        value = get(config, path)
+        numbers = value if isinstance(value, tuple) else (value,)
+        shown = " ".join(map(str, numbers)) or "empty"
+        for number in numbers:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{flag(path, kind)} is {shown}: it must be a finite number")
+        for within in getattr(hint, "__metadata__", ()):
+            if isinstance(within, Within) and not within.holds(numbers):
+                raise UserError(f"{flag(path, kind)} is {shown}: it must be {within}")

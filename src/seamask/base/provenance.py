@@ -34,7 +34,7 @@ def commit() -> str:
 
     Ask for it when work begins: the answer is kept, as the code in memory is.
     """
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():  # an installed wheel, perhaps inside someone else's repository
         return "unknown"
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seamask.errors import UserError
+from seamask.base.errors import UserError
 
 Norm = Literal["instance", "group"]
 BOTTLENECK = 128  # hidden width of the MLP at the bottom (ADIOS code)
