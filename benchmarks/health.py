@@ -12,7 +12,8 @@ import torch
 
 from seamask.base.draws import generator
 from seamask.base.settings import override
-from seamask.game.step import View, two_player_step
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
 from seamask.training.health import Health

@@ -13,7 +13,7 @@ import torch
 from seamask.base.progress import clock
 from seamask.base.settings import override
 from seamask.config import Config
-from seamask.game.step import held_still
+from seamask.game.held import held_still
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.recipes import recipe_config
 from seamask.speed.count import Cost, count

@@ -8,7 +8,8 @@ import torch
 
 from seamask.base.settings import override
 from seamask.config import Config, check
-from seamask.game.step import View, two_player_step
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.masks import MASKERS
 from seamask.objectives import OBJECTIVES, build_objective
 from seamask.training.players import build_networks, build_players
@@ -37,7 +38,7 @@ def batch():
     maps = torch.ones(8, 32, 32, dtype=torch.uint8)
     maps[:, :12] = 2
     maps[:, 20:, 9:30] = 3
-    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps) for _ in "ab")
+    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps, maps) for _ in "ab")
 
 
 def state(module):

@@ -11,6 +11,7 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
+from seamask.masks.budget import Budget
 from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
 from seamask.training.players import penalty_weights
@@ -20,7 +21,7 @@ def leaves(kind=Config, prefix=""):
     """{dotted path: its type}, found here again."""
     found = {}
     for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
+        if dataclasses.is_dataclass(hint) and hint is not Budget:
             found |= leaves(hint, f"{prefix}{name}.")
         else:
             found[prefix + name] = hint
@@ -39,6 +40,8 @@ def value_of(config, path):
 def another(path):
     """A value that differs from the default and is of the right type."""
     hint, now = LEAVES[path], value_of(Config(), path)
+    if hint is Budget:
+        return Budget(0.1, 0.5, exact=True)
     if typing.get_origin(hint) is typing.Literal:
         return next(v for v in typing.get_args(hint) if v != now)
     if typing.get_origin(hint) is tuple:
@@ -92,7 +95,7 @@ def test_missing_keys_keep_the_start(tmp_path):
 @pytest.mark.parametrize(("name", "path", "value"), [
     ("masker", "masks.masker", "none"),
     ("n_masks", "masks.n_masks", 7),
-    ("budget", "masks.budget", "exact:0.1"),
+    ("budget", "masks.budget", Budget(0.1, exact=True)),
     ("data", "data.source", "cifar10"),
     ("backbone", "encoder.backbone", "resnet50"),
     ("on_bad_image", "data.on_bad_image", "stop"),
@@ -289,7 +292,7 @@ def test_recipes_hold_the_published_numbers(data):
         assert (config.optim.warmup_epochs, config.optim.warmup_start) == (10, 0.003)
         assert config.optim.masker.lr == {"stl10": 0.0195}.get(data, 0.0145)
     masks, costs = sequential.masks, sequential.penalties  # [Seq] table 4
-    assert (masks.masker, masks.n_masks, masks.budget) == ("sequential", 5, "0.25")
+    assert (masks.masker, masks.n_masks, masks.budget) == ("sequential", 5, Budget(0.25))
     assert (costs.overlap, costs.consistency) == (1e-4, 1e-4)
     assert (costs.sparsity, costs.entropy) == (0, 0)
     masks, costs = adios.masks, adios.penalties
@@ -365,7 +368,7 @@ def test_a_budget_that_is_none_is_refused(value):
 
 
 def test_a_budget_may_be_a_number():
-    assert override(Config(), {"budget": 0.1}).masks.budget == "0.1"
+    assert override(Config(), {"budget": 0.1}).masks.budget == Budget(0.1)
 
 
 @pytest.mark.parametrize(("changed", "says"), [

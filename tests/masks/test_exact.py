@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from seamask.base.errors import UserError
 from seamask.masks import SequentialMasker, exact, exact_sigmoid
-from seamask.masks.budget import Budget, parse_budget
+from seamask.masks.budget import Budget
 
 
 def seeded(seed):
@@ -85,6 +85,9 @@ def test_half_precision_logits_give_float32_masks():
 
 # In the masker
 
+EXACT = Budget(0.3, exact=True)
+THIRD = Budget(1 / 3, exact=True)
+
 
 def masker(**options):
     torch.manual_seed(0)
@@ -98,11 +101,19 @@ def images():
 @pytest.mark.parametrize("downscale", [1, 2])
 @pytest.mark.parametrize("disjoint", [False, True])
 def test_every_mask_of_every_image_meets_its_budget(downscale, disjoint):
-    masks = masker(exact=0.3, disjoint=disjoint, downscale=downscale)(images())
+    masks = masker(budget=Budget(0.3, exact=True), disjoint=disjoint, downscale=downscale)(images())
     torch.testing.assert_close(masks.mean((2, 3)), torch.full((2, 3), 0.3), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"exact": 0.2}, {"exact": 1 / 3}, {"downscale": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"budget": EXACT},
+        {"budget": THIRD},
+        {"downscale": 2},
+    ],
+)
 def test_disjoint_masks_never_remove_a_pixel_twice(options):
     masks = masker(disjoint=True, **options)(images())
     assert masks.min() >= 0
@@ -124,7 +135,8 @@ def test_disjoint_masks_break_a_stick():
 
 
 @pytest.mark.parametrize(
-    "options", [{"disjoint": True}, {"exact": 0.25}, {"exact": 0.3, "disjoint": True}]
+    "options",
+    [{"disjoint": True}, {"budget": EXACT}, {"budget": EXACT, "disjoint": True}],
 )
 def test_gradients_reach_every_head(options):
     network = masker(**options)
@@ -135,20 +147,20 @@ def test_gradients_reach_every_head(options):
 
 def test_disjoint_masks_cannot_remove_more_than_everything():
     with pytest.raises(UserError, match=r"3 disjoint masks cannot remove 0\.4 of an image each"):
-        masker(disjoint=True, exact=0.4)
+        masker(disjoint=True, budget=Budget(0.4, exact=True))
 
 
 # The grammar
 
 
 @pytest.mark.parametrize(("text", "budget"), [
-    ("0.25", Budget(0.25, 0.25)),
-    ("exact:0.25", Budget(0.25, 0.25, exact=True)),
+    ("0.25", Budget(0.25)),
+    ("exact:0.25", Budget(0.25, exact=True)),
     ("0.1->0.5", Budget(0.1, 0.5)),
     (" exact: 0.5 -> 0.1 ", Budget(0.5, 0.1, exact=True)),
 ])  # fmt: skip
 def test_budgets_are_read(text, budget):
-    assert parse_budget(text) == budget
+    assert Budget.parse(text) == budget
 
 
 @pytest.mark.parametrize(
@@ -156,9 +168,27 @@ def test_budgets_are_read(text, budget):
 )
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(UserError, match=r"^--budget is "):
-        parse_budget(text)
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0.25", "exact:0.25", "0.1->0.5", "exact:superpixel"])
+def test_budgets_are_written_as_they_are_read(text):
+    assert str(Budget.parse(text)) == text
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_only_an_exact_budget_is_asked_of_the_masker(exact):
+    # A moving one: what is asked follows the training, and the trained network keeps its end.
+    network = masker(budget=Budget(0.1, 0.5, exact=exact))
+    asked = Budget(0.1, 0.5).target(images(), None, 3, done=0.25)
+    assert asked.shape == (2, 1)
+    torch.testing.assert_close(asked, torch.full((2, 1), 0.2))
+    met = network(images(), None, None, asked).mean((2, 3))
+    torch.testing.assert_close(met, torch.full((2, 3), 0.2), atol=1e-5, rtol=0)
+    own = network(images()).mean((2, 3))
+    assert torch.allclose(own, torch.full((2, 3), 0.5), atol=1e-5) == exact
 
 
 def test_a_budget_moves_linearly():
-    budget = parse_budget("0.1->0.5")
+    budget = Budget.parse("0.1->0.5")
     assert [budget.at(done) for done in (0, 0.5, 1, 2)] == pytest.approx([0.1, 0.3, 0.5, 0.5])

@@ -14,10 +14,9 @@ from seamask.masks import (
     SequentialMasker,
     SimultaneousMasker,
     build_masker,
-    draw_one,
     random_blocks,
-    take_one,
 )
+from seamask.masks.choice import draw_one, take_one
 
 SIZE = 32
 LEARNED = ["simultaneous", "sequential"]

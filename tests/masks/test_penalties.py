@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from seamask.base.errors import UserError
-from seamask.config import PenaltiesConfig
 from seamask.masks import PENALTIES as PUBLIC_PENALTIES
 from seamask.masks import (
     Penalty,
@@ -23,6 +22,7 @@ from seamask.masks import (
     sparsity_penalty,
     weights_at,
 )
+from seamask.masks.settings import PenaltiesConfig
 
 BUDGET = 0.3
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from seamask.data import cached_maps
 from seamask.masks import GivenMasker, SequentialMasker, areas, clusters, superpixel_colours
-from seamask.masks.budget import parse_budget
+from seamask.masks.budget import Budget
 
 COLOURS = torch.tensor([[230, 40, 40], [40, 200, 60], [40, 60, 220]], dtype=torch.uint8)
 
@@ -57,11 +57,13 @@ def test_areas_are_counted(seed, count):
 @pytest.mark.parametrize("scale", [1.0, 1e4])  # saturated logits too
 def test_exact_masks_have_the_areas_of_their_clusters(disjoint, scale):
     torch.manual_seed(0)
-    masker = SequentialMasker(3, 32, 4, disjoint=disjoint, exact="superpixel")
+    masker = SequentialMasker(3, 32, 4, disjoint=disjoint)
     for head in masker.head:
         head.weight.data *= scale
     maps = torch.stack([painted()[1], painted()[1].flip(1), torch.ones(32, 32)]).byte()
-    masks = masker(torch.randn(3, 3, 32, 32), None, maps)
+    images = torch.randn(3, 3, 32, 32)
+    asked = Budget(exact=True, of="superpixels").target(images, maps, 3)
+    masks = masker(images, None, None, asked)
     removed, asked = masks.mean((2, 3)), areas(maps, 3)
     if disjoint:  # the areas of all clusters are the whole: rounding is the last one's
         torch.testing.assert_close(removed[:, :2], asked[:, :2], atol=1e-4, rtol=0)
@@ -72,7 +74,7 @@ def test_exact_masks_have_the_areas_of_their_clusters(disjoint, scale):
 
 
 def test_images_without_maps_are_clustered_on_the_way():
-    masker = SequentialMasker(3, 32, 4, exact="superpixel", superpixels=40)
+    masker = SequentialMasker(3, 32, 4, budget=Budget(exact=True, of="superpixels"), superpixels=40)
     pixels = painted()[0]
     pixels[:, 16:] //= 2  # not the full range
     mean, std = torch.tensor([[0.5, 0.4, 0.3], [0.1, 0.2, 0.3]])[..., None, None]
@@ -83,8 +85,8 @@ def test_images_without_maps_are_clustered_on_the_way():
 
 @pytest.mark.parametrize("text", ["superpixel", "exact:superpixel", " exact : superpixel "])
 def test_the_budget_is_read(text):
-    budget = parse_budget(text)
-    assert budget.superpixel
+    budget = Budget.parse(text)
+    assert budget.of == "superpixels"
     assert budget.exact == text.strip().startswith("exact")
 
 
@@ -148,5 +150,5 @@ def test_a_view_without_objects_is_left_as_it_is():
 def test_one_given_mask_is_the_first_object():
     masks = GivenMasker(1)(torch.randn(2, 3, 16, 16), None, OBJECTS)
     assert torch.equal(masks[:, 0] == 1, OBJECTS == 1)
-    with pytest.raises(ValueError, match="need label maps"):
+    with pytest.raises(ValueError, match="need the objects"):
         GivenMasker(1)(torch.randn(2, 3, 16, 16))

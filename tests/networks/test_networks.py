@@ -11,11 +11,12 @@ from torch import nn
 
 from seamask.base.errors import UserError
 from seamask.base.settings import override
-from seamask.config import Config, ObjectiveConfig
+from seamask.config import Config
 from seamask.masks.unet import UNet, check_size
 from seamask.networks import Encoder, build_backbone, projector
 from seamask.networks.view_batchnorm import keep_views_apart, stacked
 from seamask.objectives import build_objective
+from seamask.objectives.settings import ObjectiveConfig
 from seamask.training.players import build_networks
 
 # U-Net

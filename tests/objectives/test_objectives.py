@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from seamask.config import ObjectiveConfig
 from seamask.objectives import OBJECTIVES, build_objective, vicreg
+from seamask.objectives.settings import ObjectiveConfig
 
 
 def embeddings(batch=6, width=8, seed=0):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from seamask.base.errors import UserError
-from seamask.config import ObjectiveConfig
 from seamask.objectives import SimCLR, build_objective, nt_xent
+from seamask.objectives.settings import ObjectiveConfig
 
 FORMS = ["standard", "cross-view"]
 each_form = pytest.mark.parametrize("form", FORMS)

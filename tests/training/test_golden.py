@@ -14,7 +14,8 @@ from torch import nn
 
 from seamask.base.draws import generator
 from seamask.base.settings import override
-from seamask.game.step import View, two_player_step
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.objectives import build_objective
 from seamask.recipes import RECIPES, recipe_config
 from seamask.training.players import build_networks, build_players

@@ -9,15 +9,17 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from players import as_views, build_players, same, state
 
 import seamask
+from players import as_views, build_players, same, state
 from seamask.base.settings import override
 from seamask.cli import main
-from seamask.config import Config, ObjectiveConfig
-from seamask.game.step import View, two_player_step
+from seamask.config import Config
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.masks import NoMasker, RandomBlockMasker, SequentialMasker
 from seamask.objectives import build_objective
+from seamask.objectives.settings import ObjectiveConfig
 from seamask.recipes import recipe_config
 from seamask.training.health import (
     PATIENCE,

@@ -184,7 +184,7 @@ def test_given_masks_of_a_folder_come_with_their_images_and_resume(
     step, seen = Run._step, []
 
     def step_then_signal(self, epoch, images, maps):
-        assert torch.equal(images.amax((1, 2, 3)), maps.amax((1, 2)) * 5)
+        assert torch.equal(images.amax((1, 2, 3)), maps["objects"].amax((1, 2)) * 5)
         seen.extend(maps[:, 0, 0].tolist())
         step(self, epoch, images, maps)
         if self.step == 2:

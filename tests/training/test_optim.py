@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from seamask.config import OptimConfig, PlayerConfig
 from seamask.training.optim import build_optimizer, learning_rate, set_learning_rate
+from seamask.training.settings import OptimConfig, PlayerConfig
 
 TRUST = 0.02
 

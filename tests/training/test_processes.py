@@ -8,14 +8,15 @@ import timm
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from players import as_views, build_players, state, views
 
 import seamask
+from players import as_views, build_players, state, views
 from seamask.base.errors import UserError
-from seamask.config import ObjectiveConfig
-from seamask.game.step import View, two_player_step
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
+from seamask.objectives.settings import ObjectiveConfig
 from seamask.training.processes import average_gradients, average_with_gradient
 
 STEPS = 3

@@ -12,7 +12,6 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from seamask.config import ViewsConfig
 from seamask.views import (
     ViewParameters,
     Views,
@@ -23,6 +22,7 @@ from seamask.views import (
     geometry,
     normalize,
 )
+from seamask.views.settings import ViewsConfig
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 EVERYTHING = ViewsConfig(

@@ -27,6 +27,20 @@ _hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked f
 )
 
 
+def written(kind: Any) -> Any:
+    """Let a setting be a value that is written as text: its type has `parse` and `__str__`.
+
+    budget: Annotated[Budget, written(Budget)] = Budget(0.25)
+    """
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=lambda words: kind.parse(words[0]),
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
 def short(name: str) -> Any:
     """Give a setting a second, short name on the command line and in the library."""
     return tyro.conf.arg(aliases=[f"--{name.replace('_', '-')}"])
@@ -65,8 +79,11 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
-    nested: dict[str, Any] = plain(dataclasses.asdict(config))
-    return nested
+    return {
+        field.name: to_dict(value) if _is_group(type(value)) else plain(value)
+        for field in dataclasses.fields(config)
+        for value in [getattr(config, field.name)]
+    }
 
 
 def from_dict(nested: Mapping[str, Any], start: T) -> T:
@@ -126,6 +143,8 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
     """
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
+    if _is_written(hint) and not isinstance(value, hint):
+        return hint.parse(str(value))  # YAML reads 0.25 as a number
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments:
@@ -147,8 +166,6 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
         return value
     elif hint is str and isinstance(value, Path):
         return str(value)
-    elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)  # YAML reads 0.25 as a number
     wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
     raise UserError(f"{flag} is {value!r}: expected {wanted}")
 
@@ -157,8 +174,7 @@ def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
     """Return (dotted path, type) of every setting of a dataclass of settings."""
     found: list[tuple[str, Any]] = []
     for name, hint in _hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            assert isinstance(hint, type)
+        if _is_group(hint):
             found += leaves(hint, f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", hint))
@@ -199,8 +215,19 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
     )
 
 
+def _is_written(hint: Any) -> bool:
+    """Say whether values of a type are written as text; see `written`."""
+    return isinstance(hint, type) and hasattr(hint, "parse")
+
+
+def _is_group(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) and not _is_written(hint)
+
+
 def plain(value: Any) -> Any:
     """Return a value with tuples as lists, as YAML and JSON have them."""
+    if _is_written(type(value)):
+        return str(value)
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -21,11 +21,11 @@ from torch.optim.lr_scheduler import (
 from seamask.base.draws import generator, mix
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
-from seamask.config import ViewsConfig
 from seamask.data import Data, Images, Loader, is_resident, permutation
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, TrainingConfig
 from seamask.evaluate.features import extract
 from seamask.views import Views
+from seamask.views.settings import ViewsConfig
 
 TRUST = 1e-3  # of [ADIOS]'s LARS, which does not clip
 

@@ -1,12 +1,10 @@
-"""The two-player step: the encoder learns through the masks, then the masks learn to hurt it.
+"""The two-player step, fast: the same as `seamask.game.plain` (see tests/game/test_step.py).
 
-    min over I, max over M:   mean_i [ L(x, I, m^i) − penalties(m^i) ]
-
-Every image has two views x^A, x^B. The masker looks at x^B and gives N masks; the encoder is
-compared between the anchor x^A and each masked view x^B · (1 − m^i), or between other pairs of
-clean and masked views, as asked. Both steps go through the masks one by one and free each graph
-before the next, so memory does not grow with N; clean views are encoded once in each. That is
-2 (N + 1) encoder passes a step, N + 1 if no masker is learned.
+It rests on one trick. `cut` gives tensors without their graph, in which the losses leave their
+gradients one by one, each graph freed before the next, so memory does not grow with the number of
+masks; `send` passes what they gathered through the tensors' own graph, once: through the clean
+views to the encoder, through the masks to the masker. That is 2 (N + 1) encoder passes a step,
+N + 1 if no masker is learned.
 
 Two switches make it faster. Stacked views go through the encoder together, batch norm still view by
 view: the same step, more memory. Simultaneous updates take the masker's gradient from the encoder's
@@ -16,97 +14,20 @@ longer answers the encoder that was just updated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
-from seamask.masks import PENALTIES, all_penalties, draw_one, take_one
-from seamask.masks.penalties import alone
-from seamask.networks import Encoder
-from seamask.networks.view_batchnorm import stacked
-
-# What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
-# over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
-# `none` and `both` together.
-COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "one": (("a", "mb"),),
-    "each": (("ma", "b"), ("a", "mb")),
-    "both": (("ma", "mb"),),
-    "none": (("a", "b"),),
-}
-
-
-class View(NamedTuple):
-    """One view of a batch.
-
-    Attributes:
-        images: `[B, 3, H, W]`, normalised.
-        maps: labels of their pixels, uint8 `[B, H, W]`, where the masker or the budget needs them.
-    """
-
-    images: Tensor
-    maps: Tensor | None = None
-
-
-Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see of them
-
-
-def _nothing(given: object) -> None:
-    pass
-
-
-@dataclass
-class TwoPlayers:
-    """Who plays, and by which rules.
-
-    Attributes:
-        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`; an `Encoder` is also given masks
-            `[B, 1, H, W]`, other modules images whose masked pixels are blanked.
-        masker: images, generator, maps → masks `[B, N, H, W]`; its attribute `learned` says whether
-            it plays.
-        objective: `(anchor, other)` embeddings → scalar loss.
-        one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
-            target of a masked one, never predicted from it; None: both ways, by `objective`.
-        remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
-        encoder_optimizer: updates the encoder.
-        masker_optimizer: updates the masker; None if it is not learned.
-        penalty_weights: weight by name of penalty; a name left out is logged but not paid.
-        budget: b of the budget penalty; or what finds it, `[B, N]`, from a view's maps.
-        compare: the loss of a mask is the mean over these; see `COMPARISONS`.
-        reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
-            over the views.
-        single: train on one of the N masks per image, drawn at random (ADIOS-s), the same for both
-            players and both views.
-        simultaneous: both players answer what the other was before the step.
-        stack: encode all views at once, not mask by mask; the encoder must have gone through
-            `networks.view_batchnorm.keep_views_apart`.
-        autocast: context of every network pass, for mixed precision.
-        average: averages the gradients of parameters over processes, in place.
-        average_masks: averages a tensor over processes, with gradient.
-    """
-
-    encoder: nn.Module
-    masker: nn.Module
-    objective: Callable[[Tensor, Tensor], Tensor]
-    encoder_optimizer: Optimizer
-    masker_optimizer: Optimizer | None
-    penalty_weights: dict[str, float] = field(default_factory=dict)
-    budget: float | Callable[[Tensor | None], Tensor] = 0.25
-    compare: Sequence[str] = ("one",)
-    one_way: Callable[[Tensor, Tensor], Tensor] | None = None
-    remember: Callable[[Tensor], None] = _nothing
-    reduction: Literal["mean", "sum"] = "mean"
-    single: bool = False
-    simultaneous: bool = False
-    stack: bool = False
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-    average: Callable[[Sequence[nn.Parameter]], None] = _nothing
-    average_masks: Callable[[Tensor], Tensor] = alone
+from seamask.game.held import held_still
+from seamask.game.players import TwoPlayers, View, terms
+from seamask.masks.choice import draw_one, take_one
+from seamask.masks.penalties import PENALTIES, all_penalties, alone
+from seamask.networks.view_batchnorm import Seen, encode_views
 
 
 def two_player_step(
@@ -130,72 +51,65 @@ def two_player_step(
         `penalty/<name>` (unweighted).
     """
     masker_optimizer = players.masker_optimizer if move_masks else None
-    simultaneous = players.simultaneous and masker_optimizer is not None
-    # With one part the masks' graph is kept for the masker's step; with several, it is made anew.
+    at_once = players.simultaneous and masker_optimizer is not None
+    # With one part the masks' graph is kept for the masker's turn; with several, it is made anew.
     keep_graph = masker_optimizer is not None and len(batch) == 1
-    parts, metrics = [], []
     with torch.set_grad_enabled(keep_graph):
-        for a, b in batch:
-            part = _Part({"a": a, "b": b}, players, generator)
-            parts.append(part)
-            metrics.append(describe(torch.cat([m.detach() for m in part.masks.values()])))
-    share = 1 / len(batch)
+        parts = [_Part(players, {"a": a, "b": b}, generator, 1 / len(batch)) for a, b in batch]
 
-    # 1. The encoder lowers the loss; the masks are given. Simultaneously, the same backward pass
-    # says what each pixel removed has cost it.
-    players.encoder_optimizer.zero_grad(set_to_none=True)
-    for metric, part in zip(metrics, parts, strict=True):
-        part.give_masks(ask=simultaneous)
-        metric["loss/encoder"] = _encoder_backward(players, part, share)
-        players.remember(part.anchor)
-    players.average(list(players.encoder.parameters()))
-    players.encoder_optimizer.step()
+    # 1. The encoder lowers the loss through the masks as they are.
+    with _turn(players, players.encoder, players.encoder_optimizer, "encoder"):
+        for part in parts:
+            part.metrics["loss/encoder"] = part.backward(train=True, ask_masks=at_once)
+            players.remember(part.anchor)
 
-    # 2. The masker raises it. Alternating, it asks the encoder just updated, which stays exactly
-    # as it is.
+    # 2. The masker raises it and pays. It asks the encoder just updated, which is held still;
+    # simultaneously, the answer is what the backward passes above have left in the masks.
     if masker_optimizer is not None:
-        masker_optimizer.zero_grad(set_to_none=True)
-        with nullcontext() if simultaneous else held_still(players.encoder):
-            for metric, part in zip(metrics, parts, strict=True):
+        asks = nullcontext() if at_once else held_still(players.encoder)
+        with _turn(players, players.masker, masker_optimizer, "masker"), asks:
+            for part in parts:
                 if not keep_graph:
-                    part.draw_masks(players, generator)
-                gain = metric["loss/encoder"]
-                if not simultaneous:
-                    part.give_masks(ask=True)
-                    gain = _ask(players, part, share)
-                metric |= _masker_backward(players, part, share, gain)
-        players.average(list(players.masker.parameters()))
-        masker_optimizer.step()
-    return {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+                    part.draw_masks(generator)
+                if not at_once:
+                    part.backward(train=False, ask_masks=True)
+                part.metrics |= part.pay()
+    return {n: torch.stack([p.metrics[n] for p in parts]).mean() for n in parts[0].metrics}
 
 
 class _Part:
-    """Two views of a batch, their masks, and which of them are compared."""
+    """Two views of a batch, their masks, and the loss of these masks.
+
+    Args:
+        players: who looks, encodes and compares.
+        views: `a` and `b`.
+        generator: of masks and choices that are drawn.
+        share: of the step's loss that is this part's.
+    """
 
     def __init__(
-        self, views: dict[str, View], players: TwoPlayers, generator: Generator | None
+        self, players: TwoPlayers, views: dict[str, View], generator: Generator | None, share: float
     ) -> None:
-        self.views = views
-        self.pairs, terms = _compared(players.compare, players.one_way is not None)
-        self.weights = [n / sum(terms) for n in terms]
-        one_way = players.one_way or players.objective
-        self.losses = [one_way if n == 1 else players.objective for n in terms]
-        compared = {view for pair in self.pairs for view in pair}
+        self.players, self.views, self.share = players, views, share
+        self.terms = terms(players.compare, players.one_way is not None)
+        compared = {view for term in self.terms for view in term.views}
         self.clean = [view for view in "ab" if view in compared]
-        self.anchor_view = self.clean[0] if self.clean else self.pairs[0][0]
         self.masked = [view for view in "ab" if f"m{view}" in compared]
-        self.draw_masks(players, generator)
-        self.choice = None
-        if players.single and self.masks:
-            masks = next(iter(self.masks.values()))
-            self.choice = draw_one(len(masks), masks.shape[1], generator)
+        self.targets = {name: players.target(views[name]) for name in self.masked}
+        self.draw_masks(generator)
+        first = self.masks[self.masked[0]]
+        self.choice = draw_one(len(first), first.shape[1], generator) if players.single else None
+        self.metrics = describe(torch.cat([m.detach() for m in self.masks.values()]))
+        self.loss: Tensor  # of the masks, as last asked
+        self.given: list[dict[str, Tensor]]  # mask k of each view `[B, 1, H, W]`, without its graph
+        self.anchor: Tensor  # what the encoder made of the first view compared, `[B, D]`
 
-    def draw_masks(self, players: TwoPlayers, generator: Generator | None) -> None:
+    def draw_masks(self, generator: Generator | None) -> None:
         """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
-        with players.autocast():
-            self.masks: dict[str, Tensor] = {
-                name: players.masker(self.views[name].images, generator, self.views[name].maps)
-                for name in self.masked
+        with record_function("mask network"):
+            self.masks = {
+                name: self.players.masks_of(self.views[name], target, generator)
+                for name, target in self.targets.items()
             }
 
     def used(self) -> dict[str, Tensor]:
@@ -204,189 +118,118 @@ class _Part:
             return self.masks
         return {name: take_one(masks, self.choice) for name, masks in self.masks.items()}
 
-    def give_masks(self, ask: bool) -> None:
-        """Hand the masks to the encoder, without their graph.
-
-        `given` holds mask k of each view, `[B, 1, H, W]`; with `ask`, a backward pass leaves the
-        loss's gradient in each.
-        """
-        used = {name: masks.detach() for name, masks in self.used().items()}
-        together = zip(*(masks.split(1, dim=1) for masks in used.values()), strict=True)
-        self.given = [
-            {name: m.requires_grad_(ask) for name, m in zip(used, ms, strict=True)}
-            for ms in together
-        ]
-
-    def asked(self) -> dict[str, Tensor]:
-        """Return the gradients in the masks given, `[B, N or 1, H, W]`, of each view."""
-        return {
-            name: torch.cat([cast(Tensor, masks[name].grad) for masks in self.given], dim=1)
-            for name in self.masked
-        }
-
-    def encode_clean(self, players: TwoPlayers) -> dict[str, Tensor]:
-        """Return embeddings `[B, D]` of the clean views that are compared."""
-        seen: list[Seen] = [(self.views[name].images, None) for name in self.clean]
-        return dict(zip(self.clean, encode(players, seen), strict=True))
-
-    def loss(
-        self,
-        players: TwoPlayers,
-        given: Sequence[dict[str, Tensor]],
-        clean: dict[str, Tensor] | None = None,
-    ) -> Tensor:
-        """Return the sum of the losses of masks.
+    def backward(self, train: bool, ask_masks: bool) -> Tensor:
+        """Compute the loss of the masks and its gradients; return the loss.
 
         Args:
-            players: who encodes and compares.
-            given: some of `self.given`.
-            clean: embeddings of the clean views; None: they are encoded along with the others.
+            train: leave them in the encoder, which is held still otherwise.
+            ask_masks: leave in `given` what removing each pixel has cost.
         """
-        names = self.clean if clean is None else []
-        seen: list[Seen] = [(self.views[name].images, None) for name in names]
-        seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
-        encoded = iter(encode(players, seen))
-        known = {name: next(encoded) for name in names} if clean is None else clean
+        players = self.players
+        split = zip(*(m.split(1, dim=1) for m in self.used().values()), strict=True)
+        self.given = [
+            dict(zip(self.masked, cut(masks, gather=ask_masks), strict=True)) for masks in split
+        ]
+        scale = self.share / (len(self.given) if players.reduction == "mean" else 1)
+        total = torch.zeros((), device=self.views["a"].images.device)
+        # Where views are stacked, clean ones are too, as far as they get a gradient.
+        before = [] if players.stack and train else self.clean
+        clean = dict(zip(before, self._encode(before, []), strict=True))
+        leaves = dict(zip(clean, cut(clean.values()), strict=True))
+        for masks in [self.given] if players.stack else [[one] for one in self.given]:
+            loss = scale * self._loss(leaves, masks)
+            with record_function("encoder passes"):
+                loss.backward()
+            total += loss.detach()
+        with record_function("encoder passes"):
+            send(list(clean.values()), [leaf.grad for leaf in leaves.values()])
+        self.loss = total / self.share
+        return self.loss
+
+    def _loss(self, clean: dict[str, Tensor], given: Sequence[dict[str, Tensor]]) -> Tensor:
+        """Return the sum of the losses of some masks; clean views not in `clean` are encoded."""
+        players = self.players
+        names = [view for view in self.clean if view not in clean]
+        encoded = iter(self._encode(names, given))
+        known = clean | {name: next(encoded) for name in names}
         total: Tensor | float = 0.0
         for masks in given:
             z = known | {f"m{name}": next(encoded) for name in masks}
-            for weight, loss, pair in zip(self.weights, self.losses, self.pairs, strict=True):
-                total = total + weight * loss(*(z[view] for view in pair))
-        self.anchor = z[self.anchor_view].detach()  # [B, D]
+            with record_function("losses"):
+                for (a, b), directions, weight in self.terms:
+                    compare = players.objective if directions == 2 else players.one_way
+                    assert compare is not None
+                    total = total + weight * compare(z[a], z[b])
+        self.anchor = z[self.clean[0] if self.clean else self.terms[0].views[0]].detach()
         return cast(Tensor, total)
 
+    def _encode(self, clean: Sequence[str], given: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        """Return embeddings `[B, D]` of clean views, then of the views under each mask."""
+        seen: list[Seen] = [(self.views[name].images, None) for name in clean]
+        seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
+        with record_function("encoder passes"), self.players.autocast():
+            return encode_views(self.players.encoder, seen, self.players.stack)
 
-def _encoder_backward(players: TwoPlayers, part: _Part, share: float) -> Tensor:
-    """Add the gradient of the encoder's loss to its parameters; return the loss."""
-    weight = share * _mask_weight(players, part)
-    if players.stack:
-        loss = weight * part.loss(players, part.given)
-        loss.backward()
-        return loss.detach() / share
-    encoded = part.encode_clean(players)  # [B, D]: the only graphs kept from mask to mask
-    # These collect what each mask's loss asks of the clean views.
-    clean = {name: z.detach().requires_grad_() for name, z in encoded.items()}
-    total = torch.zeros((), device=part.views["a"].images.device)
-    for masks in part.given:
-        loss = weight * part.loss(players, [masks], clean)
-        loss.backward()
-        total += loss.detach()
-    for name, z in encoded.items():
-        if clean[name].grad is not None:  # one-sided, a clean view is only ever a target
-            z.backward(clean[name].grad)
-    return total / share
+    def pay(self) -> dict[str, Tensor]:
+        """Leave the gradient of penalties − loss in the masker; return its metrics."""
+        with record_function("penalties"):
+            penalties = self._penalties()
+            weights = self.players.penalty_weights.items()
+            price = torch.as_tensor(sum(w * penalties[name] for name, w in weights))
+        used = self.used()
+        asked = [torch.cat([m[name].grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
+        with record_function("mask network"):
+            send([*used.values()], [-g for g in asked], self.share * price)
+        metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
+        return metrics | {"loss/mask": price.detach() - self.loss}
 
-
-def _ask(players: TwoPlayers, part: _Part, share: float) -> Tensor:
-    """Leave the gradient of the loss in the masks given; return the loss. The encoder is frozen."""
-    with torch.no_grad():
-        clean = part.encode_clean(players)
-    weight = share * _mask_weight(players, part)
-    total = torch.zeros((), device=part.views["a"].images.device)
-    for masks in [part.given] if players.stack else [[one] for one in part.given]:
-        loss = weight * part.loss(players, masks, clean)
-        loss.backward()
-        total += loss.detach()
-    return total / share
-
-
-def _masker_backward(
-    players: TwoPlayers, part: _Part, share: float, gain: Tensor
-) -> dict[str, Tensor]:
-    """Add the gradient of −(loss − penalties) to the masker's parameters; return its metrics.
-
-    `gain` is the loss, whose gradients `part.asked()` are.
-    """
-    used, asked = part.used(), part.asked()
-    penalties = _penalties(players, part)
-    price = sum(w * penalties[name] for name, w in players.penalty_weights.items())
-    # Through this product the masker's parameters receive the gradient of −gain.
-    given = torch.stack([(used[name] * asked[name]).sum() for name in used])
-    (share * price - given.sum()).backward()
-    metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
-    metrics["loss/mask"] = torch.as_tensor(price).detach() - gain
-    return metrics
-
-
-def _penalties(players: TwoPlayers, part: _Part) -> dict[str, Tensor]:
-    """Return every penalty, unweighted, over the views that are masked."""
-    budget = players.budget
-    views = [
-        (masks, budget(part.views[name].maps) if callable(budget) else budget)
-        for name, masks in part.masks.items()
-    ]
-    shared = any(PENALTIES[name].of_mean for name in players.penalty_weights)
-    average = players.average_masks if shared else alone  # a message only where it is paid for
-    return all_penalties(views, players.reduction, average)
-
-
-def encode(players: TwoPlayers, seen: Sequence[Seen]) -> list[Tensor]:
-    """Return the embeddings `[B, D]` of each of some views: images and a mask, or None."""
-    encoder = players.encoder
-    with players.autocast():
-        if not players.stack or len(seen) < 2:
-            if isinstance(encoder, Encoder):  # which may leave masked patches out
-                return [encoder(*view) for view in seen]
-            return [encoder(_masked(view)) for view in seen]
-        with stacked(encoder, len(seen)):
-            return list(encoder(torch.cat([_masked(view) for view in seen])).chunk(len(seen)))
-
-
-def _masked(view: Seen) -> Tensor:
-    images, mask = view
-    return images if mask is None else images * (1 - mask)
-
-
-def _mask_weight(players: TwoPlayers, part: _Part) -> float:
-    return 1 / len(part.given) if players.reduction == "mean" else 1.0
-
-
-def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
-    """Return the share of the loss that masks have a part in; see `COMPARISONS`."""
-    pairs, terms = _compared(compare, one_sided)
-    masked = [n for n, pair in zip(terms, pairs, strict=True) if any(map(_is_masked, pair))]
-    return sum(masked) / sum(terms)
-
-
-def _compared(
-    compare: Sequence[str], one_sided: bool
-) -> tuple[list[tuple[str, str]], list[Literal[1, 2]]]:
-    """Return the pairs of views, and of each how many directed terms it has.
-
-    A pair of one term has the masked view first: it is the prediction.
-    """
-    pairs = [pair for name in compare for pair in COMPARISONS[name]]
-    one_way = [one_sided and _is_masked(a) != _is_masked(b) for a, b in pairs]
-    ordered = [
-        (b, a) if one and _is_masked(b) else (a, b)
-        for one, (a, b) in zip(one_way, pairs, strict=True)
-    ]
-    return ordered, [1 if one else 2 for one in one_way]
-
-
-def _is_masked(view: str) -> bool:
-    return view[0] == "m"
+    def _penalties(self) -> dict[str, Tensor]:
+        """Return every penalty, unweighted, over the views that are masked."""
+        players = self.players
+        views = [(masks, self.targets[name]) for name, masks in self.masks.items()]
+        shared = any(PENALTIES[name].of_mean for name in players.penalty_weights)
+        average = players.average_masks if shared else alone  # a message only where it is paid for
+        return all_penalties(views, players.reduction, average)
 
 
 @contextmanager
-def held_still(encoder: nn.Module) -> Iterator[None]:
-    """Keep the parameters and buffers of `encoder` as they are, while it runs in training mode.
+def _turn(
+    players: TwoPlayers, network: nn.Module, optimizer: Optimizer, name: str
+) -> Iterator[None]:
+    """Within, losses leave gradients in one player's network; then it takes its step."""
+    optimizer.zero_grad(set_to_none=True)
+    yield
+    with record_function(f"{name}'s optimiser"):
+        players.average(list(network.parameters()))
+        optimizer.step()
 
-    No gradient reaches its parameters; the running statistics that batch norm moves are put back.
+
+def cut(tensors: Iterable[Tensor], gather: bool = True) -> list[Tensor]:
+    """Return tensors without their graph, which gather the gradients of what is made of them.
+
+    Args:
+        tensors: of any shapes.
+        gather: False: no gradient is asked for.
     """
-    trained = [p for p in encoder.parameters() if p.requires_grad]
-    buffers = list(encoder.buffers())
-    before = [b.clone() for b in buffers]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+    return [t.detach().requires_grad_(gather) for t in tensors]
+
+
+def send(
+    tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], loss: Tensor | None = None
+) -> None:
+    """Pass gradients through the graphs of tensors, and that of a loss with them, once.
+
+    Args:
+        tensors: with or, where there is nothing to be trained, without a graph.
+        gradients: one each, of its shape; None: nothing was asked of it.
+        loss: a scalar.
+    """
+    pairs = [*zip(tensors, gradients, strict=True)]
+    roots = [(t, g) for t, g in pairs if g is not None and t.requires_grad]
+    if loss is not None and loss.requires_grad:
+        roots.append((loss, torch.ones_like(loss)))
+    if roots:
+        torch.autograd.backward([t for t, _ in roots], [g for _, g in roots])
 
 
 def describe(masks: Tensor) -> dict[str, Tensor]:

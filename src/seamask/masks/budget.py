@@ -3,52 +3,98 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
 
 from seamask.base.errors import UserError
 
+if TYPE_CHECKING:  # settings are read without torch
+    from torch import Tensor
+
 GRAMMAR = "0.25, exact:0.25, 0.1->0.5, exact:0.1->0.5, superpixel or exact:superpixel"
-SUPERPIXEL = "superpixel"
+SHARES = "shares must be above 0 and below 1"
+EXACT, SUPERPIXEL = "exact", "superpixel"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The share of pixels that each mask should remove.
+    """What share of an image each mask should remove.
 
     Attributes:
-        start: b at the beginning of training, in (0, 1).
-        end: b at its end; it moves linearly.
+        share: b, in (0, 1).
+        end: b at the end of the training, to which it moves linearly; None: it stays.
         exact: every mask of every image removes exactly b, instead of paying for missing it.
-        superpixel: b of mask k of an image is the area of cluster k of its superpixels (`start` and
-            `end` mean nothing).
+        of: `superpixels`: b of mask k of an image is the area of cluster k of its superpixels
+            ([Seq] §5), and `share` and `end` mean nothing.
+
+    Raises:
+        UserError: a share outside (0, 1).
     """
 
-    start: float
-    end: float
+    share: float = 0.25
+    end: float | None = None
     exact: bool = False
-    superpixel: bool = False
+    of: Literal["image", "superpixels"] = "image"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at(0) < 1 or not 0 < self.at(1) < 1:
+            raise UserError(f"--budget is {str(self)!r}: {SHARES}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `0.25`, `exact:0.25`, `0.1->0.5`, `exact:0.1->0.5`, `[exact:]superpixel`.
+
+        Raises:
+            UserError: it is none of these, or a share is outside (0, 1).
+        """
+        kind, colon, what = (part.strip() for part in text.rpartition(":"))
+        if what == SUPERPIXEL and kind in ("", EXACT):
+            return cls(exact=kind == EXACT, of="superpixels")
+        try:
+            share, *rest = (float(part) for part in what.split("->"))
+        except ValueError:
+            raise UserError(f"--budget is {text!r}: expected {GRAMMAR}") from None
+        if kind != EXACT * bool(colon) or len(rest) > 1:
+            raise UserError(f"--budget is {text!r}: expected {GRAMMAR}")
+        if not all(0 < number < 1 for number in (share, *rest)):
+            raise UserError(f"--budget is {text!r}: {SHARES}")
+        return cls(share, rest[0] if rest else None, exact=bool(colon))
+
+    def __str__(self) -> str:
+        """Return it as `parse` reads it."""
+        shares = f"{self.share:g}" if self.end is None else f"{self.share:g}->{self.end:g}"
+        what = SUPERPIXEL if self.of == "superpixels" else shares
+        return f"{EXACT}:{what}" if self.exact else what
+
+    @property
+    def fixed(self) -> float | None:
+        """The share that every mask should remove all the time; None: it moves, or differs."""
+        moves = self.end is not None and self.end != self.share
+        return None if moves or self.of == "superpixels" else self.share
 
     def at(self, done: float) -> float:
         """Return b after a share `done` in [0, 1] of the training."""
-        return self.start + (self.end - self.start) * min(max(done, 0.0), 1.0)
+        end = self.share if self.end is None else self.end
+        return self.share + (end - self.share) * min(max(done, 0.0), 1.0)
 
+    def target(
+        self, images: Tensor, clusters: Tensor | None, n_masks: int, done: float = 1.0
+    ) -> Tensor:
+        """Return what each mask of some images should remove, `[B, 1]` or `[B, N]`.
 
-def parse_budget(text: str) -> Budget:
-    """Read a budget: `0.25`, `exact:0.25`, `0.1->0.5`, `exact:0.1->0.5`, `[exact:]superpixel`.
+        Args:
+            images: `[B, 3, H, W]`, whose type and device it has.
+            clusters: labels 1 … N of their pixels, integer `[B, H, W]`, the largest cluster first;
+                only of superpixels.
+            n_masks: N.
+            done: share of the training that is over, in [0, 1].
 
-    Raises:
-        UserError: it is none of these, or a share is not within 0 and 1.
-    """
-    kind, colon, shares = text.strip().rpartition(":")
-    if shares.strip() == SUPERPIXEL and kind.strip() in ("", "exact"):
-        return Budget(0.0, 0.0, exact=bool(colon), superpixel=True)
-    parts = [part.strip() for part in shares.split("->")]
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if (colon and kind.strip() != "exact") or len(numbers) not in (1, 2):
-        raise UserError(f"--budget is {text!r}: expected {GRAMMAR}")
-    for number in numbers:
-        if not 0 < number < 1:
-            raise UserError(f"--budget is {text!r}: shares must be above 0 and below 1")
-    return Budget(numbers[0], numbers[-1], exact=bool(colon))
+        Raises:
+            ValueError: no clusters where they are needed.
+        """
+        if self.of == "image":
+            return images.new_full((len(images), 1), self.at(done))
+        if clusters is None:
+            raise ValueError(f"--budget {self} needs clusters of the images")
+        from seamask.masks.superpixels import areas
+
+        return areas(clusters, n_masks)

@@ -9,6 +9,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from seamask.base.errors import UserError
+from seamask.masks.masker import MASKERS
+from seamask.masks.settings import GivenSettings
 
 Morph = Literal["none", "erode", "dilate", "box"]
 
@@ -35,23 +37,28 @@ class GivenMasker(nn.Module):
         self.n_masks, self.morph, self.radius = n_masks, morph, radius
 
     def forward(
-        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+        self,
+        images: Tensor,
+        generator: Generator | None = None,
+        objects: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their type matters.
             generator: not used.
-            maps: the objects, integer `[B, H, W]`: 0 background, k = object k, 255 = void.
+            objects: integer `[B, H, W]`: 0 background, k = object k, 255 = void.
+            shares: not used.
 
         Raises:
-            ValueError: no maps.
+            ValueError: no objects.
         """
-        if maps is None:
-            raise ValueError("given masks need label maps of the images")
-        objects = max(1, self.n_masks - 1)
-        labels = torch.arange(1, objects + 1, device=maps.device)[:, None, None]
-        masks = self._morph((maps[:, None] == labels).to(images.dtype))  # [B, N − 1, H, W]
+        if objects is None:
+            raise ValueError("given masks need the objects of the images")
+        count = max(1, self.n_masks - 1)
+        labels = torch.arange(1, count + 1, device=objects.device)[:, None, None]
+        masks = self._morph((objects[:, None] == labels).to(images.dtype))  # [B, N − 1, H, W]
         if self.n_masks > 1:
             things = masks.amax(dim=1, keepdim=True)
             shown = things.amax((2, 3), keepdim=True)  # 1 where there is an object at all
@@ -73,3 +80,8 @@ def _between(marks: Tensor, dim: int) -> Tensor:
     """Fill what lies between the first and the last 1 along a dimension."""
     after = marks.cummax(dim).values
     return after * marks.flip(dim).cummax(dim).values.flip(dim)
+
+
+@MASKERS.register("given", GivenSettings)
+def _given(settings: GivenSettings, image_size: int) -> GivenMasker:
+    return GivenMasker(settings.n_masks, settings.morph, settings.morph_radius)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.errors import UserError
+from seamask.masks.budget import Budget
 from seamask.masks.exact import exact_sigmoid
-from seamask.masks.superpixels import areas, clusters_of_views
+from seamask.masks.masker import MASKERS
+from seamask.masks.settings import LearnedSettings, SequentialSettings
+from seamask.masks.superpixels import clusters_of_views
 from seamask.masks.unet import BOTTLENECK, Norm, UNet, check_size
 
 
@@ -52,14 +55,20 @@ class _LearnedMasker(nn.Module):
         self.unet = UNet(image_size // downscale, width, norm, blocks, bottleneck)
 
     def forward(
-        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+        self,
+        images: Tensor,
+        generator: Generator | None = None,
+        objects: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Map images `[B, 3, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
 
         Args:
             images: of the side given at construction.
             generator: not used: learned masks are a function of the image.
-            maps: labels `[B, H, W]` of the clusters that budgets follow (`exact="superpixel"`).
+            objects: not used.
+            shares: what each mask removes exactly, `[B, N]` or `[B, 1]`, of those that can; None:
+                what `own_shares` says.
 
         Raises:
             ValueError: images of another size.
@@ -67,7 +76,7 @@ class _LearnedMasker(nn.Module):
         side = self.unet.image_size * self.downscale
         if images.shape[-2:] != (side, side):
             raise ValueError(f"expected images of {side}×{side} pixels, got {tuple(images.shape)}")
-        shares = self.shares(images, maps)
+        shares = self.own_shares(images) if shares is None else shares
         if self.downscale > 1:
             images = F.avg_pool2d(images, self.downscale)
         masks = self.heads(self.unet(images), shares)
@@ -75,12 +84,12 @@ class _LearnedMasker(nn.Module):
             masks = F.interpolate(masks, scale_factor=float(self.downscale), mode="bilinear")
         return masks
 
-    def shares(self, images: Tensor, maps: Tensor | None) -> Tensor | None:
-        """Return what each mask removes exactly, `[B, N]`; None: as the network likes."""
+    def own_shares(self, images: Tensor) -> Tensor | None:
+        """Return what each mask removes exactly if nothing is asked; None: as the network likes."""
         return None
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Map features `[B, width, H, W]` and exact shares `[B, N]` to masks `[B, N, H, W]`."""
+        """Map features `[B, width, H, W]` to masks `[B, N, H, W]` of the shares, if there are."""
         raise NotImplementedError
 
 
@@ -137,10 +146,9 @@ class SequentialMasker(_LearnedMasker):
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
         detach: cut the gradient through earlier masks.
         disjoint: no pixel is removed by two masks.
-        exact: the share of pixels that every mask removes; `superpixel`: mask k removes as much as
-            cluster k of the image's superpixels covers; None: as the network likes. It may be set
-            anew at any time.
-        superpixels: of an image whose clusters are not given, about.
+        budget: what masks remove where `shares` are not given: if it is exact, its share at the
+            end of the training, or the areas of clusters that are computed here, which is slow.
+        superpixels: of an image whose clusters are computed, about.
         blocks: levels of the U-Net; 0: what its side gives.
         bottleneck: hidden width of the MLP across its lowest level; 0: none.
 
@@ -158,34 +166,30 @@ class SequentialMasker(_LearnedMasker):
         downscale: int = 1,
         detach: bool = False,
         disjoint: bool = False,
-        exact: float | Literal["superpixel"] | None = None,
+        budget: Budget | None = None,
         superpixels: int = 100,
         blocks: int = 0,
         bottleneck: int = BOTTLENECK,
     ) -> None:
         super().__init__(n_masks, image_size, width, norm, downscale, blocks, bottleneck)
-        if disjoint and isinstance(exact, float) and n_masks * exact > 1:
-            raise UserError(
-                f"{n_masks} disjoint masks cannot remove {exact:g} of an image each: "
-                f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
-            )
+        self.budget = budget if budget and budget.exact else None
+        if self.budget and disjoint and self.budget.of == "image":
+            most = max(self.budget.at(0), self.budget.at(1))
+            if n_masks * most > 1:
+                raise UserError(
+                    f"{n_masks} disjoint masks cannot remove {most:g} of an image each: "
+                    f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
+                )
         self.detach, self.disjoint, self.superpixels = detach, disjoint, superpixels
-        self.exact: float | Literal["superpixel"] | None = exact
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
 
-    def shares(self, images: Tensor, maps: Tensor | None) -> Tensor | None:
-        """Return what each mask removes exactly, `[B, N]`; None: as the network likes.
-
-        Images without maps of clusters have theirs computed, which is slow.
-        """
-        if isinstance(self.exact, str):
-            maps = (
-                clusters_of_views(images, self.n_masks, self.superpixels) if maps is None else maps
-            )
-            return areas(maps, self.n_masks)
-        return (
-            None if self.exact is None else images.new_full((len(images), self.n_masks), self.exact)
-        )
+    def own_shares(self, images: Tensor) -> Tensor | None:
+        """Return what each mask removes exactly if nothing is asked, `[B, N]` or `[B, 1]`."""
+        if self.budget is None:
+            return None
+        followed = self.budget.of == "superpixels"
+        clusters = clusters_of_views(images, self.n_masks, self.superpixels) if followed else None
+        return self.budget.target(images, clusters, self.n_masks)
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]`, each given those before.
@@ -200,6 +204,7 @@ class SequentialMasker(_LearnedMasker):
         biases = torch.cat([cast(Tensor, head.bias) for head in heads])[:, None]  # [N, 1]
         alone = torch.baddbmm(biases, weights, features.flatten(2))  # [B, N, H · W]
         alone = _precise(alone).unflatten(2, features.shape[2:])
+        shares = None if shares is None else shares.expand(-1, len(heads))  # [B, N]
         masks: list[Tensor] = []
         room: Tensor | None = None  # [B, 1, H, W]: what earlier masks left, if they are disjoint
         for k, head in enumerate(heads):
@@ -221,3 +226,31 @@ class SequentialMasker(_LearnedMasker):
 def _precise(logits: Tensor) -> Tensor:
     """Return logits in at least float32: penalties need mask areas finer than bfloat16."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@MASKERS.register("simultaneous", LearnedSettings)
+def _simultaneous(settings: LearnedSettings, image_size: int) -> SimultaneousMasker:
+    return SimultaneousMasker(settings.n_masks, image_size, **_network(settings))
+
+
+@MASKERS.register("sequential", SequentialSettings)
+def _sequential(settings: SequentialSettings, image_size: int) -> SequentialMasker:
+    return SequentialMasker(
+        settings.n_masks,
+        image_size,
+        detach=settings.detach,
+        disjoint=settings.disjoint,
+        budget=settings.budget,
+        superpixels=settings.superpixels,
+        **_network(settings),
+    )
+
+
+def _network(settings: LearnedSettings) -> dict[str, Any]:
+    return {
+        "width": settings.width,
+        "norm": settings.norm,
+        "downscale": settings.downscale,
+        "blocks": settings.blocks,
+        "bottleneck": settings.bottleneck,
+    }

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.base.errors import UserError, unknown
-from seamask.config import PenaltiesConfig
+from seamask.masks.settings import PenaltiesConfig
 
 PUBLISHED_PIXELS = 96 * 96  # the image size that the weights of [Seq] table 4 belong to
-Budget = float | Tensor  # b, a number or `[B, N]`
+Target = float | Tensor  # b, a number or what broadcasts to `[B, N]`
 EDGE = 1e-4  # sparsity takes areas this far inside (0, 1): a pixel of 96×96
 Average = Callable[[Tensor], Tensor]  # over processes, with gradient
 
@@ -29,7 +29,7 @@ def alone(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def budget_penalty(masks: Tensor, budget: Budget) -> Tensor:
+def budget_penalty(masks: Tensor, budget: Target) -> Tensor:
     """Return `(mean(m) − b)²`, averaged over masks and batch (Sam et al. 2022, R_b).
 
     Args:
@@ -128,7 +128,7 @@ class Penalty:
             `[B, 2N, H, W]`; others are computed of each view.
     """
 
-    cost: Callable[[Tensor, Budget], Tensor]
+    cost: Callable[[Tensor, Target], Tensor]
     per_pixel: bool = False
     per_image: bool = False
     of_range: bool = False
@@ -137,7 +137,7 @@ class Penalty:
 
     def of_views(
         self,
-        views: Sequence[tuple[Tensor, Budget]],
+        views: Sequence[tuple[Tensor, Target]],
         reduction: Literal["mean", "sum"] = "mean",
         average: Average = alone,
     ) -> Tensor:
@@ -168,7 +168,7 @@ PENALTIES: dict[str, Penalty] = {
 
 
 def all_penalties(
-    views: Sequence[tuple[Tensor, Budget]],
+    views: Sequence[tuple[Tensor, Target]],
     reduction: Literal["mean", "sum"] = "mean",
     average: Average = alone,
 ) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.errors import UserError
+from seamask.masks.masker import MASKERS
+from seamask.masks.settings import MaskerSettings, RandomSettings
 
 BLOCK_ROUNDS = 20  # rectangles at most
 BLOCK_ASPECT = 0.3
@@ -18,9 +20,14 @@ class NoMasker(nn.Module):
     """Remove nothing: the second view as it is, plain SimCLR."""
 
     learned = False
+    n_masks = 1
 
     def forward(
-        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+        self,
+        images: Tensor,
+        generator: Generator | None = None,
+        objects: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Map images `[B, 3, H, W]` to one empty mask `[B, 1, H, W]` each."""
         return images.new_zeros((images.shape[0], 1, *images.shape[-2:]))
@@ -43,14 +50,19 @@ class RandomPatchMasker(nn.Module):
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
     def forward(
-        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+        self,
+        images: Tensor,
+        generator: Generator | None = None,
+        objects: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
-            maps: not used.
+            objects: not used.
+            shares: not used.
 
         Raises:
             UserError: a patch that does not divide the image.
@@ -84,14 +96,19 @@ class RandomBlockMasker(nn.Module):
         self.n_masks, self.ratio = n_masks, ratio
 
     def forward(
-        self, images: Tensor, generator: Generator | None = None, maps: Tensor | None = None
+        self,
+        images: Tensor,
+        generator: Generator | None = None,
+        objects: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
-            maps: not used.
+            objects: not used.
+            shares: not used.
         """
         batch, _, height, width = images.shape
         ratio = torch.full((batch, self.n_masks), self.ratio, device=images.device)
@@ -152,3 +169,19 @@ def _check(n_masks: int, ratio: float) -> None:
         raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
     if not 0 <= ratio <= 1:
         raise UserError(f"masks.ratio is {ratio}: it must be between 0 and 1")
+
+
+@MASKERS.register("none", MaskerSettings)
+def _none(settings: MaskerSettings, image_size: int) -> NoMasker:
+    return NoMasker()
+
+
+@MASKERS.register("random-patch", RandomSettings)
+def _random_patch(settings: RandomSettings, image_size: int) -> RandomPatchMasker:
+    check_patch(settings.patch, image_size, image_size)
+    return RandomPatchMasker(settings.n_masks, settings.ratio, settings.patch)
+
+
+@MASKERS.register("random-block", RandomSettings)
+def _random_block(settings: RandomSettings, image_size: int) -> RandomBlockMasker:
+    return RandomBlockMasker(settings.n_masks, settings.ratio)

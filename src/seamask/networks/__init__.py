@@ -1,6 +1,5 @@
 """Networks: backbones (timm) and the encoder around them."""
 
-from seamask.networks.backbone import build_backbone
-from seamask.networks.encoder import Encoder, projector
+import lazy_loader
 
-__all__ = ["Encoder", "build_backbone", "projector"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,17 @@
-"""Batch norm for several views stacked in one batch: each keeps the statistics of its own."""
+"""Several views through one encoder, also stacked in one batch: each keeps its own statistics."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from seamask.networks.encoder import Encoder
+
+Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -60,3 +64,25 @@ def stacked(network: nn.Module, views: int) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.views = 1
+
+
+def encode_views(encoder: nn.Module, seen: Sequence[Seen], together: bool = False) -> list[Tensor]:
+    """Return the embeddings `[B, D]` of each of some views.
+
+    Args:
+        encoder: an `Encoder`, which may leave masked patches out; other modules are given images
+            whose masked pixels are blanked.
+        seen: images `[B, 3, H, W]`, and the mask `[B, 1, H, W]` of what is removed, or None.
+        together: in one batch, batch norm still view by view (see `keep_views_apart`).
+    """
+    if together and len(seen) > 1:
+        with stacked(encoder, len(seen)):
+            return list(encoder(torch.cat([_blanked(view) for view in seen])).chunk(len(seen)))
+    if isinstance(encoder, Encoder):
+        return [encoder(*view) for view in seen]
+    return [encoder(_blanked(view)) for view in seen]
+
+
+def _blanked(view: Seen) -> Tensor:
+    images, mask = view
+    return images if mask is None else images * (1 - mask)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seamask.config import ObjectiveConfig
+from seamask.base.registry import Registry
 from seamask.networks.encoder import Encoder, projector
+from seamask.objectives.settings import ObjectiveSettings
 
 Gather = Callable[[Tensor], Tensor]
 
@@ -27,9 +29,10 @@ class Objective:
     """
 
     def __init__(
-        self, config: ObjectiveConfig, gather: Gather | None = None, rank: int = 0
+        self, config: ObjectiveSettings, gather: Gather | None = None, rank: int = 0
     ) -> None:
-        self.config, self.gather, self.rank = config, gather, rank
+        self.config: Any = config  # of the type that the objective is registered with
+        self.gather, self.rank = gather, rank
 
     def encoder(self, backbone: nn.Module, n_features: int, channels_last: bool = True) -> Encoder:
         """Build the encoder: the backbone `[B, 3, H, W]` → `[B, F]` and what comes after it."""
@@ -87,3 +90,6 @@ class Objective:
     def everyone(self, z: Tensor) -> Tensor:
         """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""
         return z if self.gather is None else self.gather(z).flatten(0, 1)
+
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective", "objective")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamask.config import ObjectiveConfig
 from seamask.networks.encoder import Encoder, projector
-from seamask.objectives.base import Gather, Objective
+from seamask.objectives.base import OBJECTIVES, Gather, Objective
+from seamask.objectives.settings import MoCoSettings
 from seamask.objectives.siamese import PredictingEncoder
 
 
@@ -44,6 +44,7 @@ class QueueEncoder(PredictingEncoder):
         self.oldest.copy_((self.oldest + len(keys)) % size)
 
 
+@OBJECTIVES.register("moco", MoCoSettings)
 class MoCo(Objective):
     """InfoNCE between queries and keys, symmetric: negatives are the keys of earlier batches.
 
@@ -54,9 +55,7 @@ class MoCo(Objective):
 
     network: QueueEncoder
 
-    def __init__(
-        self, config: ObjectiveConfig, gather: Gather | None = None, rank: int = 0
-    ) -> None:
+    def __init__(self, config: MoCoSettings, gather: Gather | None = None, rank: int = 0) -> None:
         super().__init__(config, gather, rank)
         self.keys: list[Tensor] = []  # of the parts of this step
 

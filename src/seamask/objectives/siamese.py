@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seamask.networks.encoder import Encoder, projector
-from seamask.objectives.base import Objective
+from seamask.objectives.base import OBJECTIVES, Objective
+from seamask.objectives.settings import SiameseSettings
 
 
 class PredictingEncoder(Encoder):
@@ -64,6 +65,7 @@ class PredictingEncoder(Encoder):
                 slow.lerp_(fast, 1 - momentum)
 
 
+@OBJECTIVES.register("simsiam", SiameseSettings)
 class SimSiam(Objective):
     """Negative cosine between predictions and the other view's projection, without gradient to it.
 
@@ -99,6 +101,7 @@ class SimSiam(Objective):
         return encoded.chunk(2, dim=1)[1]
 
 
+@OBJECTIVES.register("byol", SiameseSettings)
 class BYOL(SimSiam):
     """Squared distance of normalised predictions from a momentum target's projections.
 

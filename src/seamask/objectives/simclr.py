@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seamask.objectives.base import Objective
+from seamask.objectives.base import OBJECTIVES, Objective
+from seamask.objectives.settings import SimCLRSettings
 
 Form = Literal["standard", "cross-view"]
 
@@ -62,6 +63,7 @@ def _unit(z: Tensor) -> Tensor:
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
+@OBJECTIVES.register("simclr", SimCLRSettings)
 class SimCLR(Objective):
     """NT-Xent between projections; with several processes, negatives come from all of them."""
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seamask.objectives.base import Objective
+from seamask.objectives.base import OBJECTIVES, Objective
+from seamask.objectives.settings import ObjectiveSettings
 
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0  # section 4.2
 EPSILON = 1e-4
@@ -34,6 +35,7 @@ def vicreg(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
+@OBJECTIVES.register("vicreg", ObjectiveSettings)
 class VICReg(Objective):
     """VICReg between projections; with several processes, over the images of all of them."""
 

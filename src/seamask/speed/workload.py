@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from seamask.base.draws import generator, mix
 from seamask.config import Config
-from seamask.game.step import COMPARISONS, View, describe, held_still, two_player_step
+from seamask.game.held import held_still
+from seamask.game.players import COMPARISONS, View
+from seamask.game.step import describe, two_player_step
 from seamask.masks import all_penalties
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.networks.view_batchnorm import stacked

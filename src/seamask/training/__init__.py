@@ -1,6 +1,5 @@
-"""Pretraining: the two-player step, and the loop around it."""
+"""Pretraining: a run, and the loop around the two-player step."""
 
-from seamask.game.step import TwoPlayers, View, two_player_step
-from seamask.training.launch import Summary, pretrain, resume, start
+import lazy_loader
 
-__all__ = ["Summary", "TwoPlayers", "View", "pretrain", "resume", "start", "two_player_step"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

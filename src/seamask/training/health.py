@@ -12,10 +12,11 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from seamask.config import Config
-from seamask.game.step import TwoPlayers, View, encode, held_still
+from seamask.game.held import held_still
+from seamask.game.players import TwoPlayers, View
 from seamask.masks import NoMasker
-from seamask.masks.budget import parse_budget
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
+from seamask.networks.view_batchnorm import encode_views
 from seamask.objectives import Objective
 
 IMAGES = 32  # whose losses are compared: two clean views and each mask
@@ -82,11 +83,11 @@ class Health:
         masks = None
         with held_still(self.players.encoder), held_still(self.players.masker):
             if self.masked:
-                with self.players.autocast():
-                    masks = self.players.masker(b.images, generator, b.maps)
+                masks = self.players.masks_of(b, self.players.target(b), generator)
             given = [] if masks is None else masks[:IMAGES].split(1, dim=1)
             seen = [(few_a, None), (few_b, None), *((few_b, mask) for mask in given)]
-            z_a, z_b, *z_masked = encode(self.players, seen)
+            with self.players.autocast():
+                z_a, z_b, *z_masked = encode_views(self.players.encoder, seen, self.players.stack)
         found["embedding/alignment"] = alignment(*map(self.objective.embedding, (z_a, z_b)))
         found["loss/clean"] = clean = self.players.objective(z_a, z_b)
         if masks is None:
@@ -261,10 +262,10 @@ def _of_masks(line: Mapping[str, float], sign: str) -> list[float]:
 
 def asked(config: Config) -> float | None:
     """Return the share that each mask is to remove, paid for or not, if it is one number."""
-    budget = parse_budget(config.masks.budget)
-    if config.masks.masker == "simultaneous" or budget.superpixel or budget.start != budget.end:
+    budget = config.masks.budget
+    if config.masks.masker == "simultaneous":
         return None
-    return budget.start
+    return budget.fixed
 
 
 def _how_to_hold(config: Config) -> str:
@@ -274,6 +275,6 @@ def _how_to_hold(config: Config) -> str:
             f"--penalties.entropy (now {config.penalties.entropy:g})"
         )
     now = config.penalties.budget
-    if now < HOLDS and not parse_budget(config.masks.budget).exact:
+    if now < HOLDS and not config.masks.budget.exact:
         return f"raise --penalties.budget (now {now:g}; {HOLDS} holds)"
     return f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"

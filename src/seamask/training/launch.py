@@ -190,7 +190,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
                 )
             )
     except ProcessRaisedException as error:
-        found = re.findall(r"seamask\.errors\.UserError: (.*)", str(error))
+        found = re.findall(r"seamask\.base\.errors\.UserError: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
     except ProcessExitedException as error:
         raise UserError(

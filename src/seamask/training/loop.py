@@ -21,9 +21,9 @@ from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code, save_weights
-from seamask.game.step import View, two_player_step
+from seamask.game.players import View
+from seamask.game.step import two_player_step
 from seamask.masks import areas, clusters, superpixel_colours
-from seamask.masks.budget import parse_budget
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
@@ -92,12 +92,14 @@ class Run:
             partial(average_with_gradient, fabric),
         )
         self.health = Health(config, self.players, self.objective)
-        self.budget = parse_budget(config.masks.budget)
         self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)
         self.loader = Loader(self.data.train.pixels, fabric.device, resident)
         maps = training_maps(config, self.data, show=self.lead)
-        self.maps = None if maps is None else Loader(maps[..., None], fabric.device, resident)
+        self.maps = {  # by their names in `View`
+            name: Loader(labels[..., None], fabric.device, resident)
+            for name, labels in maps.items()
+        }
         self.step = 0  # steps taken, over all epochs
         self.seconds = 0.0  # spent training, over all sessions
         self.bad_step = torch.full((), -1, device=fabric.device)  # first with a loss not finite
@@ -132,31 +134,29 @@ class Run:
                 if self.step < self.total:
                     self._stop_if_asked(epoch)
 
-    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield images, uint8 `[B, 3, S, S]`, and their maps, uint8 `[B, S, S]`, of an epoch."""
         rows = self._indices(epoch, first_step)
-        if self.maps is None:
-            yield from ((images, None) for images in self.loader.batches(rows))
-        else:
-            both = zip(self.loader.batches(rows), self.maps.batches(rows), strict=True)
-            yield from ((images, maps[:, 0]) for images, maps in both)
+        loaders = [self.loader, *self.maps.values()]
+        for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
+            yield images, {n: m[:, 0] for n, m in zip(self.maps, maps, strict=True)}
 
-    def _view(self, images: Tensor, maps: Tensor | None, draw: torch.Generator) -> View:
-        views, done = self.views(images, draw)
+    def _view(self, images: Tensor, maps: dict[str, Tensor], draw: torch.Generator) -> View:
+        views, geometry = self.views(images, draw)
         size = self.config.image_size
-        return View(views, None if maps is None else crop_masks(maps, done, size))
+        return View(views, **{n: crop_masks(m, geometry, size) for n, m in maps.items()})
 
-    def _step(self, epoch: int, images: Tensor, maps: Tensor | None) -> None:
+    def _step(self, epoch: int, images: Tensor, maps: dict[str, Tensor]) -> None:
         """Take one two-player step on uint8 images `[B, 3, S, S]` and their maps `[B, S, S]`."""
         config = self.config
         rates = self._set_learning_rates()
-        self._set_budget()
+        self.players.done = self.step / self.total
         draw = (config.seed, epoch, self.step, self.fabric.global_rank)
         torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
         views_generator = generator(*draw, "views")
         pairs = []
-        parts = [None] * config.accumulate if maps is None else maps.chunk(config.accumulate)
-        for some, labels in zip(images.chunk(config.accumulate), parts, strict=True):
+        for k, some in enumerate(images.chunk(config.accumulate)):
+            labels = {n: m.chunk(config.accumulate)[k] for n, m in maps.items()}
             a = self._view(some, labels, views_generator)
             pairs.append((a, self._view(some, labels, views_generator)))
         move_masks = self.step % config.masks.every == 0
@@ -193,13 +193,6 @@ class Run:
         used = order[: self.steps_per_epoch * self.config.batch_size]
         by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
         return by_step[first_step:, self.fabric.global_rank]
-
-    def _set_budget(self) -> None:
-        if self.budget.superpixel:
-            return  # it follows the images, not the time
-        self.players.budget = self.budget.at(self.step / self.total)
-        if self.budget.exact:
-            self.networks.masker.exact = self.players.budget  # type: ignore[assignment]
 
     def _set_learning_rates(self) -> dict[str, float]:
         optim = self.config.optim
@@ -383,7 +376,8 @@ class Run:
     def _masks_of(self, most: int) -> Tensor | None:
         """Return learned masks `[n, N, S, S]` of up to `most` images; None where there are none."""
         masker, data = self.networks.masker, self.data
-        clusters_asked = self.budget.superpixel and self.budget.exact  # which take long
+        budget = self.config.masks.budget
+        clusters_asked = budget.exact and budget.of == "superpixels"  # which take long
         if not masker.learned or clusters_asked:
             return None
         images = data.probe_test or data.train
@@ -401,15 +395,15 @@ class Run:
         chosen = torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()
         pixels = shown.pixels[chosen]
         size, data = self.config.image_size, self.data
-        maps = None if shown.objects is None else shown.objects[chosen]
+        objects = None if shown.objects is None else shown.objects[chosen]
         rows, budgets = {}, None
-        if self.budget.superpixel:
-            c = self.config.masks
-            maps = clusters(pixels, c.n_masks, c.superpixels)
-            budgets = areas(maps, c.n_masks)
+        c = self.config.masks
+        if c.budget.of == "superpixels":
+            followed = clusters(pixels, c.n_masks, c.superpixels)
+            budgets = areas(followed, c.n_masks)
             painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
-            rows = {"superpixels": painted, "clusters": coloured(maps)}
-        masks = predict(self.networks.masker, pixels, size, data.mean, data.std, maps)
+            rows = {"superpixels": painted, "clusters": coloured(followed)}
+        masks = predict(self.networks.masker, pixels, size, data.mean, data.std, objects)
         more = self._masks_of(AVERAGED)
         mean = None if more is None else more.mean(0, keepdim=True)
         if pixels.shape[1] != size:

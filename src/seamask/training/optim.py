@@ -8,7 +8,7 @@ from timm.optim import Lars
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from seamask.config import OptimConfig, PlayerConfig
+from seamask.training.settings import OptimConfig, PlayerConfig
 
 
 def build_optimizer(

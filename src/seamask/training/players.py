@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 
 from seamask.base.draws import mix
 from seamask.config import Config
-from seamask.game.step import TwoPlayers, masked_share
-from seamask.masks import areas, build_masker, weights_at
-from seamask.masks.budget import parse_budget
+from seamask.game.players import TwoPlayers, masked_share
+from seamask.masks import build_masker, weights_at
 from seamask.masks.penalties import alone
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
@@ -89,7 +87,6 @@ def build_players(
     encoder.to(device).train()
     masker.to(device).train()
     optim = config.optim
-    budget = parse_budget(config.masks.budget)
     players = TwoPlayers(
         encoder=encoder,
         masker=masker,
@@ -103,7 +100,7 @@ def build_players(
         one_way=objective.from_one if config.masks.one_sided else None,
         remember=objective.remember,
         penalty_weights=penalty_weights(config, objective),
-        budget=partial(_cluster_areas, config.masks.n_masks) if budget.superpixel else budget.start,
+        budget=config.masks.budget,
         compare=config.masks.compare,
         reduction=config.masks.reduction,
         single=config.masks.single,
@@ -131,8 +128,3 @@ def penalty_weights(config: Config, objective: Objective) -> dict[str, float]:
     if masks.reduction == "sum":
         loss_range *= 1 if masks.single else masks.n_masks
     return weights_at(config.penalties, size, size, config.batch_size, loss_range)
-
-
-def _cluster_areas(n_masks: int, maps: Tensor | None) -> Tensor:
-    assert maps is not None
-    return areas(maps, n_masks)

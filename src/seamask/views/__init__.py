@@ -7,8 +7,6 @@ does it all for training; `normalize` is the deterministic view for evaluation.
 Every operator equals its torchvision counterpart on float images up to rounding.
 """
 
-from seamask.views.geometry import crop_masks
-from seamask.views.parameters import ViewParameters, draw
-from seamask.views.pipeline import Views, apply, normalize
+import lazy_loader
 
-__all__ = ["ViewParameters", "Views", "apply", "crop_masks", "draw", "normalize"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from seamask.config import ViewsConfig
+from seamask.views.settings import ViewsConfig
 
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seamask.config import ViewsConfig
 from seamask.views import colour
 from seamask.views.geometry import Interpolation, blur, crop_images
 from seamask.views.parameters import ViewParameters, draw, send
+from seamask.views.settings import ViewsConfig
 
 
 class Views:

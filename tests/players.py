@@ -5,13 +5,14 @@ import copy
 import torch
 from torch import nn
 
-from seamask.config import ObjectiveConfig, PlayerConfig
-from seamask.game.step import TwoPlayers, View
+from seamask.game.players import TwoPlayers, View
 from seamask.masks import SequentialMasker
 from seamask.networks import Encoder
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import build_objective
+from seamask.objectives.settings import ObjectiveConfig
 from seamask.training.optim import build_optimizer
+from seamask.training.settings import PlayerConfig
 
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "consistency": 1e-3}
 

@@ -1,0 +1,152 @@
+"""Who plays, by which rules, and what the encoder compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from seamask.masks.budget import Budget
+from seamask.masks.penalties import Average, alone
+
+# What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
+# over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
+# `none` and `both` together.
+COMPARISONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "one": (("a", "mb"),),
+    "each": (("ma", "b"), ("a", "mb")),
+    "both": (("ma", "mb"),),
+    "none": (("a", "b"),),
+}
+
+
+class View(NamedTuple):
+    """One view of a batch.
+
+    Attributes:
+        images: `[B, 3, H, W]`, normalised.
+        objects: labels of their pixels, uint8 `[B, H, W]`, where the masker is given them: 0
+            background, k = object k, 255 = void.
+        clusters: labels 1 … N of their pixels, uint8 `[B, H, W]`, where the budget follows them.
+    """
+
+    images: Tensor
+    objects: Tensor | None = None
+    clusters: Tensor | None = None
+
+
+def _nothing(given: object) -> None:
+    pass
+
+
+@dataclass
+class TwoPlayers:
+    """Who plays, and by which rules.
+
+    Attributes:
+        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`; an `Encoder` is also given masks
+            `[B, 1, H, W]`, other modules images whose masked pixels are blanked.
+        masker: images → masks `[B, N, H, W]`; see `seamask.masks.masker`.
+        objective: `(anchor, other)` embeddings → scalar loss.
+        encoder_optimizer: updates the encoder.
+        masker_optimizer: updates the masker; None if it is not learned.
+        penalty_weights: weight by name of penalty; a name left out is logged but not paid.
+        budget: what each mask should remove.
+        done: share of the training that is over, in [0, 1], which a moving budget follows.
+        compare: the loss of a mask is the mean over these; see `COMPARISONS`.
+        one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
+            target of a masked one, never predicted from it; None: both ways, by `objective`.
+        remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
+        reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
+            over the views.
+        single: train on one of the N masks per image, drawn at random (ADIOS-s), the same for both
+            players and both views.
+        simultaneous: both players answer what the other was before the step.
+        stack: encode all views at once, not mask by mask; the encoder must have gone through
+            `networks.view_batchnorm.keep_views_apart`.
+        autocast: context of every network pass, for mixed precision.
+        average: averages the gradients of parameters over processes, in place.
+        average_masks: averages a tensor over processes, with gradient.
+    """
+
+    encoder: nn.Module
+    masker: nn.Module
+    objective: Callable[[Tensor, Tensor], Tensor]
+    encoder_optimizer: Optimizer
+    masker_optimizer: Optimizer | None
+    penalty_weights: dict[str, float] = field(default_factory=dict)
+    budget: Budget = Budget()
+    done: float = 0.0
+    compare: Sequence[str] = ("one",)
+    one_way: Callable[[Tensor, Tensor], Tensor] | None = None
+    remember: Callable[[Tensor], None] = _nothing
+    reduction: Literal["mean", "sum"] = "mean"
+    single: bool = False
+    simultaneous: bool = False
+    stack: bool = False
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    average: Callable[[Sequence[nn.Parameter]], None] = _nothing
+    average_masks: Average = alone
+
+    def target(self, view: View) -> Tensor:
+        """Return what each mask of a view should remove, `[B, 1]` or `[B, N]`."""
+        n_masks = getattr(self.masker, "n_masks", 1)
+        return self.budget.target(view.images, view.clusters, n_masks, self.done)
+
+    def masks_of(self, view: View, target: Tensor, generator: Generator | None = None) -> Tensor:
+        """Return the masks of a view, `[B, N, H, W]`.
+
+        Args:
+            view: of a batch.
+            target: what `self.target` says of it; the masker is told if the budget is exact.
+            generator: a CPU generator of masks that are drawn.
+        """
+        asked = (target,) if self.budget.exact else ()
+        with self.autocast():
+            masks: Tensor = self.masker(view.images, generator, view.objects, *asked)
+        return masks
+
+
+class Term(NamedTuple):
+    """A part of the loss of one mask: two views, by name, that are compared.
+
+    Attributes:
+        views: `a`, `b`, or masked `ma`, `mb`; of one direction, the prediction first.
+        directions: 2, or 1 if the second view is only the target of the first.
+        weight: share of the loss, all terms adding up to 1.
+    """
+
+    views: tuple[str, str]
+    directions: Literal[1, 2]
+    weight: float
+
+
+def terms(compare: Sequence[str], one_sided: bool = False) -> list[Term]:
+    """Return what the loss of a mask is the mean of, direction by direction.
+
+    Args:
+        compare: names in `COMPARISONS`.
+        one_sided: of a masked and a clean view the masked one is the prediction only.
+    """
+    found: list[tuple[tuple[str, str], Literal[1, 2]]] = []
+    for a, b in (pair for name in compare for pair in COMPARISONS[name]):
+        if one_sided and is_masked(a) != is_masked(b):
+            found.append(((a, b) if is_masked(a) else (b, a), 1))
+        else:
+            found.append(((a, b), 2))
+    total = sum(directions for _, directions in found)
+    return [Term(views, directions, directions / total) for views, directions in found]
+
+
+def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
+    """Return the share of the loss that masks have a part in; see `terms`."""
+    return sum(t.weight for t in terms(compare, one_sided) if any(map(is_masked, t.views)))
+
+
+def is_masked(view: str) -> bool:
+    """Say whether the name of a view is that of a masked one."""
+    return view[0] == "m"

@@ -1,0 +1,3 @@
+from .backbone import build_backbone as build_backbone
+from .encoder import Encoder as Encoder
+from .encoder import projector as projector

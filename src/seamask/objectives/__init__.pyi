@@ -1,0 +1,10 @@
+from .base import Objective as Objective
+from .build import OBJECTIVES as OBJECTIVES
+from .build import build_objective as build_objective
+from .moco import MoCo as MoCo
+from .siamese import BYOL as BYOL
+from .siamese import SimSiam as SimSiam
+from .simclr import SimCLR as SimCLR
+from .simclr import nt_xent as nt_xent
+from .vicreg import VICReg as VICReg
+from .vicreg import vicreg as vicreg
