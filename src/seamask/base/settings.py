@@ -22,7 +22,7 @@ from seamask.base.errors import UserError, unknown
 
 T = TypeVar("T")
 
-_hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
+hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
     functools.partial(typing.get_type_hints, include_extras=True)
 )
 
@@ -156,7 +156,7 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
 def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
     """Return (dotted path, type) of every setting of a dataclass of settings."""
     found: list[tuple[str, Any]] = []
-    for name, hint in _hints(kind).items():
+    for name, hint in hints(kind).items():
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
             found += leaves(hint, f"{prefix}{name}.")
