@@ -63,7 +63,7 @@ def resume(run: Run, /) -> None:
     """Go on with a run that was stopped, to the same weights as if it never was.
 
     Args:
-        run: its folder.
+        run: its folder
     """
     from seamask.runs import RunFolder
     from seamask.show.terminal import print_summary
@@ -79,7 +79,7 @@ def masks(run: Run, images: Images, /, out: Path = Path("masks.png")) -> None:
     """Draw the masks that a run learned, on any image.
 
     Args:
-        run: a run's folder.
+        run: a run's folder
         images: image files of any size and mode.
         out: the picture to write.
     """
@@ -111,9 +111,10 @@ def evaluate(arguments: list[str]) -> None:
     words, arguments = _leading(arguments, 2)
     asked_for_help = bool({"-h", "--help"} & set(arguments))
     if len(words) < 2:
-        if asked_for_help:
-            return print(inspect.getdoc(evaluate))
-        raise UserError("usage: seamask evaluate RUN TASK [--data DATA]; see `seamask evaluate -h`")
+        if not asked_for_help:
+            raise UserError("usage: seamask evaluate RUN TASK; see `seamask evaluate --help`")
+        print(inspect.getdoc(evaluate))
+        return
     from seamask.evaluate.evaluation import TASKS, start, task_config
     from seamask.show.terminal import print_result
 
@@ -154,7 +155,7 @@ def study(
     `methods` (the rows that have it) and `metrics` (a column for each, not the main one alone).
 
     Args:
-        name: a shipped study, or a file of yours.
+        name: one of table1, table2, table1-tiny, table2-tiny (tiny: minutes on a CPU), or a file
         data: the data set of a study that leaves it open.
         seeds: how many; 0 is the study's own number.
         out: folder of the study; studies/NAME if not given.
@@ -181,14 +182,13 @@ def study(
 def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest = ()) -> None:
     """Say how fast it trains here, and which settings would be faster.
 
-    Trains on random images for about a minute, with the recipe and the settings that are given as
-    for `seamask pretrain`, and says how many images a second that is, where the time of a step
-    goes, how far it is from the time of its encoder passes alone, how much memory it takes, which
-    settings would be faster (and what they do to the training), and how long the whole run would
-    be.
+    It trains on random images for about a minute, with a recipe and settings given as to `seamask
+    pretrain`, and says how many images a second that is, where the time of a step goes, how far it
+    is from the time of its encoder passes alone, how much memory it takes, which settings would be
+    faster (and what they do to the training), and how long the whole run would be.
 
     Args:
-        seconds: to spend, about; with less, the batch that is measured is smaller.
+        seconds: to spend, about. With less, the batch that is measured is smaller.
         figure: the same as bars.
     """
     if not 0 < seconds < float("inf"):
@@ -211,8 +211,8 @@ def data(
     """Make a data set from another.
 
     Args:
-        name: 100 classes of ImageNet at 96×96.
-        imagenet: folder with train/<wnid>/, val/<wnid>/.
+        name: 100 classes of ImageNet, stored at 96 pixels
+        imagenet: folder with train/<wnid>/ and val/<wnid>/
         out: folder to write to.
         size: side in pixels.
     """

@@ -9,6 +9,7 @@ import functools
 import inspect
 import io
 import itertools
+import shutil
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
@@ -56,21 +57,23 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
         SystemExit: with code 0, after printing the help that was asked for.
     """
 
+    prog = f"seamask {function.__name__}"
+    see = f"see `{prog} --help`"
+    parameters = inspect.signature(function).parameters
+    options = [n for n, p in parameters.items() if p.kind is not p.POSITIONAL_ONLY]
+
     @functools.wraps(function)
-    def bind(*words: Any, **options: Any) -> Callable[..., None]:
-        return functools.partial(function, *words, **options)
+    def bind(*words: Any, **given: Any) -> Callable[..., None]:
+        return functools.partial(function, *words, **given)
 
     @functools.wraps(function)
     def run(arguments: list[str]) -> None:
-        prog = f"seamask {function.__name__}"
-        see = f"see `{prog} --help`"
-        call, rest = _ask(bind, arguments, see, prog=prog)
-        parameters = inspect.signature(function).parameters
+        description = _description(function)
+        call, rest = _ask(bind, arguments, see, prog=prog, description=description)
         if "settings" in parameters:
             call(settings=tuple(rest))
-        elif rest and rest[0].startswith("--"):
+        elif rest and options and rest[0].startswith("--"):
             name = rest[0].partition("=")[0]
-            options = [n for n, p in parameters.items() if p.kind is not p.POSITIONAL_ONLY]
             raise UserError(f"{unknown('option', name, map(_option, options))}; {see}")
         elif rest:
             raise UserError(f"unexpected {rest[0]!r}; {see}")
@@ -148,11 +151,21 @@ def _ask(what: Any, arguments: list[str], see: str, **more: Any) -> tuple[Any, l
     except SystemExit as stop:
         if not stop.code:
             raise
-        # tyro's own words, the few times that it has some, stand between two rules of a box.
-        lines = (line.strip(" │") for line in said.getvalue().splitlines()[1:])
-        content = itertools.takewhile(lambda line: line.strip("─-╰╯"), lines)
-        raise UserError(f"{' '.join(' '.join(content).split())}; {see}") from None
+        # tyro's own words, the few times that it has some, stand below a title, between two rules.
+        lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()[1:]]
+        content = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
+        raise UserError(f"{' '.join(' '.join(content).split()).rstrip('.')}; {see}") from None
     return made, rest
+
+
+def _description(function: Callable[..., None]) -> str:
+    """Return what a docstring says before its arguments, as wide as the terminal."""
+    text = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+    head, _, body = text.partition("\n\n")
+    width = min(shutil.get_terminal_size().columns, 100) - 2
+    paragraphs = (p if p[:1] == " " else textwrap.fill(p, width) for p in body.split("\n\n"))
+    # Indented, since tyro joins lines that begin with a letter, and does not wrap them again.
+    return "\n\n".join([head, textwrap.indent("\n\n".join(paragraphs), "  ")]).rstrip()
 
 
 def _form(start: Any, root: type, see: str, helps: bool, prefix: str = "") -> Any:
@@ -198,7 +211,7 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
 def _default(hint: Any, default: str) -> str:
     """Return what the help says of a setting's default and range."""
     ranges = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Within)]
-    return f"(default: {', '.join([default, *map(str, ranges)])})"
+    return f"(default: {', '.join([default or 'none', *map(str, ranges)])})"
 
 
 def _docstrings(kind: type) -> dict[str, str]:
