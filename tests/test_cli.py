@@ -3,6 +3,8 @@
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 from hypothesis import given
@@ -12,10 +14,14 @@ from hypothesis import strategies as st
 import seamask
 from seamask.base import settings
 from seamask.base.errors import UserError
-from seamask.base.settings import override, to_dict
-from seamask.cli import main, parse_pretrain
+from seamask.base.options import parse
+from seamask.base.settings import Within, override, to_dict
+from seamask.cli import main
+from seamask.commands import parse_pretrain
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.runs import RunFolder
+from seamask.study.shipped import shipped
 
 
 def call(*arguments):
@@ -88,7 +94,9 @@ def test_recipes(capsys):
     assert [line.split()[0] for line in lines if line.endswith("(the default)")] == [DEFAULT]
 
 
-@pytest.mark.parametrize("command", ["resume", "masks", "recipes"])
+@pytest.mark.parametrize(
+    "command", ["resume", "masks", "recipes", "evaluate", "study", "bench", "data"]
+)
 def test_help_of_a_command(command, capsys):
     assert call(command, "--help") == 0
     assert f"usage: seamask {command}" in capsys.readouterr().out
@@ -110,7 +118,36 @@ def test_pretrain_help_lists_every_setting_with_its_default(recipe, capsys):
             piece += 1
         value = settings.get(config, path)
         words = value if isinstance(value, tuple) else (value,)
-        assert f"(default: {shlex.join(map(str, words))})" in entries[piece], path
+        assert f"(default: {shlex.join(map(str, words)) or 'none'}" in entries[piece], path
+
+
+def test_help_gives_ranges_and_docstrings_that_are_inherited(capsys):
+    assert call("pretrain", "--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--batch-size INT Images per step, over all devices" in said
+    assert "(default: 64, at least 2)" in said
+    assert "Optimisers and their schedule" in said
+    assert "The mask network." in said
+
+    @dataclass(frozen=True)
+    class More(Config):
+        """Settings with one more."""
+
+        mine: Annotated[int, Within(1, 5)] = 2
+        """Mine."""
+
+    with pytest.raises(SystemExit):
+        parse(More(), ["--help"], prog="x", description="")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--mine INT Mine. (default: 2, between 1 and 5)" in said
+    assert "--epochs INT Passes over the training images" in said
+    assert parse(More(), ["--mine", "4"], prog="x", description="") == More(mine=4)
+
+
+def test_help_of_a_study_names_all_that_are_shipped(capsys):
+    assert call("study", "--help") == 0
+    said = capsys.readouterr().out.replace(",", " ").split()
+    assert set(shipped()) <= set(said)
 
 
 # What it takes
@@ -164,12 +201,12 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --penalties.budget a", "--penalties.budget is 'a': expected FLOAT; see"),
     ("pretrain --epochs 3 4", "--epochs is '3 4': expected INT; see"),
     ("pretrain --views.scale 0.1", "--views.scale is '0.1': expected FLOAT FLOAT; see"),
-    ("pretrain --objective.hidden 8 x", "--objective.hidden is '8 x': expected INT ...; see"),
+    ("pretrain --objective.hidden 8 x", "--objective.hidden is '8 x': expected [INT [INT ...]]"),
     ("pretrain --epochs -3", "--epochs is -3: it must be at least 1"),
     ("pretrain --optim.encoder.lr -1e-3", "--optim.encoder.lr is -0.001: it must be at least 0"),
     ("pretrain --optim.encoder.lr nan", "--optim.encoder.lr is nan: it must be a finite number"),
     ("pretrain --masks.norm groop", "unknown value for --masks.norm: 'groop': did you mean"),
-    ("pretrain --device gpu:0", "unknown value for --device: 'gpu:0': did you mean 'cpu'?"),
+    ("pretrain --device gpu:0", "unknown value for --device: 'gpu:0': choose from: auto, c"),
     ("pretrain --device 7", "unknown value for --device: '7': choose from: auto, cpu, cuda"),
     ("pretrain --no-encoder.channels-last",
      "unknown setting '--no-encoder.channels-last': did you mean '--encoder.channels-last'?"),
@@ -177,27 +214,37 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --no-compile x", "--no-compile is 'x': expected no value; see"),
     ("pretrain --epochs", "--epochs has no value: expected INT; see"),
     ("pretrain --data --epochs 3", "--data has no value: expected STR; see"),
-    ("pretrain --device", "--device has no value: expected one of auto, cpu, cuda; see"),
+    ("pretrain --device", "--device has no value: expected {auto,cpu,cuda}; see"),
     ("pretrain --compile yes", "--compile is 'yes': expected no value; see"),
     ("pretrain -x", "unexpected '-x': settings are given as --NAME VALUE; see"),
     ("pretrain cifar10-adios more", "unexpected 'more': settings are given as --NAME VALUE; see"),
     ("pretrain --config", "--config needs the name of a file"),
     ("pretrain cifar10-adios --config x.yaml", "give a recipe or --config, not both"),
     ("pretrain --batch-size 1", "--batch-size is 1: it must be at least 2"),
-    ("recipes all", "usage: seamask recipes"),
-    ("resume", "usage: seamask resume RUN"),
-    ("resume a b", "usage: seamask resume RUN"),
-    ("masks", "the following arguments are required: run, IMAGE; see `seamask masks --help`"),
-    ("masks run", "the following arguments are required: IMAGE; see `seamask masks --help`"),
-    ("masks run a.png --oout x", "unrecognized arguments: --oout x; see `seamask masks --help`"),
-    ("masks run a.png --out", "argument --out: expected one argument; see `seamask masks --help`"),
+    ("recipes all", "unexpected 'all'; see `seamask recipes --help`"),
+    ("pretrain --compile=x", "--compile is 'x': expected no value; see"),
+    ("pretrain --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n-m"),
+    ("pretrain --width 3", "unknown setting '--width': did you mean '--masks.width'?"),
+    ("pretrain --masks.zqxwj 3", "unknown setting '--masks.zqxwj': there are "),
+    ("pretrain --log.zqxwj 3", "unknown setting '--log.zqxwj': choose from: --log.chec"),
+    ("resume", "Missing from seamask resume: RUN its folder (required); see `seamask resume --h"),
+    ("resume a b", "unexpected 'b'; see `seamask resume --help`"),
+    ("masks", "Missing from seamask masks: RUN a run's folder (required); see `seamask masks --h"),
+    ("masks run", "no IMAGE is given; see `seamask masks --help`"),
+    ("masks run a.png --oout x", "unknown option '--oout': did you mean '--out'?; see `seamask ma"),
+    ("masks run a.png --out", "Missing value for argument '--out'. Expected 1 values"),
+    ("study table1 --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n"),
+    ("study table1 --seeds x", "Error parsing --seeds: invalid literal for int() with base 10"),
+    ("bench --second 3", "unknown setting '--second': did you mean '--seed'?"),
+    ("data imagenet --imagenet x", "invalid choice 'imagenet' for argument 'name'. Expected one"),
+    ("data imagenet100s --imagenet x --size y", "Error parsing --size: invalid literal for int()"),
 ])  # fmt: skip
 def test_mistakes_of_the_command_line(arguments, says, capsys):
     message = complaint(capsys, *arguments.split())
     if says.endswith("; see"):
         says += " `seamask pretrain"
     assert message.startswith(says)
-    assert len(message) < 150
+    assert len(message) < 180
 
 
 @pytest.mark.parametrize("word", ["--zqxwj", "--backbone zqxwj"])
@@ -269,6 +316,15 @@ def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(Config())))
     rest = ["a.png"] if command == "masks" else []
     assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
+
+
+@pytest.mark.parametrize(("done", "finished"), [(None, False), (1.5, False), (2.0, True)])
+def test_a_run_is_finished_after_its_last_epoch(done, finished, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create(override(Config(), {"epochs": 2}))
+    if done is not None:
+        folder.write_manifest({"epochs_done": done})
+    assert folder.finished is finished
 
 
 OPTIONS = [settings.flag(path, Config) for path, _ in settings.leaves(Config)]

@@ -113,7 +113,7 @@ def test_no_short_name_hides_a_setting():
 
 @pytest.mark.parametrize(("name", "near"), [
     ("epoch", "epochs"), ("masks.n_mask", "masks.n_masks"), ("nmasks", "n_masks"),
-    ("optim.encoder.learning", "optim.encoder"), ("penalties.overlp", "penalties.overlap"),
+    ("penalties.overlp", "penalties.overlap"),
     ("maskr", "masker"), ("optim.lr", "optim."),
 ])  # fmt: skip
 def test_unknown_names_give_the_nearest(name, near):

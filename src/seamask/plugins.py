@@ -7,9 +7,11 @@ from elsewhere must run no code.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from seamask.base.errors import UserError
+from seamask.base.options import take
 
 _loaded: list[Path] = []
 
@@ -25,11 +27,13 @@ def load_plugin(file: str | Path) -> None:
         return
     if not path.is_file():
         raise UserError(f"--plugin {file}: no such file")
-    specification = importlib.util.spec_from_file_location(f"seamask_plugin_{path.stem}", path)
+    name = f"seamask_plugin_{len(_loaded)}_{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise UserError(f"--plugin {file}: not a Python file (.py)")
+    sys.modules[name] = module = importlib.util.module_from_spec(specification)
     try:
-        specification.loader.exec_module(importlib.util.module_from_spec(specification))
+        specification.loader.exec_module(module)
     except Exception as error:  # whatever a user's code raises
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)
@@ -46,15 +50,7 @@ def take_plugins(arguments: list[str]) -> list[str]:
     Raises:
         UserError: see `load_plugin`; or the name is missing.
     """
-    rest = []
-    words = iter(arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name != "--plugin":
-            rest.append(word)
-            continue
-        file = value if equals else next(words, "")
-        if not file:
-            raise UserError("--plugin needs the name of a Python file")
+    files, rest = take("--plugin", arguments)
+    for file in files:
         load_plugin(file)
     return rest

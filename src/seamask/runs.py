@@ -101,6 +101,13 @@ class RunFolder:
         """Return the settings the run was started with."""
         return check(settings.read_yaml(self.config, Config()))
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been trained to its last epoch."""
+        if not self.manifest.exists():
+            return False
+        return bool(self.read_manifest()["epochs_done"] >= self.read_config().epochs)
+
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`."""
         try:

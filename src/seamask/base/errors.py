@@ -16,9 +16,20 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
-    """Build the error for a name that does not exist, with the nearest one that does."""
+    """Build the error for a name that does not exist, with the nearest one that does.
+
+    Of dotted names the last parts must be alike: to begin with the same group makes none near.
+    """
     choices = sorted(choices)
-    near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+    low, last = name.lower(), _last(name.lower())
+    near = difflib.get_close_matches(low, [c for c in choices if _last(c) == last], 1, cutoff=0)
+    near += [
+        choice
+        for choice in difflib.get_close_matches(low, choices, n=5)
+        if difflib.get_close_matches(last, [_last(choice)])
+    ]
+    group = name.removesuffix(_last(name))
+    choices = [c for c in choices if group.strip("-") and c.startswith(group)] or choices
     if near:
         hint = f"did you mean {near[0]!r}?"
     elif len(choices) <= SHOWN:
@@ -26,3 +37,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     else:
         hint = f"there are {len(choices)}, e.g. {', '.join(choices[:: len(choices) // 5][:5])}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def _last(name: str) -> str:
+    """Return the last part of a dotted name, without the dashes of an option."""
+    return name.lstrip("-").rpartition(".")[2]

@@ -1,24 +1,31 @@
-"""Settings from the command line: parsed by tyro, what is wrong said in one line."""
+"""The command line, read by tyro: settings and commands; what is wrong is said in one line."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import dataclasses
+import functools
+import inspect
 import io
-import re
-import typing
-from typing import Annotated, Any, Literal, TypeVar
+import itertools
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeVar
 
 import tyro
 import yaml
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from seamask.base.errors import UserError, unknown
-from seamask.base.settings import flag, leaves, short_names
+from seamask.base.settings import Within, flag, get, hints, is_group, leaves, override, short_names
 
 T = TypeVar("T")
 
 
-def parse(start: T, arguments: list[str], prog: str, description: str) -> T | None:
-    """Return settings changed by `--NAME VALUE` arguments, or None after printing the help.
+def parse(start: T, arguments: list[str], prog: str, description: str) -> T:
+    """Return settings changed by `--NAME VALUE` arguments.
 
     Args:
         start: a dataclass of settings; its values are the defaults.
@@ -28,22 +35,86 @@ def parse(start: T, arguments: list[str], prog: str, description: str) -> T | No
 
     Raises:
         UserError: an unknown name or a value that does not fit, in one line.
+        SystemExit: with code 0, after printing the help that was asked for.
     """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(
-                type(start), args=arguments, default=start, prog=prog, description=description
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            print(said.getvalue(), end="")
-            return None
-        see = f"see `{prog.partition(' [')[0]} --help`"
-        raise _usage_error(said.getvalue(), arguments, type(start), see) from None
+    see = f"see `{prog.partition(' [')[0]} --help`"
+    form = _form(start, type(start), see, helps=bool({"-h", "--help"} & set(arguments)))
+    asked, rest = _ask(type(form), arguments, see, default=form, prog=prog, description=description)
+    if rest:
+        raise _unexpected(rest[0], arguments, type(start), see)
+    given = {path: get(asked, path) for path, _ in leaves(type(start))}
+    return override(start, {p: value for p, value in given.items() if value != get(start, p)})
 
 
-def free_settings(arguments: list[str]) -> dict[str, Any]:
+def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
+    """Decorate a command that takes what its signature says; its docstring is its help.
+
+    Positional-only parameters are words, the others options. Where there is a parameter
+    `settings`, it gets all words that belong to none, as they are.
+
+    Raises:
+        UserError: of the command that is made: a word that is missing or wrong, in one line.
+        SystemExit: with code 0, after printing the help that was asked for.
+    """
+
+    prog = f"seamask {function.__name__}"
+    see = f"see `{prog} --help`"
+    parameters = inspect.signature(function).parameters
+    options = [n for n, p in parameters.items() if p.kind is not p.POSITIONAL_ONLY]
+
+    @functools.wraps(function)
+    def bind(*words: Any, **given: Any) -> Callable[..., None]:
+        return functools.partial(function, *words, **given)
+
+    @functools.wraps(function)
+    def run(arguments: list[str]) -> None:
+        description = _description(function)
+        call, rest = _ask(bind, arguments, see, prog=prog, description=description)
+        if "settings" in parameters:
+            call(settings=tuple(rest))
+        elif rest and options and rest[0].startswith("--"):
+            name = rest[0].partition("=")[0]
+            raise UserError(f"{unknown('option', name, map(_option, options))}; {see}")
+        elif rest:
+            raise UserError(f"unexpected {rest[0]!r}; {see}")
+        else:
+            call()
+
+    return run
+
+
+def take(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the values of an option, given any number of times, and the other arguments.
+
+    Raises:
+        UserError: it has no value.
+    """
+    values, rest = [], []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        values.append(value if equals else next(words, ""))
+        if not values[-1]:
+            raise UserError(f"{option} needs the name of a file")
+    return values, rest
+
+
+def check_names(names: Iterable[str], kind: type) -> None:
+    """Refuse a `--NAME` that no setting of a dataclass has, in the spelling of the command line.
+
+    Raises:
+        UserError: an unknown name, with the nearest known one.
+    """
+    known = _options(kind)
+    for name in names:
+        if _option(name) not in known:
+            raise unknown("setting", _option(name), known)
+
+
+def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
     """Return `--NAME VALUE ...` arguments as {name: value}, typed as in YAML.
 
     Raises:
@@ -71,58 +142,110 @@ def _typed(text: str) -> Any:
         return text
 
 
-def _usage_error(said: str, arguments: list[str], kind: type, see: str) -> UserError:
-    """Say in one line what `arguments` got wrong; tyro's own words, `said`, are the last resort."""
-    hints = {path: hint for path, hint in leaves(kind) if path != "recipe"}  # not an option
-    paths = {path: path for path in hints} | short_names(kind)
-    paths = {f"--{name}".replace("_", "-"): path for name, path in paths.items()}
-    paths |= {
-        re.sub(r"[^.-][^.]*$", r"no-\g<0>", o): p for o, p in paths.items() if hints[p] is bool
-    }
-    given: list[tuple[str, list[str]]] = []  # each option and the values after it
-    for argument in arguments:
-        if argument.startswith("--"):
-            option, equals, value = argument.partition("=")
-            option = option.replace("_", "-")
-            if option not in paths:
-                return unknown("setting", option, {flag(path, kind) for path in hints} | set(paths))
-            given.append((option, [value] if equals else []))
-        elif given:
-            given[-1][1].append(argument)
-        else:
-            return UserError(f"unexpected {argument!r}: settings are given as --NAME VALUE; {see}")
-    for option, values in given:
-        expected, choices = _expected(hints[paths[option]], values)
-        if not expected:
-            continue
-        if choices and len(values) == 1:
-            return unknown(f"value for {option}:", values[0], choices)
-        found = f"is {' '.join(values)!r}" if values else "has no value"
-        return UserError(f"{option} {found}: expected {expected}; {see}")
-    text = " ".join(re.sub(r"[^\w\s.,:;'\"()\[\]/-]|-{3,}", " ", said).split())
-    return UserError(f"{text.split(' For full helptext')[0]}; {see}")
-
-
-def _expected(hint: Any, values: list[str]) -> tuple[str, tuple[str, ...]]:
-    """Return what a setting expects, and its choices; nothing if `values` are just that."""
-    if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
-    inner = typing.get_args(hint)
-    if hint is bool:
-        return ("no value" if values else ""), ()
-    if typing.get_origin(hint) is Literal:
-        fits = len(values) == 1 and values[0] in inner
-        return ("" if fits else f"one of {', '.join(inner)}"), inner
-    kinds, expected = [hint], hint.__name__.upper()
-    if typing.get_origin(hint) is tuple:
-        kinds = [inner[0]] * len(values) if inner[-1] is Ellipsis else list(inner)
-        if typing.get_origin(inner[0]) is Literal:
-            choices = typing.get_args(inner[0])
-            wrong = [value for value in values if value not in choices]
-            return (f"some of {', '.join(choices)}" if wrong or not values else ""), ()
-        expected = " ".join("..." if k is Ellipsis else k.__name__.upper() for k in inner)
+def _ask(what: Any, arguments: list[str], see: str, **more: Any) -> tuple[Any, list[str]]:
+    """Let tyro read `arguments`; return what it made of them, and those that it does not know."""
+    said = io.StringIO()
     try:
-        fits = len([kind(value) for kind, value in zip(kinds, values, strict=True)]) == len(kinds)
-    except ValueError:  # a value of another type, or too many or too few of them
-        fits = False
-    return ("" if fits else expected), ()
+        with contextlib.redirect_stderr(said):
+            made, rest = tyro.cli(what, args=arguments, return_unknown_args=True, **more)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # tyro's own words, the few times that it has some, stand below a title, between two rules.
+        lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()[1:]]
+        content = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
+        raise UserError(f"{' '.join(' '.join(content).split()).rstrip('.')}; {see}") from None
+    return made, rest
+
+
+def _description(function: Callable[..., None]) -> str:
+    """Return what a docstring says before its arguments, as wide as the terminal."""
+    text = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+    head, _, body = text.partition("\n\n")
+    width = min(shutil.get_terminal_size().columns, 100) - 2
+    paragraphs = (p if p[:1] == " " else textwrap.fill(p, width) for p in body.split("\n\n"))
+    # Indented, since tyro joins lines that begin with a letter, and does not wrap them again.
+    return "\n\n".join([head, textwrap.indent("\n\n".join(paragraphs), "  ")]).rstrip()
+
+
+def _form(start: Any, root: type, see: str, helps: bool, prefix: str = "") -> Any:
+    """Return settings as tyro is to ask for them: each with its help, its range and our errors."""
+    kind = type(start)
+    docstrings = _docstrings(kind) if helps else {}  # slow to find
+    fields: list[tuple[str, Any, Any]] = []
+    for name, hint in hints(kind).items():
+        value = getattr(start, name)
+        if is_group(type(value)):
+            value = _form(value, root, see, helps, f"{prefix}{name}.")
+            hint = type(value)
+            about = [tyro.conf.arg(help=docstrings.get(name) or hint.__doc__)]
+        else:
+            about = [tyro.conf.arg(help=docstrings.get(name, ""))]
+            about.append(tyro.conf.arg(help_behavior_hint=functools.partial(_default, hint)))
+            if hint is not bool:
+                about.append(_reader(flag(f"{prefix}{name}", root), hint, see))
+        fields.append((name, Annotated[(hint, *about)], dataclasses.field(default=value)))
+    about_all = {"__doc__": " ".join((kind.__doc__ or "").split())}
+    return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace=about_all)()
+
+
+def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
+    """Return how tyro reads the words after an option: as it would, but with our errors."""
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(hint, set()))
+    assert isinstance(spec, PrimitiveConstructorSpec), hint
+
+    def read(words: list[str]) -> Any:
+        for word in words:
+            if spec.choices and word not in spec.choices:
+                raise unknown(f"value for {option}:", word, spec.choices)
+        if spec.nargs in ("*", len(words)):
+            with contextlib.suppress(ValueError):
+                return spec.instance_from_str(words)
+        found = f"is {' '.join(words)!r}" if words else "has no value"
+        raise UserError(f"{option} {found}: expected {spec.metavar}; {see}")
+
+    # Any number of words is taken, for `read` to say what is wrong with them.
+    return dataclasses.replace(spec, nargs="*", choices=None, instance_from_str=read)
+
+
+def _default(hint: Any, default: str) -> str:
+    """Return what the help says of a setting's default and range."""
+    ranges = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Within)]
+    return f"(default: {', '.join([default or 'none', *map(str, ranges)])})"
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """Return {field: its docstring, in one line}, also of the fields that are inherited."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError):  # made by `dataclasses.make_dataclass`, or not in Python
+            continue
+        assert isinstance(tree, ast.ClassDef)
+        for field, below in itertools.pairwise(tree.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                found[ast.unparse(field.target)] = " ".join(ast.literal_eval(below.value).split())
+    return found
+
+
+def _unexpected(word: str, arguments: list[str], kind: type, see: str) -> UserError:
+    """Build the error for a word that belongs to no setting."""
+    known = _options(kind)
+    if word.startswith("--"):
+        return unknown("setting", _option(word.partition("=")[0][2:]), known)
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    before = words[max(0, words.index(word) - 1)]
+    if before[:2] == "--" != before:  # a switch, or its value would have been taken
+        return UserError(f"{before} is {word!r}: expected no value; {see}")
+    return UserError(f"unexpected {word!r}: settings are given as --NAME VALUE; {see}")
+
+
+def _options(kind: type) -> set[str]:
+    """Return all options of a dataclass of settings: by dotted path and by short name."""
+    paths = [path for path, _ in leaves(kind) if path != "recipe"]  # given as a word
+    return {_option(name) for name in (*paths, *short_names(kind))}
+
+
+def _option(name: str) -> str:
+    return "--" + name.lstrip("-").replace("_", "-")

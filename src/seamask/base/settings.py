@@ -22,7 +22,7 @@ from seamask.base.errors import UserError, unknown
 
 T = TypeVar("T")
 
-_hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
+hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
     functools.partial(typing.get_type_hints, include_extras=True)
 )
 
@@ -80,7 +80,7 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the settings as nested plain dicts and lists, ready for YAML and JSON."""
     return {
-        field.name: to_dict(value) if _is_group(type(value)) else plain(value)
+        field.name: to_dict(value) if is_group(type(value)) else plain(value)
         for field in dataclasses.fields(config)
         for value in [getattr(config, field.name)]
     }
@@ -143,7 +143,7 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
     """
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
-    if _is_written(hint) and not isinstance(value, hint):
+    if is_written(hint) and not isinstance(value, hint):
         return hint.parse(str(value))  # YAML reads 0.25 as a number
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
@@ -173,8 +173,8 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
 def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
     """Return (dotted path, type) of every setting of a dataclass of settings."""
     found: list[tuple[str, Any]] = []
-    for name, hint in _hints(kind).items():
-        if _is_group(hint):
+    for name, hint in hints(kind).items():
+        if is_group(hint):
             found += leaves(hint, f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", hint))
@@ -215,18 +215,19 @@ def _replace(node: Any, path: list[str], value: Any) -> Any:
     )
 
 
-def _is_written(hint: Any) -> bool:
+def is_written(hint: Any) -> bool:
     """Say whether values of a type are written as text; see `written`."""
     return isinstance(hint, type) and hasattr(hint, "parse")
 
 
-def _is_group(hint: Any) -> bool:
-    return dataclasses.is_dataclass(hint) and not _is_written(hint)
+def is_group(hint: Any) -> bool:
+    """Say whether a type is a dataclass of settings."""
+    return dataclasses.is_dataclass(hint) and not is_written(hint)
 
 
 def plain(value: Any) -> Any:
     """Return a value with tuples as lists, as YAML and JSON have them."""
-    if _is_written(type(value)):
+    if is_written(type(value)):
         return str(value)
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from seamask.masks.budget import Budget
+
 # [Seq] tables 3 and 4: all methods alike but for the masks. The paper's other numbers "follow
 # ADIOS", and are the defaults in seamask.config.
 SIMCLR: dict[str, Any] = {"masks.masker": "none"}
@@ -29,7 +31,7 @@ ADIOS: dict[str, Any] = {
 SEQUENTIAL: dict[str, Any] = {
     "masks.masker": "sequential",
     "masks.n_masks": 5,  # [Seq] table 4
-    "masks.budget": "0.25",  # [Seq] table 4
+    "masks.budget": Budget(0.25),  # [Seq] table 4
     "penalties.overlap": 1e-4,  # [Seq] table 4
     "penalties.consistency": 1e-4,  # [Seq] table 4
     # Not published. Ours, of the loss's range: with much less every mask ends at all or nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from seamask.masks.budget import Budget
 from seamask.recipes.policies import ADIOS, RANDOM_BLOCK, SEAMASK, SIMCLR
 
 # No published counterpart. Chosen with probes on scenes other than the held-out ones (those had
@@ -42,14 +43,14 @@ MASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "seamask": (
         "ours: learned masks that follow the image, in a few minutes on a CPU",
         # At a quarter of 40 pixels masks are coarse: half is as far as they are light here.
-        {**SEAMASK, "masks.n_masks": 3, "masks.budget": "0.2", "masks.downscale": 2},
+        {**SEAMASK, "masks.n_masks": 3, "masks.budget": Budget(0.2), "masks.downscale": 2},
     ),
     "sequential": (
         "sequential learned masks under a budget",
         {
             "masks.masker": "sequential",
             "masks.n_masks": 3,
-            "masks.budget": "0.2",
+            "masks.budget": Budget(0.2),
             "penalties.budget": 5.0,
             "penalties.overlap": 3e-4,  # 3 × [Seq]: below 96 px its weight leaves near copies
         },

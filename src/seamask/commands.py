@@ -1,0 +1,272 @@
+"""What `seamask COMMAND` does: parse, call, print. Docstrings here are help on the command line.
+
+Nothing imports torch before it is needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from tyro.conf import Suppress, arg
+
+from seamask.base.errors import UserError
+from seamask.base.options import check_names, command, free_settings, parse, take
+from seamask.base.settings import read_yaml
+from seamask.config import Config, check
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+
+T = TypeVar("T")
+Run = Annotated[str, arg(metavar="RUN")]
+Images = Annotated[tuple[str, ...], arg(metavar="IMAGE ...", help_behavior_hint="")]
+Rest = Suppress[tuple[str, ...]]
+
+
+def pretrain(arguments: list[str]) -> None:
+    """Pretrain an encoder."""
+    config = parse_pretrain(arguments)
+    from seamask.show.terminal import print_summary
+    from seamask.training import start
+
+    print_summary(_unless_stopped(lambda: start(config)))
+
+
+def parse_pretrain(arguments: list[str]) -> Config:
+    """Return the settings that `[RECIPE] [--config FILE] [--SETTING VALUE ...]` ask for.
+
+    Raises:
+        UserError: what is wrong, in one line.
+        SystemExit: with code 0, after printing the help that was asked for.
+    """
+    named, arguments = _leading(arguments, 1)
+    files, arguments = take("--config", arguments)
+    if named and files:
+        raise UserError("give a recipe or --config, not both")
+    start = recipe_config(named[0] if named else default_recipe(_source(arguments)))
+    for file in files:
+        start = read_yaml(Path(file), start)
+    config = parse(
+        start,
+        arguments,
+        prog=f"seamask pretrain {named[0] if named else '[RECIPE] [--config FILE]'}",
+        description=f"Pretrain an encoder. The defaults below are those of {start.recipe}.",
+    )
+    return check(config)
+
+
+@command
+def resume(run: Run, /) -> None:
+    """Go on with a run that was stopped, to the same weights as if it never was.
+
+    Args:
+        run: its folder
+    """
+    from seamask.runs import RunFolder
+    from seamask.show.terminal import print_summary
+    from seamask.training import resume as resume_run
+
+    if RunFolder.of_run(run).finished:
+        print(f"{run} was finished already; this is what it found:", flush=True)
+    print_summary(_unless_stopped(lambda: resume_run(run)))
+
+
+@command
+def masks(run: Run, images: Images, /, out: Path = Path("masks.png")) -> None:
+    """Draw the masks that a run learned, on any image.
+
+    Args:
+        run: a run's folder
+        images: image files of any size and mode.
+        out: the picture to write.
+    """
+    if not images:
+        raise UserError("no IMAGE is given; see `seamask masks --help`")
+    from seamask.evaluate.photos import draw_masks_of_photos
+
+    path = draw_masks_of_photos(run, images, out)
+    print(f"wrote {path}: rows are the image, its masks (share removed), the masked views")
+
+
+def evaluate(arguments: list[str]) -> None:
+    """usage: seamask evaluate RUN TASK [--data DATA] [--SETTING VALUE ...]
+
+    RUN is a run's folder, a file encoder.safetensors that a run exported, a timm model with
+    pretrained weights, or untrained:MODEL or untrained:RUN (the same network before any training).
+
+        knn        weighted cosine kNN on frozen features; k and temperature are chosen, too
+        linear     a linear classifier on frozen features: --protocol cached (fast), paper or adios
+        finetune   the whole network trained with labels: --protocol paper or adios
+        segment    semantic segmentation with an FCN: voc2012, a folder in Pascal VOC layout, shapes
+        masks      how learned masks follow objects: shapes or a folder in Pascal VOC layout
+        cluster    k-means clusters of frozen features against classes
+
+    Without --data, the images of the run. Results are kept in evaluations/ in the run's folder;
+    --json prints one JSON object. A run that was trained with --plugin FILE.py needs it here, too.
+    `seamask evaluate RUN TASK --help` lists every setting.
+    """
+    words, arguments = _leading(arguments, 2)
+    asked_for_help = bool({"-h", "--help"} & set(arguments))
+    if len(words) < 2:
+        if not asked_for_help:
+            raise UserError("usage: seamask evaluate RUN TASK; see `seamask evaluate --help`")
+        print(inspect.getdoc(evaluate))
+        return
+    from seamask.evaluate.evaluation import TASKS, start, task_config
+    from seamask.show.terminal import print_result
+
+    encoder, task = words
+    own_data = _source(arguments) is None and not asked_for_help
+    config = parse(
+        task_config(task, encoder if own_data else None),
+        arguments,
+        prog=f"seamask evaluate {encoder} {task}",
+        description=f"{TASKS[task].about}.",
+    )
+    result = start(encoder, task, config)
+    print(result.to_json()) if config.json else print_result(result)
+
+
+@command
+def study(
+    name: Annotated[str, arg(metavar="NAME|FILE.yaml")],
+    /,
+    data: str = "",
+    seeds: int = 0,
+    out: str = "",
+    results: str = "",
+    settings: Rest = (),
+) -> None:
+    """Run a grid, methods × seeds × evaluations, and write its table.
+
+    What is missing in the study's folder is run, and one table is written there as table.md, .csv
+    and .tex, beside the published numbers, with a figure of accuracy against epochs and time. Start
+    the same command again to go on with a study that was stopped, and any number of times at once,
+    on one machine or several, to share the work.
+
+        --SETTING VALUE               a setting of every pretraining (`seamask pretrain --help`)
+        --evaluations.SETTING VALUE   a setting of every evaluation (`seamask evaluate --help`)
+        --plugin FILE.py              penalties, maskers, objectives of your own
+
+    A FILE.yaml has the form of src/seamask/study/studies/*.yaml; an evaluation in it may name
+    `methods` (the rows that have it) and `metrics` (a column for each, not the main one alone).
+
+    Args:
+        name: one of table1, table2, table1-tiny, table2-tiny (tiny: minutes on a CPU), or a file
+        data: the data set of a study that leaves it open.
+        seeds: how many; 0 is the study's own number.
+        out: folder of the study; studies/NAME if not given.
+        results: file of what finished jobs found, kept up to date; not done again, also where
+            their weights are missing, on another machine.
+    """
+    given = free_settings(settings)
+    check_names((n for n in given if not n.startswith("evaluations.")), Config)
+    from seamask.study.study import read_study
+    from seamask.study.worker import run_study
+
+    file = Path(name)  # the study.yaml of a study's folder is that study
+    own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
+    chosen = read_study(name, data or None, seeds or None, given)
+    table = _unless_stopped(
+        lambda: run_study(chosen, out or str(own), Path(results) if results else None)
+    )
+    print(f"\n{table.read_text()}")
+    for file in sorted(table.parent.glob("*.*")):
+        print(file)
+
+
+@command
+def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest = ()) -> None:
+    """Say how fast it trains here, and which settings would be faster.
+
+    It trains on random images for about a minute, with a recipe and settings given as to `seamask
+    pretrain`, and says how many images a second that is, where the time of a step goes, how far it
+    is from the time of its encoder passes alone, how much memory it takes, which settings would be
+    faster (and what they do to the training), and how long the whole run would be.
+
+    Args:
+        seconds: to spend, about. With less, the batch that is measured is smaller.
+        figure: the same as bars.
+    """
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--seconds is {seconds}: it must be above 0")
+    config = parse_pretrain(list(settings))
+    from seamask.speed.bench import bench as run_bench
+
+    run_bench(config, seconds, figure)
+
+
+@command
+def data(
+    name: Literal["imagenet100s"],
+    /,
+    *,
+    imagenet: Path,
+    out: Path = Path("data/imagenet100s"),
+    size: int = 96,
+) -> None:
+    """Make a data set from another.
+
+    Args:
+        name: 100 classes of ImageNet, stored at 96 pixels
+        imagenet: folder with train/<wnid>/ and val/<wnid>/
+        out: folder to write to.
+        size: side in pixels.
+    """
+    from seamask.data import make_imagenet100s
+    from seamask.show.terminal import print_skipped
+
+    made = make_imagenet100s(imagenet, out, size)
+    print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")
+    print_skipped(made.skipped)
+    print(f"use them with --data {name} --data.root {made.folder}")
+
+
+@command
+def recipes() -> None:
+    """List the recipes."""
+    width = max(map(len, RECIPES))
+    for name, (line, _) in RECIPES.items():
+        print(f"{name:<{width}}  {line}{' (the default)' if name == DEFAULT else ''}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "pretrain": pretrain,
+    "resume": resume,
+    "masks": masks,
+    "evaluate": evaluate,
+    "study": study,
+    "bench": bench,
+    "data": data,
+    "recipes": recipes,
+}
+
+
+def _leading(arguments: list[str], most: int) -> tuple[list[str], list[str]]:
+    """Return the words before the first option, so many at most, and the rest."""
+    words = itertools.takewhile(lambda word: not word.startswith("-"), arguments[:most])
+    n = len(list(words))
+    return arguments[:n], arguments[n:]
+
+
+def _source(arguments: list[str]) -> str | None:
+    """Return the value of `--data`, which decides the recipe where none is named."""
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    for option, value in itertools.pairwise(words):
+        if option in ("--data", "--data.source"):
+            return value
+    return None
+
+
+def _unless_stopped(work: Callable[[], T]) -> T:
+    """Return what `work` does; if a signal stops it, say so and exit with 128 + its number."""
+    from seamask.training.loop import Stopped
+
+    try:
+        return work()
+    except Stopped as stopped:
+        print(f"\nseamask: {stopped.message}", file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
