@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from seamask.networks.tokens import encode_kept
@@ -37,7 +36,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map images `[B, 3, H, W]`, without what `mask` `[B, 1, H, W]` removes, to `[B, D]`."""
         if mask is not None and self.drop:
-            features = encode_kept(cast(VisionTransformer, self.backbone), images, mask, self.drop)
+            features = encode_kept(cast(Any, self.backbone), images, mask, self.drop)
         else:
             images = images if mask is None else images * (1 - mask)
             features = self.backbone(images.contiguous(memory_format=self.layout))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
 
@@ -20,6 +19,8 @@ def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
         UserError: another kind of batch norm, on the CPU.
     """
     if device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm
+
         converted: nn.Module = convert_sync_batchnorm(model)  # timm's: keeps fused activations
         return converted
     for name, child in model.named_children():

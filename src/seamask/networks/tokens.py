@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from seamask.base.errors import UserError
+
+if TYPE_CHECKING:  # timm takes longer to import than torch
+    from timm.models.vision_transformer import VisionTransformer
 
 FAINT = 1e-6  # the least weight of a token, so that its logarithm and its gradient are finite
 
@@ -18,6 +22,8 @@ def check_drops(backbone: nn.Module, name: str) -> None:
     Raises:
         UserError: it is no plain ViT with a class token or average pooling.
     """
+    from timm.models.vision_transformer import VisionTransformer
+
     plain = isinstance(backbone, VisionTransformer) and backbone.global_pool in ("token", "avg")
     if not plain or getattr(backbone.patch_embed, "proj", None) is None:
         raise UserError(
