@@ -1,4 +1,4 @@
-"""Files of a user's own that add to what there is: penalties, maskers, objectives.
+"""Files of a user's own that add to what there is: penalties, maskers, objectives, data sets.
 
 They are loaded only when the command line names them, never because a run's settings do: a run
 from elsewhere must run no code.
@@ -7,6 +7,7 @@ from elsewhere must run no code.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from seamask.base.errors import UserError
@@ -15,7 +16,7 @@ _loaded: list[Path] = []
 
 
 def load_plugin(file: str | Path) -> None:
-    """Run a Python file, once; it adds to `seamask.masks.PENALTIES`, `MASKERS` or `OBJECTIVES`.
+    """Run a Python file, once; it adds to `PENALTIES`, `MASKERS`, `OBJECTIVES` or `SOURCES`.
 
     Raises:
         UserError: there is no such file, or it raises an error.
@@ -25,12 +26,16 @@ def load_plugin(file: str | Path) -> None:
         return
     if not path.is_file():
         raise UserError(f"--plugin {file}: no such file")
-    specification = importlib.util.spec_from_file_location(f"seamask_plugin_{path.stem}", path)
+    name = f"seamask_plugin_{len(_loaded)}_{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise UserError(f"--plugin {file}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where the types of its settings are looked up
     try:
-        specification.loader.exec_module(importlib.util.module_from_spec(specification))
+        specification.loader.exec_module(module)
     except Exception as error:  # whatever a user's code raises
+        del sys.modules[name]
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)
 

@@ -13,19 +13,19 @@ import torchvision.datasets.cifar
 import torchvision.datasets.stl10
 
 from seamask.base.errors import UserError
-from seamask.data import shapes
+from seamask.data.sets import scenes
 
 
 def test_shapes(open_data):
     data = open_data("shapes", shapes_train=130, shapes_test=16)
     assert (len(data.train), len(data.probe_test)) == (130, 16)
     assert data.probe_train is data.train
-    assert data.classes == tuple(shapes.CLASSES)
-    pixels, labels, objects = shapes.generate(0, np.arange(130), 16)
+    assert data.classes == tuple(scenes.CLASSES)
+    pixels, labels, objects = scenes.generate(0, np.arange(130), 16)
     np.testing.assert_array_equal(data.train.pixels, pixels)
     np.testing.assert_array_equal(data.train.labels, labels)
     np.testing.assert_array_equal(data.train.objects, objects)
-    held_out = shapes.generate(0, shapes.TEST_START + np.arange(16), 16)[0]
+    held_out = scenes.generate(0, scenes.TEST_START + np.arange(16), 16)[0]
     np.testing.assert_array_equal(data.probe_test.pixels, held_out)
 
 
