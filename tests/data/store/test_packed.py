@@ -8,6 +8,7 @@ import time
 import pytest
 
 from seamask.base.errors import UserError
+from seamask.data.store import packed
 
 
 @pytest.fixture
