@@ -13,7 +13,7 @@ import torch
 from harness import Row, benchmark, recipe
 from jpegs import make_jpegs
 from seamask.data import load
-from seamask.data.decode import open_rgb, square
+from seamask.data.files.decode import open_rgb, square
 from seamask.speed.timing import in_turns, median, ratio
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import tyro
 
 from seamask.base.errors import UserError
-from seamask.base.settings import Within, check_ranges, short
+from seamask.base.settings import Within, check_ranges
+from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
     GivenSettings,
@@ -24,40 +25,6 @@ from seamask.networks.settings import EncoderConfig
 from seamask.objectives.settings import ObjectiveConfig
 from seamask.training.settings import LogConfig, OptimConfig
 from seamask.views.settings import ViewsConfig
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the images come from."""
-
-    source: Annotated[str, short("data")] = "shapes"
-    """`shapes` (built in), `cifar10`, `cifar100`, `stl10`, `imagenet100s`, `inat21`, `inat21-mini`,
-    `voc2012`, or the path of a folder of images: any nesting, sizes and modes mixed, no labels
-    needed; or in Pascal VOC layout."""
-    root: str = "data"
-    """Folder that holds the named data sets; they are downloaded to it where there is a network.
-    For `imagenet100s`: the folder with `train/<class>/` and `val/<class>/`."""
-    objects: str = ""
-    """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
-    palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its
-    `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size."""
-    size: Annotated[int, Within(0)] = 0
-    """Side in pixels at which images are stored (shorter side resized, centre cropped);
-    0 means the image size."""
-    limit: Annotated[int, Within(0)] = 0
-    """Use only this many training images, a random choice that depends on the seed; 0 means all."""
-    holdout: Annotated[float, Within(0, 1)] = 0.1
-    """Share of a labelled folder held out for the probes where it has no `val` or `test` folder."""
-    shapes_train: Annotated[int, Within(1)] = 4096
-    """Number of generated training images (`shapes` only)."""
-    shapes_test: Annotated[int, Within(0)] = 1024
-    """Number of generated held-out images (`shapes` only)."""
-    on_bad_image: Annotated[Literal["skip", "stop"], short("on_bad_image")] = "skip"
-    """An unreadable image is named and skipped, or stops the run."""
-    cache: str = "~/.cache/seamask"
-    """Where decoded images are kept (one packed uint8 file per data set and size)."""
-    resident: Literal["auto", "yes", "no"] = "auto"
-    """Hold the packed images wholly on the device; `auto`: if they fit in half its free memory."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files of a user's own that add to what there is: penalties, maskers, objectives.
+"""Files of a user's own that add to what there is: penalties, maskers, objectives, data sets.
 
 They are loaded only when the command line names them, never because a run's settings do: a run
 from elsewhere must run no code.
@@ -17,7 +17,7 @@ _loaded: list[Path] = []
 
 
 def load_plugin(file: str | Path) -> None:
-    """Run a Python file, once; it adds to `seamask.masks.PENALTIES`, `MASKERS` or `OBJECTIVES`.
+    """Run a Python file, once; it adds to `PENALTIES`, `MASKERS`, `OBJECTIVES` or `SOURCES`.
 
     Raises:
         UserError: there is no such file, or it raises an error.
@@ -31,10 +31,12 @@ def load_plugin(file: str | Path) -> None:
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise UserError(f"--plugin {file}: not a Python file (.py)")
-    sys.modules[name] = module = importlib.util.module_from_spec(specification)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where the types of its settings are looked up
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever a user's code raises
+        del sys.modules[name]
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)
 

@@ -14,6 +14,7 @@ import yaml
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
+from seamask.base.registry import with_parts
 from seamask.config import Config, check
 
 FILES = (
@@ -99,7 +100,7 @@ class RunFolder:
 
     def read_config(self) -> Config:
         """Return the settings the run was started with."""
-        return check(settings.read_yaml(self.config, Config()))
+        return check(settings.read_yaml(self.config, with_parts(Config())))
 
     @property
     def finished(self) -> bool:

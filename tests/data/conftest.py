@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seamask.config import DataConfig
-from seamask.data import load
+from seamask.data import DataConfig, load
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from seamask.base.errors import UserError
-from seamask.config import DataConfig
-from seamask.data import load_segmentation, shapes
+from seamask.data import DataConfig, load_segmentation
 from seamask.data import segmentation as segmentation_module
+from seamask.data.sets import scenes
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_no_label_maps(tmp_path, root, write, write_voc, segment):
 def test_shapes(segment, open_data):
     data = segment("shapes", shapes_train=40, shapes_test=8, limit=24)
     images = open_data("shapes", shapes_train=40, shapes_test=8, limit=24).train
-    assert data.classes == ("background", *shapes.CLASSES)
+    assert data.classes == ("background", *scenes.CLASSES)
     assert (len(data.train), len(data.test)) == (24, 8)
-    assert (data.mean, data.std) == (shapes.MEAN, shapes.STD)
+    assert (data.mean, data.std) == (scenes.MEAN, scenes.STD)
     for row in range(24):
         image, classes = data.train[row]
         assert (image.dtype, classes.dtype) == (torch.uint8, torch.uint8)

@@ -1,7 +1,10 @@
 import hashlib
+import inspect
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import urllib.error
 from typing import ClassVar
@@ -13,19 +16,39 @@ import torchvision.datasets.cifar
 import torchvision.datasets.stl10
 
 from seamask.base.errors import UserError
-from seamask.data import shapes
+from seamask.data import SOURCES, DataConfig, find_source
+from seamask.data.sets import scenes
+from seamask.data.settings import AnyData
+
+
+def test_the_help_names_every_data_set():
+    said = inspect.getsource(AnyData)
+    assert [name for name in SOURCES if f"`{name}`" not in said] == []
+
+
+def test_settings_do_not_wait_for_torch():
+    program = "import sys, seamask.config; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert said.stdout.strip() == b"False"
+
+
+def test_named_sources_are_known_without_their_files(tmp_path):
+    sizes = {"imagenet100s": 126_689, "inat21-mini": 500_000, "stl10": 105_000, "voc2012": 1464}
+    for name, images in sizes.items():
+        source = find_source(DataConfig(source=name, root=str(tmp_path / "none")), 96)
+        assert (source.name, source.images) == (name, images)
 
 
 def test_shapes(open_data):
     data = open_data("shapes", shapes_train=130, shapes_test=16)
     assert (len(data.train), len(data.probe_test)) == (130, 16)
     assert data.probe_train is data.train
-    assert data.classes == tuple(shapes.CLASSES)
-    pixels, labels, objects = shapes.generate(0, np.arange(130), 16)
+    assert data.classes == tuple(scenes.CLASSES)
+    pixels, labels, objects = scenes.generate(0, np.arange(130), 16)
     np.testing.assert_array_equal(data.train.pixels, pixels)
     np.testing.assert_array_equal(data.train.labels, labels)
     np.testing.assert_array_equal(data.train.objects, objects)
-    held_out = shapes.generate(0, shapes.TEST_START + np.arange(16), 16)[0]
+    held_out = scenes.generate(0, scenes.TEST_START + np.arange(16), 16)[0]
     np.testing.assert_array_equal(data.probe_test.pixels, held_out)
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import center_crop
 
-from seamask.config import DataConfig
-from seamask.data import load
+from seamask.data import DataConfig, load
 from seamask.evaluate.classify import build_sgd, centre, falling, finetuned, linear_sgd
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
 from seamask.evaluate.subject import open_subject

@@ -12,7 +12,7 @@ import seamask
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.cli import main
-from seamask.data.shapes import generate
+from seamask.data.sets.scenes import generate
 from seamask.evaluate import TASKS, evaluate
 from seamask.evaluate.classify import finetune, linear_sgd
 from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
@@ -292,8 +292,7 @@ def test_defaults_are_possible():
 
 @pytest.fixture(scope="module")
 def scenes(cache):
-    from seamask.config import DataConfig
-    from seamask.data import load
+    from seamask.data import DataConfig, load
 
     return load(DataConfig(cache=str(cache), shapes_train=256, shapes_test=128), 32)
 

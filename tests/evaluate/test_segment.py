@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from seamask.base.errors import UserError
-from seamask.data.segmentation import Segmentation
+from seamask.data import Normalization, Segmentation
 from seamask.evaluate.config import SegmentConfig
 from seamask.evaluate.miou import class_ious, confusion, mean_iou
 from seamask.evaluate.segment import (
@@ -123,9 +123,9 @@ class Squares(Dataset):
 
 
 def squares(n_train=16, n_test=6):
-    half = (0.5, 0.5, 0.5)
+    half = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     train, test = Squares(n_train, 0), Squares(n_test, 1)
-    return Segmentation("squares", train, test, ("dark", "bright", "none"), half, half, "")
+    return Segmentation("squares", train, test, ("dark", "bright", "none"), half, "")
 
 
 def test_crops_follow_their_classes_and_fill_with_void():

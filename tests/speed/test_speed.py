@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from seamask.base.settings import override
@@ -87,6 +88,8 @@ def test_images_of_an_epoch(tmp_path):
     assert training_images(tiny(**{"data.shapes_train": 70})) == 70
     assert training_images(tiny(**{"data": "cifar10", "data.limit": 7})) == 7
     assert training_images(tiny(**{"data": str(tmp_path / "nothing")})) is None
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    assert training_images(tiny(**{"data": str(tmp_path)})) == 1
 
 
 @pytest.mark.slow

@@ -1,14 +1,11 @@
-"""Where images come from: data sets and folders, packed once, and batches of them on a device."""
+"""Where images come from: data sets and folders, packed once, and batches of them on a device.
 
-from seamask.data.batches import Loader, is_resident, permutation
-from seamask.data.decode import read_image
-from seamask.data.derived import cached_maps
-from seamask.data.imagenet100s import make_imagenet100s
-from seamask.data.segmentation import Segmentation, load_segmentation
-from seamask.data.sources import NAMED, Data, load
-from seamask.data.store import Images
+`sets/` has one file for each data set and one for folders, `files/` reads image files, `store/`
+packs images and brings batches of them to a device. A data set of one's own is a function in
+`SOURCES`; it needs `Source`, `Plan`, `Split` and, for its images, `array_chunks`, `file_chunks` or
+`Chunk`.
+"""
 
-__all__ = [
-    "NAMED", "Data", "Images", "Loader", "Segmentation", "cached_maps", "is_resident", "load",
-    "load_segmentation", "make_imagenet100s", "permutation", "read_image",
-]  # fmt: skip
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,14 +17,16 @@ from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.config import DataConfig
-from seamask.data import shapes
-from seamask.data.decode import BadImage, open_rgb, printable
-from seamask.data.maps import VOID, check_value, largest, read_map
-from seamask.data.sources import IMAGENET, NAMED, Triple, choose, existing_folder, folder_name, load
-from seamask.data.store import Images
-from seamask.data.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
-from seamask.data.voc2012 import read_sbd, read_voc2012
+from seamask.data.files.decode import BadImage, open_rgb, printable
+from seamask.data.files.maps import VOID, check_value, largest, read_map
+from seamask.data.registry import IMAGENET, SOURCES, Normalization, Triple
+from seamask.data.sets import scenes
+from seamask.data.sets.path import existing_folder, folder_name
+from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
+from seamask.data.sets.voc2012 import read_sbd, read_voc2012
+from seamask.data.settings import DataConfig
+from seamask.data.sources import choose, load
+from seamask.data.store.packed import Images
 
 Labelled = Dataset[tuple[Tensor, Tensor]]
 
@@ -40,12 +42,19 @@ class Segmentation:
     """As `train`."""
     classes: tuple[str, ...]
     """Names of the values 0, 1, …."""
-    mean: Triple
-    """Of each channel, of values in [0, 1]."""
-    std: Triple
-    """Of each channel, of values in [0, 1]."""
+    normalization: Normalization
     fingerprint: str
     """sha256 hex of what images, classes and splits are; `config.limit` is not in it."""
+
+    @property
+    def mean(self) -> Triple:
+        """`normalization.mean`."""
+        return self.normalization.mean
+
+    @property
+    def std(self) -> Triple:
+        """`normalization.std`."""
+        return self.normalization.std
 
 
 def load_segmentation(
@@ -82,7 +91,7 @@ def load_segmentation(
         train, test = _hold_out(layout.root, train, config.holdout, seed)
     mark = fingerprint((train, test), classes)
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
-    return Segmentation(name, Files(train), Files(test), classes, *IMAGENET, mark)
+    return Segmentation(name, Files(train), Files(test), classes, IMAGENET, mark)
 
 
 class Files(Labelled):
@@ -132,9 +141,9 @@ def _shapes(config: DataConfig, image_size: int, seed: int, progress: bool) -> S
     data = load(config, image_size, seed, progress)
     if data.probe_test is None:
         raise UserError("--data.shapes-test is 0, which leaves nothing to test on; give it a value")
-    classes = ("background", *shapes.CLASSES)
+    classes = ("background", *scenes.CLASSES)
     train, test = Shapes(data.train), Shapes(data.probe_test)
-    return Segmentation(data.name, train, test, classes, data.mean, data.std, data.fingerprint)
+    return Segmentation(data.name, train, test, classes, data.normalization, data.fingerprint)
 
 
 def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
@@ -145,7 +154,7 @@ def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
         layout = read_voc2012(root)
         own = {item.name for item in layout.train + (layout.val or ())}
         return source, layout, read_sbd(root, own)
-    root = Path(source) if source in NAMED else existing_folder(source)
+    root = Path(source) if source in SOURCES else existing_folder(source)
     if not (root / "SegmentationClass").is_dir() or not is_voc(root):
         raise UserError(
             f"--data {printable(source)} has no SegmentationClass: no classes for its pixels; "

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from seamask.base.errors import UserError
 from seamask.base.settings import Within, check_ranges, get, leaves
-from seamask.config import DataConfig
+from seamask.data.settings import DataConfig
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from seamask.base.files import atomic
+from seamask.data import VOID
 
 GAP = 4  # pixels between cells
 MARGIN = 92  # pixels for the row labels
@@ -25,7 +26,6 @@ KELLY = (
     "E68FAC", "0067A5", "F99379", "604E97", "F6A600", "B3446C", "DCD300", "882D17", "8DB600",
     "654522", "E25822", "2B3D26",
 )  # fmt: skip
-VOID = 255  # label of pixels without a class
 LEGEND = 24  # pixels of a line of the legend
 
 

@@ -17,7 +17,7 @@ from seamask.base.progress import clock
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
 from seamask.config import Config
-from seamask.data.folder import read_layout
+from seamask.data import SOURCES, find_source
 from seamask.masks import build_masker
 from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
@@ -29,12 +29,6 @@ PROBE = 8  # images of the batch that tells how large that may be
 ROUNDS = 5
 WORTH = 1.02  # a setting that gains less is left as it is
 BAR = 40  # characters
-
-# Training images of data sets that are known by name; of a folder they are counted.
-IMAGES = {
-    "cifar10": 50_000, "cifar100": 50_000, "stl10": 105_000, "imagenet100s": 126_689,
-    "inat21": 2_686_843, "inat21-mini": 500_000,
-}  # fmt: skip
 
 # What can be switched: (name, settings, what it does to the training).
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
@@ -287,17 +281,10 @@ def training_images(config: Config) -> int | None:
         UserError: a folder without images.
     """
     data = config.data
-    known: int | None
-    if data.source == "shapes":
-        known = data.shapes_train
-    elif data.source in IMAGES:
-        known = IMAGES[data.source]
-    elif Path(data.source).expanduser().exists():
-        layout = read_layout(Path(data.source).expanduser(), data.holdout, config.seed)
-        known = len(layout.train.paths)
-    else:
+    if data.source not in SOURCES and not Path(data.source).expanduser().exists():
         return None
-    return min(known, data.limit) if data.limit else known
+    known = find_source(data, data.size or config.image_size, config.seed).images
+    return min(known, data.limit) if known and data.limit else known
 
 
 def bench(config: Config, seconds: float, path: Path) -> Bench:

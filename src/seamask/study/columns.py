@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from seamask.data import NAMED
+from seamask.data import SOURCES
 from seamask.evaluate.evaluation import Result, task_config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Evaluation, Job, Study, flat
@@ -136,7 +136,7 @@ def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:
     marks: dict[int, set[str]] = defaultdict(set)
     for seed, _, mark in images:
         marks[seed].add(mark)
-    of_folder = all(name not in NAMED for _, name, _ in images)
+    of_folder = all(name not in SOURCES for _, name, _ in images)
     different = len({mark for _, _, mark in images})
     return of_folder and different == len(marks) > 1 and all(len(m) == 1 for m in marks.values())
 

@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,8 +21,9 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from seamask.base import settings
 from seamask.base.devices import check_device, free_cores, use_cpu, uses_gpu
 from seamask.base.errors import UserError
+from seamask.base.registry import with_parts
 from seamask.config import Config, check
-from seamask.data import NAMED, load
+from seamask.data import SOURCES, load
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
@@ -104,7 +105,7 @@ def start(config: Config) -> Summary:
     preflight(config)
     data = config.data
     paths = {"root": data.root, "cache": data.cache}
-    if data.source not in NAMED:
+    if data.source not in SOURCES:
         paths["source"] = data.source
     if data.objects:
         paths["objects"] = data.objects
@@ -186,7 +187,11 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         with handled(_pass_on if config.devices > 1 else None):
             outcome = fabric.launch(
                 partial(
-                    _work, config=config, folder=folder, latest=latest, plugins=loaded_plugins()
+                    _work,
+                    chosen=settings.to_dict(config),
+                    folder=folder,
+                    latest=latest,
+                    plugins=loaded_plugins(),
                 )
             )
     except ProcessRaisedException as error:
@@ -212,14 +217,15 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
 
 def _work(
     fabric: Fabric,
-    config: Config,
+    chosen: Mapping[str, Any],
     folder: RunFolder,
     latest: Path | None,
     plugins: Sequence[Path],
 ) -> Summary | Stopped:
     """Train in one process; the body of every process of a run."""
-    for plugin in plugins:  # a spawned process has not loaded them
+    for plugin in plugins:  # a spawned process has not loaded them, nor knows their settings
         load_plugin(plugin)
+    config = settings.from_dict(chosen, with_parts(Config()))
     if fabric.device.type == "cpu":
         use_cpu(config.threads)
     stop = StopSignal()

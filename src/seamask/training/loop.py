@@ -17,6 +17,7 @@ from seamask.base.draws import generator, mix
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress, clock
 from seamask.base.provenance import commit, provenance
+from seamask.base.registry import with_parts
 from seamask.config import Config
 from seamask.data import Loader, is_resident, load, permutation
 from seamask.evaluate import predict, probe, score
@@ -92,7 +93,7 @@ class Run:
             partial(average_with_gradient, fabric),
         )
         self.health = Health(config, self.players, self.objective)
-        self.views = Views(config.views, config.image_size, self.data.mean, self.data.std)
+        self.views = Views(config.views, config.image_size, *self.data.normalization)
         resident = is_resident(self.data.train, config.data.resident, fabric.device)
         self.loader = Loader(self.data.train.pixels, fabric.device, resident)
         maps = training_maps(config, self.data, show=self.lead)
@@ -325,8 +326,8 @@ class Run:
                 f"cannot resume from {path}: the images of {self.data.name} have changed since; "
                 "restore them, or start a new run"
             )
-        then = settings.from_dict(state["config"], Config())
-        for setting, _ in settings.leaves(Config):
+        then = settings.from_dict(state["config"], with_parts(Config()))
+        for setting, _ in settings.leaves(type(self.config)):
             was, now = settings.get(then, setting), settings.get(self.config, setting)
             if was != now and setting not in MAY_CHANGE and not setting.startswith("log."):
                 raise UserError(
@@ -350,7 +351,7 @@ class Run:
         data, size = self.data, self.config.image_size
         found = probe(self.networks.encoder.backbone, data, size)
         masker = self.networks.masker
-        return found | score(masker, data.probe_test, size, data.mean, data.std)
+        return found | score(masker, data.probe_test, size, *data.normalization)
 
     def untrained_scores(self) -> dict[str, float]:
         """Return the probes of the same encoder before any training."""
@@ -382,7 +383,7 @@ class Run:
             return None
         images = data.probe_test or data.train
         chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
-        return predict(masker, images.pixels[chosen], self.config.image_size, data.mean, data.std)
+        return predict(masker, images.pixels[chosen], self.config.image_size, *data.normalization)
 
     def draw_masks(self, path: Path) -> None:
         """Write the mask figure of some held-out (or training) images, spread over the classes.
@@ -403,7 +404,7 @@ class Run:
             budgets = areas(followed, c.n_masks)
             painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
             rows = {"superpixels": painted, "clusters": coloured(followed)}
-        masks = predict(self.networks.masker, pixels, size, data.mean, data.std, objects)
+        masks = predict(self.networks.masker, pixels, size, *data.normalization, objects)
         more = self._masks_of(AVERAGED)
         mean = None if more is None else more.mean(0, keepdim=True)
         if pixels.shape[1] != size:
@@ -427,7 +428,7 @@ class Run:
             "backbone": networks.backbone_name,
             "load": self.loading_code(self.folder.encoder.name),  # from inside the folder
             "image_size": self.config.image_size,
-            "normalization": {"mean": list(data.mean), "std": list(data.std)},
+            "normalization": settings.plain(data.normalization._asdict()),
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

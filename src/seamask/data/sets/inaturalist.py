@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seamask.data.decode import file_chunks, printable
-from seamask.data.download import Archive, read_or_download
-from seamask.data.store import Plan, Split
+from seamask.data.files.decode import printable
+from seamask.data.registry import SOURCES, Source
+from seamask.data.sets.download import Archive, read_or_download
+from seamask.data.store.chunks import file_chunks
+from seamask.data.store.plan import Plan, Split
+
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
 
 # Source of names, order and counts: the table in github.com/visipedia/inat_comp, 2021/README.md.
 CLASSES = (
@@ -38,30 +43,31 @@ def supercategory(category: str) -> str:
     return next((_TAXA[taxon] for taxon in taxa if taxon in _TAXA), "Animalia")
 
 
-def identity(name: str) -> str:
-    """Return the checksums of its archives."""
-    from torchvision.datasets.inaturalist import DATASET_MD5  # slow to import
+def inaturalist(config: DataConfig, size: int, seed: int) -> Source:
+    """Return the source `inat21` or `inat21-mini`; `seed` changes nothing.
 
-    return f"{DATASET_MD5[TRAIN[name]]} {DATASET_MD5[TEST]}"
-
-
-def plan(name: str, root: Path, size: int, stop: bool) -> Plan:
-    """Say how its store is made, downloading it to `root` if need be.
-
-    Args:
-        name: `inat21` or `inat21-mini`.
-        root: holds `2021_train/` or `2021_train_mini/`, and `2021_valid/`.
-        size: side of the images in pixels.
-        stop: raise at the first image that cannot be used, instead of skipping it.
-
-    Raises:
-        UserError: it is not there, or not whole, and cannot be downloaded.
+    `config.root` holds `2021_train/` or `2021_train_mini/`, and `2021_valid/`.
     """
+    name, root = config.source, Path(config.root).expanduser()
+    stop = config.on_bad_image == "stop"
     versions = {"train": TRAIN[name], "test": TEST}
-    return Plan(
-        {split: _split(name, root, version, size, stop) for split, version in versions.items()},
-        CLASSES,
-    )
+
+    def identity() -> str:
+        from torchvision.datasets.inaturalist import DATASET_MD5  # slow to import
+
+        return " ".join(DATASET_MD5[version] for version in versions.values())
+
+    def plan() -> Plan:
+        splits = {
+            split: _split(name, root, version, size, stop) for split, version in versions.items()
+        }
+        return Plan(splits, CLASSES)
+
+    return Source(name, identity, plan, images=COUNTS[TRAIN[name]])
+
+
+for _name in TRAIN:
+    SOURCES.register(_name)(inaturalist)
 
 
 def _split(name: str, root: Path, version: str, size: int, stop: bool) -> Split:

@@ -5,8 +5,8 @@ import pytest
 import torchvision.datasets.inaturalist as published
 
 from seamask.base.errors import UserError
-from seamask.data import inaturalist
-from seamask.data.inaturalist import CLASSES, supercategory
+from seamask.data.sets import inaturalist
+from seamask.data.sets.inaturalist import CLASSES, supercategory
 
 CATEGORIES = {
     "00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris": "Animalia",

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import square
-from seamask.data.imagenet100s import make_imagenet100s, wnids
+from seamask.data.files.decode import square
+from seamask.data.sets.imagenet100s import make_imagenet100s, wnids
 
 
 @pytest.fixture

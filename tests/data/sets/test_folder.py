@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data import folder as folder_module
-from seamask.data.decode import square
-from seamask.data.folder import read_layout
+from seamask.data.files.decode import square
+from seamask.data.sets import folder as folder_module
+from seamask.data.sets.folder import read_layout
 
 
 @pytest.fixture

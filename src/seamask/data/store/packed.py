@@ -14,18 +14,18 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
+from seamask.data.store.plan import Plan, Split
 
 FORMAT = 1  # of the store; another one is rebuilt
 
@@ -50,41 +50,6 @@ class Images:
         labels = None if self.labels is None else self.labels[rows]
         objects = None if self.objects is None else self.objects[rows]
         return Images(self.pixels[rows], labels, objects)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some decoded images on their way to the store."""
-
-    pixels: npt.NDArray[np.uint8]
-    """[k, S, S, 3]."""
-    labels: npt.NDArray[np.int64] | None = None
-    """[k]."""
-    objects: npt.NDArray[np.uint8] | None = None
-    """[k, S, S]."""
-    skipped: tuple[tuple[str, str], ...] = ()
-    """(path, reason) of images that are not among the k."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """How to make one split."""
-
-    total: int
-    """Number of images, the ones that will be skipped included."""
-    chunks: Callable[[], Iterable[Chunk]]
-    labelled: bool
-    """Every chunk has labels."""
-    segmented: bool = False
-    """Every chunk has objects."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to make a store."""
-
-    splits: dict[str, Split]
-    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

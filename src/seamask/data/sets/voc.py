@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
-from seamask.data.maps import VOID, check_value, largest, read_map
-from seamask.data.store import Plan, Split
+from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.data.files.maps import VOID, check_value, largest, read_map
+from seamask.data.store.chunks import ObjectsOf, file_chunks
+from seamask.data.store.plan import Plan, Split
 
 LISTS = Path("ImageSets", "Segmentation")
 

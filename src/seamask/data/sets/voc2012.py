@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seamask.base.errors import UserError
-from seamask.data.decode import printable
-from seamask.data.download import Archive, read_or_download
-from seamask.data.voc import Item, VocLayout, read_names, read_voc
+from seamask.data.files.decode import printable
+from seamask.data.registry import SOURCES, Source
+from seamask.data.sets.download import Archive, read_or_download
+from seamask.data.sets.path import of_layout
+from seamask.data.sets.voc import Item, VocLayout, read_names, read_voc
+
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
+IMAGES = 1464  # to train on
 # torchvision's download makes the first, SBD's own archive the second
 SBD_FOLDERS = ("sbd", "benchmark_RELEASE/dataset")
+
+
+@SOURCES.register("voc2012")
+def voc2012(config: DataConfig, size: int, seed: int) -> Source:
+    """Return the source, below `config.root`; `seed` changes nothing."""
+    read = partial(read_voc2012, Path(config.root).expanduser())
+    return of_layout("voc2012", config, size, read, IMAGES)
 
 
 def read_voc2012(root: Path) -> VocLayout:

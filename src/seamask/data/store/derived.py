@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 from seamask.base.devices import free_cores
 from seamask.base.files import atomic
 from seamask.base.progress import Progress
-from seamask.data.store import memory_map
+from seamask.base.threads import in_threads
+from seamask.data.store.packed import memory_map
 
 CHUNK = 32  # images at once
 ABANDONED = 3600  # seconds after which a file that nobody writes to is left over
@@ -42,16 +43,14 @@ def cached_maps(
         for left in path.parent.glob(f".{path.name}.*.tmp"):  # half a file of a killed process
             if time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink(missing_ok=True)
-        workers = free_cores()
-        chunks = pixels.split(CHUNK)
+        threads = free_cores()
         with (
             Progress(label, len(pixels), "images", enabled=show) as bar,
-            ThreadPoolExecutor(workers) as pool,
+            closing(in_threads(make, pixels.split(CHUNK), threads, ahead=threads)) as made,
             atomic(path) as temporary,
             open(temporary, "wb") as file,
         ):
-            for first in range(0, len(chunks), workers):  # in groups: Ctrl-C waits for no more
-                for maps in pool.map(make, chunks[first : first + workers]):
-                    file.write(maps.numpy().tobytes())
-                    bar.advance(len(maps))
+            for maps in made:
+                file.write(maps.numpy().tobytes())
+                bar.advance(len(maps))
     return memory_map(path, np.uint8, shape)

@@ -1,35 +1,27 @@
-"""Image files of any mode → RGB squares, in threads (Pillow decodes outside Python's lock)."""
+"""Image files of any mode → RGB squares."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seamask.base.errors import UserError
-from seamask.base.threads import in_threads
-from seamask.data.store import Chunk
 
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico",
 })  # fmt: skip
 SMALLEST = 8  # pixels: a smaller side holds no picture
-CHUNK = 512  # images between two writes
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
 Image.init()  # registers the formats that this build of Pillow has
 _FORMATS = [name for name in _FORMATS if name in Image.OPEN]
-
-ObjectsOf = Callable[[str, Image.Image], Image.Image]
-"""From an image's path and the image to its object map: mode L, of the image's size."""
 
 
 class BadImage(Exception):
@@ -124,85 +116,6 @@ def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
-
-
-def file_chunks(
-    root: Path,
-    paths: Sequence[str],
-    labels: npt.NDArray[np.int64] | None,
-    size: int,
-    stop: bool,
-    objects_of: ObjectsOf | None = None,
-) -> Iterator[Chunk]:
-    """Decode image files, in order. No warning is shown between the first chunk and the last.
-
-    Args:
-        root: the folder that `paths` are relative to.
-        paths: [n].
-        labels: [n] or None.
-        size: side of the squares in pixels.
-        stop: raise at the first image that cannot be used, instead of skipping it.
-        objects_of: reads the object maps; None: the chunks have none.
-
-    Raises:
-        UserError: such an image, if `stop`.
-    """
-
-    def decode(path: str) -> tuple[npt.NDArray[np.uint8], ...] | BadImage:
-        """Return the pixels and, where there are object maps, the objects."""
-        try:
-            if objects_of is None:
-                return (square(open_rgb(os.path.join(root, path), size), size),)
-            image = open_rgb(os.path.join(root, path))  # at full size: the map has no other
-            return square(image, size), square_map(objects_of(path, image), size)
-        except BadImage as error:
-            return error
-
-    with warnings.catch_warnings(), closing(in_threads(decode, paths)) as decoded:
-        warnings.simplefilter("ignore")  # remarks on odd but readable files: one per file
-        for start in range(0, len(paths), CHUNK):
-            part = paths[start : start + CHUNK]
-            results = list(islice(decoded, len(part)))
-            good = [result for result in results if not isinstance(result, BadImage)]
-            rows = [i for i, result in enumerate(results) if not isinstance(result, BadImage)]
-            skipped = tuple(
-                (printable(path), str(result))
-                for path, result in zip(part, results, strict=True)
-                if isinstance(result, BadImage)
-            )
-            if skipped and stop:
-                raise bad_image(*skipped[0])
-            pixels, *objects = (
-                map(np.stack, zip(*good, strict=True))
-                if good
-                else (np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8))
-            )
-            kept = None if labels is None else labels[start : start + CHUNK][rows]
-            yield Chunk(pixels, kept, objects[0] if objects_of else None, skipped)
-
-
-def array_chunks(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, size: int
-) -> Iterator[Chunk]:
-    """Resize images that are in memory already, uint8 [n, H, W, 3], in order."""
-
-    def resize(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        return square(Image.fromarray(np.ascontiguousarray(image)), size)
-
-    fits = images.shape[1:3] == (size, size)
-    with closing(in_threads(resize, () if fits else images)) as resized:
-        for start in range(0, len(images), CHUNK):
-            rows = slice(start, start + CHUNK)
-            part = images[rows] if fits else np.stack(list(islice(resized, CHUNK)))
-            yield Chunk(part, None if labels is None else labels[rows])
-
-
-def bad_image(path: str, reason: str) -> UserError:
-    """Build the error of `--on-bad-image stop`."""
-    return UserError(
-        f"cannot read the image {path}: {reason}; "
-        "remove or replace it, or skip such images with --on-bad-image skip"
-    )
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import square_map
+from seamask.data.files.decode import square_map
 
 
 def colours_of(values):

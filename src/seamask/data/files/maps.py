@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import BadImage, printable, reasons
+from seamask.data.files.decode import BadImage, printable, reasons
 
 VOID = 255  # pixels that nobody decided on, e.g. VOC's outlines
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.data import read_image
-from seamask.data.decode import square, square_map
+from seamask.data.files.decode import square, square_map
 
 RED = (200, 30, 40)
 

@@ -11,9 +11,8 @@ import torchvision.datasets
 import torchvision.datasets.voc
 
 from seamask.base.errors import UserError
-from seamask.config import DataConfig
-from seamask.data import load_segmentation
-from seamask.data.voc2012 import CLASSES
+from seamask.data import DataConfig, load_segmentation
+from seamask.data.sets.voc2012 import CLASSES
 
 TRAIN, VAL = ["2007_000032", "2007_000039"], ["2007_000033", "2008_000123"]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seamask.data.decode import array_chunks
-from seamask.data.download import Archive, read_or_download
-from seamask.data.store import Chunk, Plan, Split
+from seamask.data.registry import SOURCES, Normalization, Source
+from seamask.data.sets.download import Archive, read_or_download
+from seamask.data.store.chunks import array_chunks
+from seamask.data.store.plan import Chunk, Plan, Split
 
-Triple = tuple[float, float, float]
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,20 @@ class TorchvisionSet:
     name: str
     kind: str
     """Name of its class in `torchvision.datasets`."""
-    normalization: tuple[Triple, Triple]
-    """Mean and standard deviation of each channel, of values in [0, 1]."""
+    images: int
+    """To train on."""
+    normalization: Normalization
 
-    @property
+    def __call__(self, config: DataConfig, size: int, seed: int) -> Source:
+        """Return the source; `seed` changes nothing."""
+        root = Path(config.root).expanduser()
+        return Source(
+            self.name, self.identity, partial(self.plan, root, size), self.normalization,
+            self.images,
+        )  # fmt: skip
+
     def identity(self) -> str:
-        """The checksums that its files must have."""
+        """Return the checksums that its files must have."""
         kind = self._class()
         return repr((kind.train_list, kind.test_list))
 
@@ -86,12 +97,18 @@ def _split(images: list[npt.NDArray[np.uint8]], labels: npt.NDArray[np.int64], s
     return Split(len(labels), chunks, labelled=True)
 
 
-_CIFAR10: tuple[Triple, Triple] = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-_CIFAR100: tuple[Triple, Triple] = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
-_STL10: tuple[Triple, Triple] = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)
-
-SETS = {
-    "cifar10": TorchvisionSet("cifar10", "CIFAR10", _CIFAR10),
-    "cifar100": TorchvisionSet("cifar100", "CIFAR100", _CIFAR100),
-    "stl10": TorchvisionSet("stl10", "STL10", _STL10),
-}
+for _known in (
+    TorchvisionSet(
+        "cifar10", "CIFAR10", 50_000,
+        Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    ),
+    TorchvisionSet(
+        "cifar100", "CIFAR100", 50_000,
+        Normalization((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    ),
+    TorchvisionSet(
+        "stl10", "STL10", 105_000,
+        Normalization((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+    ),
+):  # fmt: skip
+    SOURCES.register(_known.name)(_known)

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamask.data import Images, Loader, batches, is_resident, permutation
+from seamask.data import Images, Loader, is_resident, permutation
+from seamask.data.store import loader as loader_module
 
 
 @pytest.fixture
@@ -81,15 +82,15 @@ def test_indices_are_asked_for_only_a_little_ahead(pixels):
 
     stream = Loader(pixels, "cpu", False).batches(indices())
     next(stream)
-    assert len(asked) == batches.AHEAD + 1
+    assert len(asked) == loader_module.AHEAD + 1
     stream.close()
 
 
 def test_resident_when_it_fits(pixels, monkeypatch):
     images, cpu = Images(pixels), torch.device("cpu")
-    assert batches.memory_free(cpu) > 1e6
+    assert loader_module.memory_free(cpu) > 1e6
     assert is_resident(images, "auto", cpu)
-    monkeypatch.setattr(batches, "memory_free", lambda device: pixels.nbytes * 2 - 1)
+    monkeypatch.setattr(loader_module, "memory_free", lambda device: pixels.nbytes * 2 - 1)
     assert not is_resident(images, "auto", cpu)
     assert is_resident(images, "yes", cpu)
     assert not is_resident(images, "no", cpu)

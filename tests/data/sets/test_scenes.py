@@ -3,48 +3,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamask.data import shapes
+from seamask.data.sets import scenes
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**63),
-    indices=st.lists(st.integers(0, 2 * shapes.TEST_START), min_size=1, max_size=6),
+    indices=st.lists(st.integers(0, 2 * scenes.TEST_START), min_size=1, max_size=6),
     size=st.sampled_from([8, 17, 32]),
 )
 def test_an_image_depends_on_seed_index_and_size_only(seed, indices, size):
     indices = np.array(indices)
-    together = shapes.generate(seed, indices, size)
+    together = scenes.generate(seed, indices, size)
     for row, index in enumerate(indices):
-        alone = shapes.generate(seed, np.array([index]), size)
+        alone = scenes.generate(seed, np.array([index]), size)
         for one, many in zip(alone, together, strict=True):
             np.testing.assert_array_equal(one[0], many[row])
 
 
 def test_types_shapes_and_ranges():
-    pixels, labels, objects = shapes.generate(0, np.arange(24), 40)
+    pixels, labels, objects = scenes.generate(0, np.arange(24), 40)
     assert (pixels.shape, pixels.dtype) == ((24, 40, 40, 3), np.uint8)
     assert (objects.shape, objects.dtype) == ((24, 40, 40), np.uint8)
     assert (labels.shape, labels.dtype) == ((24,), np.int64)
-    assert objects.max() <= shapes.OBJECTS
+    assert objects.max() <= scenes.OBJECTS
 
 
 def test_classes_are_balanced():
-    _, labels, _ = shapes.generate(0, np.arange(100, 180), 8)
-    assert np.bincount(labels).tolist() == [10] * len(shapes.CLASSES)
+    _, labels, _ = scenes.generate(0, np.arange(100, 180), 8)
+    assert np.bincount(labels).tolist() == [10] * len(scenes.CLASSES)
 
 
-@pytest.mark.parametrize("other", [(1, 0), (0, 8), (0, shapes.TEST_START)])
+@pytest.mark.parametrize("other", [(1, 0), (0, 8), (0, scenes.TEST_START)])
 def test_seeds_and_indices_give_other_images(other):
     seed, index = other
-    a = shapes.generate(0, np.array([0]), 32)[0]
-    b = shapes.generate(seed, np.array([index]), 32)[0]
+    a = scenes.generate(0, np.array([0]), 32)[0]
+    b = scenes.generate(seed, np.array([index]), 32)[0]
     assert (a != b).mean() > 0.5
 
 
 def test_the_main_object_is_always_there_largest_and_nearly_whole():
-    _, _, objects = shapes.generate(0, np.arange(256), 64)
-    areas = np.stack([(objects == k).sum((1, 2)) for k in range(1, shapes.OBJECTS + 1)])
+    _, _, objects = scenes.generate(0, np.arange(256), 64)
+    areas = np.stack([(objects == k).sum((1, 2)) for k in range(1, scenes.OBJECTS + 1)])
     assert (areas[0] > 0.03 * 64 * 64).all()
     assert (areas[0] > areas[1:]).all()
     border = np.concatenate([objects[:, [0, -1]], objects[:, :, [0, -1]].swapaxes(1, 2)], axis=1)
@@ -58,7 +58,7 @@ def test_the_main_object_is_always_there_largest_and_nearly_whole():
 
 def test_masks_match_pixels():
     """Inside a mask colours are another set than outside: the edges of both coincide."""
-    pixels, _, objects = shapes.generate(0, np.arange(128), 64)
+    pixels, _, objects = scenes.generate(0, np.arange(128), 64)
     grey = pixels.astype(float)
     step = np.abs(np.diff(grey, axis=2)).max(-1)
     edge = np.diff(objects == 1, axis=2)
@@ -71,8 +71,8 @@ def test_masks_match_pixels():
 
 def test_areas_follow_the_outlines():
     """Share of the bounding circle that each shape covers, from geometry."""
-    _, labels, objects = shapes.generate(0, np.arange(64), 96)
-    for label, name in enumerate(shapes.CLASSES):
+    _, labels, objects = scenes.generate(0, np.arange(64), 96)
+    for label, name in enumerate(scenes.CLASSES):
         shares = []
         for mask in objects[labels == label] == 1:
             y, x = np.nonzero(mask)
@@ -88,20 +88,20 @@ def test_areas_follow_the_outlines():
 
 
 def test_colour_statistics_do_not_tell_the_class():
-    pixels, labels, _ = shapes.generate(0, np.arange(2048), 16)
+    pixels, labels, _ = scenes.generate(0, np.arange(2048), 16)
     means = pixels.reshape(2048, -1, 3).mean(1)
-    per_class = np.stack([means[labels == k].mean(0) for k in range(len(shapes.CLASSES))])
+    per_class = np.stack([means[labels == k].mean(0) for k in range(len(scenes.CLASSES))])
     assert np.abs(per_class - means.mean(0)).max() < 4 * means.std() / np.sqrt(256)
 
 
 def test_normalization_constants():
-    pixels = shapes.generate(0, np.arange(512), 32)[0] / 255
-    np.testing.assert_allclose(pixels.mean((0, 1, 2)), shapes.MEAN, atol=0.02)
-    np.testing.assert_allclose(pixels.std((0, 1, 2)), shapes.STD, atol=0.02)
+    pixels = scenes.generate(0, np.arange(512), 32)[0] / 255
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), scenes.MEAN, atol=0.02)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), scenes.STD, atol=0.02)
 
 
 def test_random_numbers_are_uniform_and_uncorrelated():
-    draws = shapes._uniform(0, np.arange(4000), 20)
+    draws = scenes._uniform(0, np.arange(4000), 20)
     assert (draws >= 0).all()
     assert (draws < 1).all()
     np.testing.assert_allclose(draws.mean(0), 0.5, atol=0.03)

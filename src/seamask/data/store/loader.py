@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seamask.base.devices import memory_free
 from seamask.base.threads import in_threads
-from seamask.data.store import Images
+from seamask.data.store.packed import Images
 
 AHEAD = 2  # batches gathered before they are asked for
 

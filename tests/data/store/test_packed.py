@@ -8,7 +8,7 @@ import time
 import pytest
 
 from seamask.base.errors import UserError
-from seamask.data import store as store_module
+from seamask.data.store import packed
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_an_unchanged_folder_is_decoded_once(tmp_path, photos, open_data, monkey
     (folder,) = (tmp_path / "cache").iterdir()
     before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
     assert folder.name == f"photos-{first.fingerprint[:16]}-16"
-    monkeypatch.setattr(store_module, "_write", None)  # would fail if it was called
+    monkeypatch.setattr(packed, "_write", None)  # would fail if it was called
     again = open_data(photos)
     assert {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()} == before
     assert again.fingerprint == first.fingerprint
@@ -132,15 +132,15 @@ def test_a_damaged_store_is_rebuilt(tmp_path, photos, open_data, harm):
 
 SCRIPT = """
 import sys, time
-from seamask.config import DataConfig
-from seamask.data import decode, load
+from seamask.data import DataConfig, load
+from seamask.data.store import chunks
 from seamask.base.errors import UserError
 source, cache, delay, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-square, decode.CHUNK = decode.square, 1
+square, chunks.CHUNK = chunks.square, 1
 def slow(image, size):
     time.sleep(delay)
     return square(image, size)
-decode.square = slow
+chunks.square = slow
 if limit:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -179,7 +179,7 @@ def test_two_processes_build_at_once(tmp_path, photos):
 
 def test_a_running_process_keeps_its_half_store(tmp_path, photos, open_data):
     (tmp_path / "cache").mkdir()
-    running = tmp_path / "cache" / f"{store_module._prefix()}{os.getppid()}-photos"
+    running = tmp_path / "cache" / f"{packed._prefix()}{os.getppid()}-photos"
     elsewhere = tmp_path / "cache" / ".tmp-another_host-1-photos"
     running.mkdir()
     elsewhere.mkdir()
@@ -207,7 +207,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
-    monkeypatch.setattr(store_module, "_write_split", None)
+    monkeypatch.setattr(packed, "_write_split", None)
     with pytest.raises(UserError, match=r"No space left on device; they take 0\.03 GB: free some"):
         open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
     assert list(small_disk.iterdir()) == []
@@ -223,7 +223,7 @@ def test_a_failure_in_the_middle_cleans_up(tmp_path, photos, open_data, monkeypa
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "_write_split", interrupt)
+    monkeypatch.setattr(packed, "_write_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_data(photos)
     assert stores(tmp_path) == []

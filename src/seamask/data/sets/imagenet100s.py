@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -12,12 +14,26 @@ from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.decode import EXTENSIONS, BadImage, open_rgb, printable, square
-from seamask.data.folder import Layout, read_layout
+from seamask.data.files.decode import EXTENSIONS, BadImage, open_rgb, printable, square
+from seamask.data.registry import SOURCES, Source
+from seamask.data.sets.folder import Layout, read_layout
+from seamask.data.sets.path import of_layout
+
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
 
 SIZE = 96  # pixels ([ADIOS])
 QUALITY = 95  # of the JPEGs, colours at full resolution
 SPLITS = ("train", "val")
+IMAGES = 126_689  # to train on
+
+
+@SOURCES.register("imagenet100s")
+def imagenet100s(config: DataConfig, size: int, seed: int) -> Source:
+    """Return the source: what `make_imagenet100s` made, in `config.root`."""
+    root = Path(config.root).expanduser()
+    read = partial(read_imagenet100s, root, config.holdout, seed)
+    return of_layout("imagenet100s", config, size, read, IMAGES)
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,9 @@ class Made:
 
 def wnids() -> tuple[str, ...]:
     """Return the names of the 100 classes, those of CMC's ImageNet-100 (Tian et al. 2020)."""
-    return tuple((resources.files("seamask.data") / "imagenet100_wnids.txt").read_text().split())
+    return tuple(
+        (resources.files("seamask.data.sets") / "imagenet100_wnids.txt").read_text().split()
+    )
 
 
 def make_imagenet100s(imagenet: Path, out: Path, size: int = SIZE, progress: bool = True) -> Made:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.error import URLError
 
 from seamask.base.errors import UserError
-from seamask.data.decode import printable
+from seamask.data.files.decode import printable
 
 T = TypeVar("T")
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seamask.base.errors import UserError
-from seamask.data.decode import EXTENSIONS, ObjectsOf, file_chunks, printable
-from seamask.data.store import Plan, Split
+from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.data.store.chunks import ObjectsOf, file_chunks
+from seamask.data.store.plan import Plan, Split
 
 HELD_OUT = ("val", "validation", "test")  # the first of these that has classes is taken
 
@@ -47,7 +48,7 @@ class Layout:
         return {path: os.path.splitext(path)[0] for path in self.train.paths}
 
     def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
-        """Say how its store is made (see `decode.file_chunks`); `objects_of` those of `train`."""
+        """Say how its store is made (see `chunks.file_chunks`); `objects_of` those of `train`."""
         parts = {"train": (self.train, objects_of), "test": (self.held_out, None)}
         splits = {
             name: Split(

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import BadImage, printable
-from seamask.data.maps import VOID, largest, read_map
+from seamask.data.files.decode import BadImage, printable
+from seamask.data.files.maps import VOID, largest, read_map
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ObjectMaps:
     """sha256 hex of every label image's name, size and time of change."""
 
     def read(self, path: str, image: Image.Image) -> Image.Image:
-        """Return an image's objects, mode L, of its size; see `decode.ObjectsOf`.
+        """Return an image's objects, mode L, of its size; see `chunks.ObjectsOf`.
 
         Raises:
             BadImage: it cannot be read, or marks pixels but none as an object: 0 and 255 are what

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.decode import square, square_map
-from seamask.data.voc import is_voc, read_voc
+from seamask.data.files.decode import square, square_map
+from seamask.data.sets.voc import is_voc, read_voc
 
 
 @pytest.fixture

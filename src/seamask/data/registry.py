@@ -1,0 +1,58 @@
+"""What a source of images is, and the registry of those that have a name.
+
+@SOURCES.register("mine", MineSettings)
+def mine(config: MineSettings, size: int, seed: int) -> Source: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from seamask.base.registry import Registry
+from seamask.data.store.plan import Plan
+
+Triple = tuple[float, float, float]
+
+
+class Normalization(NamedTuple):
+    """Statistics of the channels red, green, blue, of values in [0, 1]."""
+
+    mean: Triple
+    std: Triple
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images of a data set come from.
+
+    That of a data set with a name is made without a look at its files, which need not be there.
+    """
+
+    name: str
+    """In letters, digits, - and _."""
+    identity: Callable[[], str]
+    """Return a text that changes whenever an image does: a store is kept for each.
+
+    Raises `UserError` where there are no such images.
+    """
+    plan: Callable[[], Plan]
+    """Say how its store is made, downloading it first where need be; called only if it must be.
+
+    Raises `UserError` where that is impossible.
+    """
+    normalization: Normalization = IMAGENET
+    images: int | None = None
+    """Training images, unreadable ones included; None where that is not known yet."""
+    takes_objects: bool = False
+    """Its training images get the object masks of `--data.objects`."""
+
+
+SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")
+"""Functions of the settings (`DataConfig`), the side of the stored images in pixels and the seed.
+
+Ask `seamask.data` for it: it is filled there."""

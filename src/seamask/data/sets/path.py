@@ -1,0 +1,98 @@
+"""The source that is a path: a folder of images, in Pascal VOC layout or any other."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seamask.base.errors import UserError
+from seamask.data.files.decode import printable
+from seamask.data.registry import SOURCES, Source
+from seamask.data.sets.folder import Layout, read_layout
+from seamask.data.sets.objects import ObjectMaps, find_object_maps
+from seamask.data.sets.voc import VocLayout, is_voc, read_voc
+from seamask.data.store.plan import Plan
+
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
+
+
+def path(config: DataConfig, size: int, seed: int) -> Source:
+    """Return the source that is the folder `config.source`.
+
+    Raises:
+        UserError: no such folder, or no images in it.
+    """
+    folder = existing_folder(config.source)
+    layout = read_voc(folder) if is_voc(folder) else read_layout(folder, config.holdout, seed)
+    return of_layout(folder_name(folder), config, size, lambda: layout, len(layout.names))
+
+
+def of_layout(
+    name: str,
+    config: DataConfig,
+    size: int,
+    read: Callable[[], Layout | VocLayout],
+    images: int | None,
+) -> Source:
+    """Return the source of a folder's images, with the object masks of `config.objects`, if any.
+
+    Args:
+        name: of the data set.
+        config: the settings.
+        size: side of the stored images in pixels.
+        read: lists the folder; called when that is needed, once.
+        images: training images, if that is known.
+    """
+    stop = config.on_bad_image == "stop"
+    layout = functools.cache(read)
+
+    @functools.cache
+    def maps() -> ObjectMaps | None:
+        if not config.objects:
+            return None
+        folder = Path(config.objects).expanduser()
+        return find_object_maps(folder, layout().root, layout().names)
+
+    def identity() -> str:
+        found = maps()
+        return " ".join([layout().fingerprint] + ([found.fingerprint] if found else []))
+
+    def plan() -> Plan:
+        found = maps()
+        return layout().plan(size, stop, found.read if found else None)
+
+    return Source(name, identity, plan, images=images, takes_objects=True)
+
+
+def existing_folder(source: str) -> Path:
+    """Return the absolute path of a folder of images.
+
+    Raises:
+        UserError: there is none, with the named data set that may have been meant.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return Path(os.path.abspath(folder))
+    if folder.exists():
+        raise UserError(
+            f"--data {printable(source)}: this is a file; give the folder that holds the images"
+        )
+    names = sorted(SOURCES)
+    near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.6)
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"give a folder of images or one of {', '.join(names)}"
+    )
+    raise UserError(f"--data {printable(source)}: no such folder; {hint}")
+
+
+def folder_name(folder: Path) -> str:
+    """Return a folder's name in letters, digits, - and _, fit for the name of a data set."""
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in printable(folder.name))[:40]
+    return name or "images"

@@ -1,0 +1,1 @@
+"""Images packed once, memory-mapped, and batches of them on a device."""
