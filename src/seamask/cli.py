@@ -17,8 +17,7 @@ from seamask.plugins import take_plugins
 if TYPE_CHECKING:
     from seamask.config import Config
     from seamask.evaluate.evaluation import Result
-    from seamask.training.launch import Summary
-    from seamask.training.loop import Stopped
+    from seamask.training import Stopped, Summary
 
 SHOWN_SKIPPED = 10  # unreadable images named at the end
 
@@ -134,11 +133,10 @@ def pretrain(arguments: list[str]) -> int:
     config = parse_pretrain(arguments)
     if config is None:
         return 0
-    from seamask.training import start
-    from seamask.training.loop import Stopped
+    from seamask.training import Stopped, start_run
 
     try:
-        summary = start(config)
+        summary = start_run(config)
     except Stopped as stopped:
         return _stopped(stopped)
     _print_summary(summary)
@@ -190,8 +188,7 @@ def resume(arguments: list[str]) -> int:
     """`seamask resume RUN`."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         return _usage("seamask resume RUN", arguments)
-    from seamask.training import resume as resume_run
-    from seamask.training.loop import Stopped
+    from seamask.training import Stopped, resume_run
 
     try:
         summary = resume_run(arguments[0])
@@ -286,7 +283,7 @@ def study(arguments: list[str]) -> int:
     from seamask.base.options import free_settings
     from seamask.study.study import read_study
     from seamask.study.worker import run_study
-    from seamask.training.loop import Stopped
+    from seamask.training import Stopped
 
     chosen = read_study(name, asked.data, asked.seeds, free_settings(rest))
     try:
@@ -349,10 +346,10 @@ def recipes(arguments: list[str]) -> int:
 
 
 def _print_summary(summary: Summary) -> None:
-    from seamask.base.progress import clock
+    from seamask.base.progress import duration
 
     results, folder = summary.results, summary.folder
-    print(f"\ntrained in {clock(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
+    print(f"\ntrained in {duration(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
     if "probe/knn" in results:
         print("held-out accuracy     trained  untrained")
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
@@ -421,7 +418,7 @@ def _print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
 
 
 def _print_result(result: Result) -> None:
-    from seamask.base.progress import clock
+    from seamask.base.progress import duration
 
     print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
     # `iou`, `iou_random`, `iou_colour` stand in one line: learned masks beside what they must beat.
@@ -434,7 +431,7 @@ def _print_result(result: Result) -> None:
         names = (name, *(f"{name}_{rival}" for rival in beside))
         values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
         print(f"  {name:<{width}}{values}")
-    print(f"in {clock(result.seconds)}")
+    print(f"in {duration(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)
 

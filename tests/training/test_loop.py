@@ -20,8 +20,9 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.config import Config
 from seamask.recipes import recipe_config
-from seamask.training import checkpoint, resume, start
-from seamask.training.loop import Run, Stopped
+from seamask.runs import RunFolder
+from seamask.training import Stopped, resume_run, snapshot, start_run
+from seamask.training.run import Run
 
 
 def lines_of(run):
@@ -41,6 +42,28 @@ def assert_same_weights(a, b):
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
+
+
+def after_each_step(monkeypatch, do):
+    """Have `do(run, images, maps)` called after each step of a run."""
+    take_step = Run.take_step
+
+    def take_step_and_do(run, images, maps):
+        step = take_step(run, images, maps)
+        do(run, images, maps)
+        return step
+
+    monkeypatch.setattr(Run, "take_step", take_step_and_do)
+
+
+def signal_after(monkeypatch, step):
+    """Send the signal to stop when a run has taken that many steps."""
+
+    def signal_then(run, images, maps):
+        if run.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    after_each_step(monkeypatch, signal_then)
 
 
 def config_of(tiny, out, **changed):
@@ -93,7 +116,7 @@ def test_config_yaml_starts_the_same_run_again(uninterrupted, tmp_path):
     assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == "0.2"
     assert not resolved.out  # a new run gets a folder of its own
     assert not resolved.overwrite
-    start(settings.override(resolved, {"out": str(tmp_path / "again")}))
+    start_run(settings.override(resolved, {"out": str(tmp_path / "again")}))
     assert_same_weights(out, tmp_path / "again")
 
 
@@ -104,7 +127,7 @@ def test_resume_refuses_other_settings(uninterrupted, tmp_path):
     lines["seed"] = 7
     (out / "config.yaml").write_text(yaml.safe_dump(lines))
     with pytest.raises(UserError, match="trained with seed 0"):
-        resume(out)
+        resume_run(out)
 
 
 def test_one_class_is_nothing_to_probe(tiny, tmp_path):
@@ -131,19 +154,12 @@ def test_one_class_is_nothing_to_probe(tiny, tmp_path):
 def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop_at):
     whole, tiny, _ = uninterrupted
     out = tmp_path / "stopped"
-    step = Run._step
-
-    def step_then_signal(self, *given):
-        step(self, *given)
-        if self.step == stop_at:  # in the middle of an epoch, or at its end
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Run, "_step", step_then_signal)
-    with pytest.raises(Stopped, match="seamask resume"):
-        start(config_of(tiny, out))
-    monkeypatch.undo()
-    assert checkpoint.latest(out / "checkpoints").name == f"step-{stop_at:09d}.pt"
-    resume(out)
+    with monkeypatch.context() as patch:
+        signal_after(patch, stop_at)  # in the middle of an epoch, or at its end
+        with pytest.raises(Stopped, match="seamask resume"):
+            start_run(config_of(tiny, out))
+    assert RunFolder(out).latest_checkpoint().name == f"step-{stop_at:09d}.pt"
+    resume_run(out)
     assert_same_weights(whole, out)
     timing = {"images_per_second", "data_wait"}
     for ours, theirs in zip(lines_of(out), lines_of(whole), strict=True):
@@ -154,19 +170,12 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop
 def test_a_run_with_label_maps_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
     _, tiny, _ = uninterrupted
     tiny = {**tiny, "budget": "exact:superpixel", "log.masks_every": 0, "log.probe_every": 0}
-    start(config_of(tiny, tmp_path / "whole"))
-    step = Run._step
-
-    def step_then_signal(self, *given):
-        step(self, *given)
-        if self.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
+    start_run(config_of(tiny, tmp_path / "whole"))
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", step_then_signal)
+        signal_after(patch, 4)
         with pytest.raises(Stopped):
-            start(config_of(tiny, tmp_path / "stopped"))
-    resume(tmp_path / "stopped")
+            start_run(config_of(tiny, tmp_path / "stopped"))
+    resume_run(tmp_path / "stopped")
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -180,21 +189,19 @@ def test_given_masks_of_a_folder_come_with_their_images_and_resume(
             Image.new("L", (40, 40), value).save(tmp_path / folder / f"{k}.png")
     given = {"data": str(tmp_path / "images"), "data.objects": str(tmp_path / "maps")}
     tiny = {**tiny, **given, "masker": "given", "n_masks": 2}
-    start(config_of(tiny, tmp_path / "whole"))
-    step, seen = Run._step, []
+    start_run(config_of(tiny, tmp_path / "whole"))
+    seen = []
 
-    def step_then_signal(self, epoch, images, maps):
+    def look(run, images, maps):
         assert torch.equal(images.amax((1, 2, 3)), maps.amax((1, 2)) * 5)
         seen.extend(maps[:, 0, 0].tolist())
-        step(self, epoch, images, maps)
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
 
+    after_each_step(monkeypatch, look)
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", step_then_signal)
+        signal_after(patch, 2)
         with pytest.raises(Stopped):
-            start(config_of(tiny, tmp_path / "stopped"))
-        resume(tmp_path / "stopped")
+            start_run(config_of(tiny, tmp_path / "stopped"))
+    resume_run(tmp_path / "stopped")
     assert sorted(seen) == sorted([*range(48), *range(48)])  # each image once in both epochs
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
@@ -203,9 +210,9 @@ def test_resume_drops_what_was_logged_after_the_checkpoint(uninterrupted, tmp_pa
     # A kill -9 in epoch 2 leaves the checkpoint of epoch 1 and lines beyond it.
     whole, tiny, _ = uninterrupted
     out = tmp_path / "killed"
-    start(config_of(tiny, out))
+    start_run(config_of(tiny, out))
     (out / "checkpoints/step-000000006.pt").unlink()
-    resume(out)
+    resume_run(out)
     assert_same_weights(whole, out)
     assert [line["step"] for line in lines_of(out)] == [line["step"] for line in lines_of(whole)]
 
@@ -213,14 +220,16 @@ def test_resume_drops_what_was_logged_after_the_checkpoint(uninterrupted, tmp_pa
 def test_resuming_a_finished_run_changes_nothing(uninterrupted):
     out, _, summary = uninterrupted
     before = weights_of(out)
-    again = resume(out)
+    again = resume_run(out)
     assert again.results == pytest.approx(summary.results)
     assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(out).items())
 
 
 def test_probes_do_not_change_the_training(uninterrupted, tmp_path):
     whole, tiny, _ = uninterrupted
-    start(config_of(tiny, tmp_path / "no-probes", **{"log.probe_every": 0, "log.masks_every": 0}))
+    start_run(
+        config_of(tiny, tmp_path / "no-probes", **{"log.probe_every": 0, "log.masks_every": 0})
+    )
     assert_same_weights(whole, tmp_path / "no-probes")
 
 
@@ -292,18 +301,15 @@ def test_compiled_networks_train(tiny, tmp_path):
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path, monkeypatch):
     # Poison the encoder after step 4; the loss of step 5 is the first that is not finite.
-    step = Run._step
-
-    def poison(self, *given):
-        step(self, *given)
-        if self.step == 4:
+    def poison(run, images, maps):
+        if run.step == 4:
             with torch.no_grad():
-                next(self.networks.encoder.parameters()).fill_(torch.nan)
+                next(run.networks.encoder.parameters()).fill_(torch.nan)
 
-    monkeypatch.setattr(Run, "_step", poison)
+    after_each_step(monkeypatch, poison)
     with pytest.raises(UserError, match=r"not finite at step 5 .*step-000000003\.pt"):
-        start(config_of(tiny, tmp_path / "run"))
-    state = checkpoint.load(checkpoint.latest(tmp_path / "run/checkpoints"))
+        start_run(config_of(tiny, tmp_path / "run"))
+    state = snapshot.read(RunFolder(tmp_path / "run").latest_checkpoint())
     assert state["step"] == 3
     assert all(torch.isfinite(t).all() for t in state["encoder"].values())
     assert all(torch.isfinite(t).all() for t in weights_of(tmp_path / "run").values())
@@ -347,8 +353,8 @@ class Payload:
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign", "code", "other model"])
 def test_damaged_and_foreign_checkpoints(tiny, tmp_path, capsys, damage):
     out = tmp_path / "run"
-    start(config_of(tiny, out))
-    path = checkpoint.latest(out / "checkpoints")
+    start_run(config_of(tiny, out))
+    path = RunFolder(out).latest_checkpoint()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:2000])
     elif damage == "empty":
@@ -358,34 +364,34 @@ def test_damaged_and_foreign_checkpoints(tiny, tmp_path, capsys, damage):
     elif damage == "foreign":
         torch.save({"state_dict": {}}, path)
     elif damage == "code":
-        torch.save({"format": checkpoint.FORMAT, "step": Payload()}, path)
+        torch.save({"format": snapshot.FORMAT, "step": Payload()}, path)
     else:
-        state = checkpoint.load(path)
+        state = snapshot.read(path)
         state["masker"] = {"other": torch.zeros(1)}
         torch.save(state, path)
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"step-000000006\.pt"):
-        resume(out)
+        resume_run(out)
     assert "code from a checkpoint ran" not in capsys.readouterr().out
     assert path.read_bytes() == before
 
 
 def test_resume_refuses_other_images(tiny, tmp_path):
     out = tmp_path / "run"
-    start(config_of(tiny, out))
+    start_run(config_of(tiny, out))
     lines = yaml.safe_load((out / "config.yaml").read_text())
     lines["data"]["shapes_train"] = 64
     (out / "config.yaml").write_text(yaml.safe_dump(lines))
     with pytest.raises(UserError, match="have changed since"):
-        resume(out)
+        resume_run(out)
 
 
 def test_a_full_disk_loses_nothing(tiny, tmp_path):
     # A limit on file sizes stands in for a full disk: writing past it fails in the same places.
     out = tmp_path / "run"
-    start(config_of(tiny, out, epochs=1))
+    start_run(config_of(tiny, out, epochs=1))
     before = weights_of(out)
-    kept = checkpoint.latest(out / "checkpoints").read_bytes()
+    kept = RunFolder(out).latest_checkpoint().read_bytes()
     code = (
         "import resource, signal, sys; from seamask.cli import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -402,7 +408,7 @@ def test_a_full_disk_loses_nothing(tiny, tmp_path):
     error = done.stderr.strip().splitlines()[-1]
     assert error.startswith("seamask: error: cannot write")
     assert "Traceback" not in done.stderr
-    assert checkpoint.latest(out / "checkpoints").read_bytes() == kept
+    assert RunFolder(out).latest_checkpoint().read_bytes() == kept
     assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(out).items())
     assert not list(out.rglob("*.tmp"))
 
@@ -425,11 +431,11 @@ def test_a_signal_to_the_command_saves_and_says_how_to_go_on(tiny, tmp_path, dev
     _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert f"seamask resume {out}" in said
-    assert checkpoint.latest(out / "checkpoints") is not None
+    assert RunFolder(out).latest_checkpoint() is not None
 
 
 def test_a_run_soon_says_how_long_it_will_take(tiny, tmp_path, capfd):
-    start(config_of(tiny, tmp_path / "run", **{"log.every": 1, "epochs": 2}))
+    start_run(config_of(tiny, tmp_path / "run", **{"log.every": 1, "epochs": 2}))
     said = [line for line in capfd.readouterr().err.splitlines() if "seamask bench" in line]
     (line,) = said  # once, not at every line of the log
     logged = [found for found in lines_of(tmp_path / "run") if "lr/mask" in found][1]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seamask.base.errors import unknown
+from seamask.base.registry import with_parts
 from seamask.base.settings import override
 from seamask.config import Config
 from seamask.recipes import adios, cifar10, folder, imagenet100s, shapes, stl10
@@ -44,4 +45,4 @@ def recipe_config(name: str) -> Config:
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    return override(Config(recipe=name), RECIPES[name][1])
+    return override(with_parts(Config(recipe=name)), RECIPES[name][1])
