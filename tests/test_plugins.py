@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file
 
 from seamask.base.errors import UserError
 from seamask.plugins import take_plugins
@@ -15,6 +16,36 @@ def centre(masks, budget):  # [B, N, H, W] -> scalar
     return masks[..., 10:-10, 10:-10].mean()
 
 PENALTIES["centre"] = Penalty(centre)
+"""
+
+BLUR = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import nn
+
+from seamask.base.registry import Registry
+from seamask.base.settings import Within
+from seamask.masks import MASKERS
+
+@dataclass(frozen=True)
+class BlurSettings:
+    kernel: Annotated[int, Within(1)] = 3
+
+class Blur(nn.Module):
+    learned = True
+
+    def __init__(self, n_masks, kernel):
+        super().__init__()
+        self.layer = nn.Conv2d(3, n_masks, kernel, padding=kernel // 2)
+
+    def forward(self, images, generator=None, maps=None):  # [B, 3, H, W] -> [B, N, H, W]
+        return self.layer(images).sigmoid()
+
+Registry("masker", "masks").register("blur", BlurSettings)(Blur)
+MASKERS["blur"] = lambda settings, size: Blur(settings.n_masks, settings.kernel)
 """
 
 
@@ -42,6 +73,41 @@ def test_a_penalty_from_a_file_is_paid_in_every_process_and_never_loaded_unasked
     assert '"penalty/centre"' in (out / "metrics.jsonl").read_text()
     assert seamask("resume", out).returncode == 2  # a run's settings load no code
     assert seamask("resume", out, f"--plugin={plugin}").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_a_masker_from_a_file_has_settings_of_its_own_in_every_process(tmp_path):
+    plugin = tmp_path / "blur.py"
+    plugin.write_text(BLUR)
+    out = tmp_path / "run"
+    asked = (
+        "--masker", "blur", "--masks.kernel", 5, "--n-masks", 2, "--data.shapes-train", 32,
+        "--data.shapes-test", 0, "--epochs", 1, "--batch-size", 16, "--devices", 2, "--threads", 1,
+        "--data.cache", tmp_path / "cache", "--out", out,
+    )  # fmt: skip
+    trained = seamask("pretrain", "--plugin", plugin, *asked)
+    assert trained.returncode == 0, trained.stderr
+    assert load_file(out / "masker.safetensors")["layer.weight"].shape == (2, 3, 5, 5)
+    resumed = seamask("resume", out, "--plugin", plugin)
+    assert resumed.returncode == 0, resumed.stderr
+    wrong = seamask("pretrain", "--plugin", plugin, "--masker", "blur", "--masks.kernel", 0)
+    assert wrong.returncode == 2
+    assert "--masks.kernel is 0: it must be at least 1" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_masker_from_a_file_can_be_measured(tmp_path):
+    plugin = tmp_path / "blur.py"
+    plugin.write_text(BLUR)
+    measured = seamask(
+        "bench", "shapes-sequential", "--plugin", plugin, "--masker", "blur", "--masks.kernel", 5,
+        "--seconds", 0.5, "--image-size", 16, "--batch-size", 8, "--threads", 1,
+        "--figure", tmp_path / "bench.png",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    assert "blur masks" in measured.stdout
+    assert "--updates simultaneous" in measured.stdout  # only of masks that are learned
 
 
 @pytest.mark.parametrize(

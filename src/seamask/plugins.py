@@ -7,6 +7,7 @@ from elsewhere must run no code.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from seamask.base.errors import UserError
@@ -25,12 +26,16 @@ def load_plugin(file: str | Path) -> None:
         return
     if not path.is_file():
         raise UserError(f"--plugin {file}: no such file")
-    specification = importlib.util.spec_from_file_location(f"seamask_plugin_{path.stem}", path)
+    name = f"seamask_plugin_{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise UserError(f"--plugin {file}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where dataclasses look for the types that their fields name
     try:
-        specification.loader.exec_module(importlib.util.module_from_spec(specification))
+        specification.loader.exec_module(module)
     except Exception as error:  # whatever a user's code raises
+        del sys.modules[name]
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)
 
