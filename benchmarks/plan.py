@@ -10,7 +10,7 @@ import argparse
 
 import torch
 
-from seamask.base.progress import clock
+from seamask.base.progress import duration
 from seamask.base.settings import override
 from seamask.config import Config
 from seamask.game.held import held_still
@@ -113,8 +113,11 @@ def plan() -> None:
                 parts = {"computing": compute, "memory": memory, "gradients": network}
                 hours = " | ".join(f"{s / 3600:.2f}" for s in parts.values())
                 rate = seen / total / gpus
-                print(f"| {name}, {epochs} epochs | {words} | {gpus} | {hours} | {clock(total)} | "
-                      f"{rate:,.0f} | {max(parts, key=lambda p: parts[p])} |")  # fmt: skip
+                limit = max(parts, key=lambda p: parts[p])
+                print(
+                    f"| {name}, {epochs} epochs | {words} | {gpus} | {hours} | {duration(total)} | "
+                    f"{rate:,.0f} | {limit} |"
+                )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from seamask.base.errors import UserError
 from seamask.plugins import take_plugins
@@ -47,6 +48,36 @@ def greys(config: GreysSettings, size: int, seed: int) -> Source:
         return Plan({"train": Split(config.greys_count, chunks, labelled=False)})
 
     return Source("greys", lambda: str(config.greys_count), plan, images=config.greys_count)
+"""
+
+BLUR = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import nn
+
+from seamask.base.settings import Within
+from seamask.masks import MASKERS
+
+@dataclass(frozen=True)
+class BlurSettings:
+    kernel: Annotated[int, Within(1)] = 3
+
+class Blur(nn.Module):
+    learned = True
+
+    def __init__(self, n_masks, kernel):
+        super().__init__()
+        self.layer = nn.Conv2d(3, n_masks, kernel, padding=kernel // 2)
+
+    def forward(self, images, generator=None, objects=None):  # [B, 3, H, W] -> [B, N, H, W]
+        return self.layer(images).sigmoid()
+
+@MASKERS.register("blur", BlurSettings)
+def blur(settings, image_size):
+    return Blur(settings.n_masks, settings.kernel)
 """
 
 
@@ -98,6 +129,41 @@ def test_a_data_set_from_a_file_brings_its_own_settings(tmp_path):
     assert yaml.safe_load((out / "config.yaml").read_text())["data"]["greys_count"] == 20
     assert "greys" in json.loads((out / "manifest.json").read_text())["data"].values()
     assert seamask("resume", out, "--plugin", plugin).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_a_masker_from_a_file_has_settings_of_its_own_in_every_process(tmp_path):
+    plugin = tmp_path / "blur.py"
+    plugin.write_text(BLUR)
+    out = tmp_path / "run"
+    asked = (
+        "--masker", "blur", "--masks.kernel", 5, "--n-masks", 2, "--data.shapes-train", 32,
+        "--data.shapes-test", 0, "--epochs", 1, "--batch-size", 16, "--devices", 2, "--threads", 1,
+        "--data.cache", tmp_path / "cache", "--out", out,
+    )  # fmt: skip
+    trained = seamask("pretrain", "--plugin", plugin, *asked)
+    assert trained.returncode == 0, trained.stderr
+    assert load_file(out / "masker.safetensors")["layer.weight"].shape == (2, 3, 5, 5)
+    resumed = seamask("resume", out, "--plugin", plugin)
+    assert resumed.returncode == 0, resumed.stderr
+    wrong = seamask("pretrain", "--plugin", plugin, "--masker", "blur", "--masks.kernel", 0)
+    assert wrong.returncode == 2
+    assert "--masks.kernel is 0: it must be at least 1" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_masker_from_a_file_can_be_measured(tmp_path):
+    plugin = tmp_path / "blur.py"
+    plugin.write_text(BLUR)
+    measured = seamask(
+        "bench", "shapes-sequential", "--plugin", plugin, "--masker", "blur", "--masks.kernel", 5,
+        "--seconds", 0.5, "--image-size", 16, "--batch-size", 8, "--threads", 1,
+        "--figure", tmp_path / "bench.png",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    assert "blur masks" in measured.stdout
+    assert "--updates simultaneous" in measured.stdout  # only of masks that are learned
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def pretrain(arguments: list[str]) -> None:
     """Pretrain an encoder."""
     config = parse_pretrain(arguments)
     from seamask.show.terminal import print_summary
-    from seamask.training import start
+    from seamask.training import start_run
 
-    print_summary(_unless_stopped(lambda: start(config)))
+    print_summary(_unless_stopped(lambda: start_run(config)))
 
 
 def parse_pretrain(arguments: list[str]) -> Config:
@@ -67,7 +67,7 @@ def resume(run: Run, /) -> None:
     """
     from seamask.runs import RunFolder
     from seamask.show.terminal import print_summary
-    from seamask.training import resume as resume_run
+    from seamask.training import resume_run
 
     if RunFolder.of_run(run).finished:
         print(f"{run} was finished already; this is what it found:", flush=True)
@@ -263,7 +263,7 @@ def _source(arguments: list[str]) -> str | None:
 
 def _unless_stopped(work: Callable[[], T]) -> T:
     """Return what `work` does; if a signal stops it, say so and exit with 128 + its number."""
-    from seamask.training.loop import Stopped
+    from seamask.training.signals import Stopped
 
     try:
         return work()

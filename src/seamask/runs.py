@@ -59,7 +59,7 @@ class RunFolder:
         if not folder.config.exists():
             raise UserError(f"--out {out}: holds files that are not a run; name another folder")
         if not config.overwrite:
-            raise taken(out)
+            raise already_a_run(out)
         return folder
 
     @classmethod
@@ -83,7 +83,7 @@ class RunFolder:
             UserError: another run has taken the folder since, or it cannot be written.
         """
         if self.config.exists() and not config.overwrite:
-            raise taken(str(self.path))
+            raise already_a_run(str(self.path))
         try:
             for name in FILES:
                 old = self.path / name
@@ -108,6 +108,18 @@ class RunFolder:
         if not self.manifest.exists():
             return False
         return bool(self.read_manifest()["epochs_done"] >= self.read_config().epochs)
+
+    def checkpoint(self, step: int) -> Path:
+        """Return where the checkpoint after a step lies."""
+        return self.checkpoints / f"step-{step:09d}.pt"
+
+    def all_checkpoints(self) -> list[Path]:
+        """Return the checkpoints that are there, the latest last."""
+        return sorted(self.checkpoints.glob("step-*.pt"))
+
+    def latest_checkpoint(self) -> Path | None:
+        """Return the latest checkpoint, or None."""
+        return max(self.all_checkpoints(), default=None)
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`."""
@@ -151,7 +163,7 @@ class RunFolder:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def taken(out: str) -> UserError:
+def already_a_run(out: str) -> UserError:
     """Build the one-line error for a folder that holds another run."""
     return UserError(
         f"--out {out}: already holds a run; name another folder, continue that run with "

@@ -18,7 +18,8 @@ from seamask.evaluate import evaluation
 from seamask.study.folder import StudyFolder
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
-from seamask.training.loop import Run, Stopped
+from seamask.training import Stopped
+from seamask.training.run import Run
 
 WORK = """\
 import sys
@@ -133,15 +134,16 @@ def test_a_pretraining_killed_before_its_first_checkpoint_starts_again(whole, pa
 
 def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
     path, out = partly("sequential")
-    step = Run._step
+    take_step = Run.take_step
 
-    def step_then_signal(self, *given):
-        step(self, *given)
-        if self.step == 4:
+    def step_then_signal(run, images, maps):
+        step = take_step(run, images, maps)
+        if run.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
+        return step
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", step_then_signal)
+        patch.setattr(Run, "take_step", step_then_signal)
         with pytest.raises(Stopped) as stopped:
             run_study(read_study(path), out)
     assert "seed 0: pretraining; what is done is kept: start the same" in stopped.value.message

@@ -1,9 +1,6 @@
-"""The loop: resuming, stopping, probing, files of a run, and what goes wrong."""
+"""The loop: files of a run, settings that combine, probes, stopping, and what goes wrong."""
 
 import json
-import os
-import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,52 +10,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from runs import after_each_step, assert_same_weights, config_of, lines_of, weights_of
 
 import seamask
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.config import Config
-from seamask.recipes import recipe_config
-from seamask.training import checkpoint, resume, start
-from seamask.training.loop import Run, Stopped
-
-
-def lines_of(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights_of(run):
-    return {
-        f"{part}.{name}": tensor
-        for part in ("encoder", "masker")
-        for name, tensor in load_file(run / f"{part}.safetensors").items()
-    }
-
-
-def assert_same_weights(a, b):
-    ours, theirs = weights_of(a), weights_of(b)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert torch.equal(ours[name], theirs[name]), name
-
-
-def config_of(tiny, out, **changed):
-    return settings.override(recipe_config("shapes-seamask"), {**tiny, "out": str(out), **changed})
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, cache):
-    """A finished run of 2 epochs of 3 steps, and its settings."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    tiny = {
-        "data.cache": str(cache), "data.shapes_train": 48, "data.shapes_test": 32,
-        "image_size": 32, "batch_size": 16, "epochs": 2, "masks.width": 4,
-        "objective.hidden": (16,), "objective.out_dim": 8, "optim.warmup_epochs": 1,
-        "log.every": 1, "device": "cpu", "threads": 1,
-        "log.keep_checkpoints": 9, "log.masks_every": 1, "log.probe_every": 1,
-    }  # fmt: skip
-    return out, tiny, seamask.pretrain(out=out, **tiny)
+from seamask.runs import RunFolder
+from seamask.training import snapshot, start_run
 
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
@@ -93,18 +52,8 @@ def test_config_yaml_starts_the_same_run_again(uninterrupted, tmp_path):
     assert yaml.safe_load((out / "config.yaml").read_text())["masks"]["budget"] == "0.2"
     assert not resolved.out  # a new run gets a folder of its own
     assert not resolved.overwrite
-    start(settings.override(resolved, {"out": str(tmp_path / "again")}))
+    start_run(settings.override(resolved, {"out": str(tmp_path / "again")}))
     assert_same_weights(out, tmp_path / "again")
-
-
-def test_resume_refuses_other_settings(uninterrupted, tmp_path):
-    whole, _, _ = uninterrupted
-    out = shutil.copytree(whole, tmp_path / "edited")
-    lines = yaml.safe_load((out / "config.yaml").read_text())
-    lines["seed"] = 7
-    (out / "config.yaml").write_text(yaml.safe_dump(lines))
-    with pytest.raises(UserError, match="trained with seed 0"):
-        resume(out)
 
 
 def test_one_class_is_nothing_to_probe(tiny, tmp_path):
@@ -127,100 +76,11 @@ def test_one_class_is_nothing_to_probe(tiny, tmp_path):
     assert (tmp_path / "run/masks/epoch-0001.png").exists()
 
 
-@pytest.mark.parametrize("stop_at", [2, 3, 5])
-def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop_at):
-    whole, tiny, _ = uninterrupted
-    out = tmp_path / "stopped"
-    step = Run._step
-
-    def step_then_signal(self, *given):
-        step(self, *given)
-        if self.step == stop_at:  # in the middle of an epoch, or at its end
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Run, "_step", step_then_signal)
-    with pytest.raises(Stopped, match="seamask resume"):
-        start(config_of(tiny, out))
-    monkeypatch.undo()
-    assert checkpoint.latest(out / "checkpoints").name == f"step-{stop_at:09d}.pt"
-    resume(out)
-    assert_same_weights(whole, out)
-    timing = {"images_per_second", "data_wait"}
-    for ours, theirs in zip(lines_of(out), lines_of(whole), strict=True):
-        for name in theirs.keys() - timing:
-            assert ours[name] == theirs[name], name
-
-
-def test_a_run_with_label_maps_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
-    _, tiny, _ = uninterrupted
-    tiny = {**tiny, "budget": "exact:superpixel", "log.masks_every": 0, "log.probe_every": 0}
-    start(config_of(tiny, tmp_path / "whole"))
-    step = Run._step
-
-    def step_then_signal(self, *given):
-        step(self, *given)
-        if self.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", step_then_signal)
-        with pytest.raises(Stopped):
-            start(config_of(tiny, tmp_path / "stopped"))
-    resume(tmp_path / "stopped")
-    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
-
-
-def test_given_masks_of_a_folder_come_with_their_images_and_resume(
-    uninterrupted, tmp_path, monkeypatch
-):
-    _, tiny, _ = uninterrupted
-    for k in range(48):  # the colour of an image is its label
-        for folder, value in (("images", k * 5), ("maps", k)):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.new("L", (40, 40), value).save(tmp_path / folder / f"{k}.png")
-    given = {"data": str(tmp_path / "images"), "data.objects": str(tmp_path / "maps")}
-    tiny = {**tiny, **given, "masker": "given", "n_masks": 2}
-    start(config_of(tiny, tmp_path / "whole"))
-    step, seen = Run._step, []
-
-    def step_then_signal(self, epoch, images, maps):
-        assert torch.equal(images.amax((1, 2, 3)), maps["objects"].amax((1, 2)) * 5)
-        seen.extend(maps[:, 0, 0].tolist())
-        step(self, epoch, images, maps)
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", step_then_signal)
-        with pytest.raises(Stopped):
-            start(config_of(tiny, tmp_path / "stopped"))
-        resume(tmp_path / "stopped")
-    assert sorted(seen) == sorted([*range(48), *range(48)])  # each image once in both epochs
-    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
-
-
-def test_resume_drops_what_was_logged_after_the_checkpoint(uninterrupted, tmp_path):
-    # A kill -9 in epoch 2 leaves the checkpoint of epoch 1 and lines beyond it.
-    whole, tiny, _ = uninterrupted
-    out = tmp_path / "killed"
-    start(config_of(tiny, out))
-    (out / "checkpoints/step-000000006.pt").unlink()
-    resume(out)
-    assert_same_weights(whole, out)
-    assert [line["step"] for line in lines_of(out)] == [line["step"] for line in lines_of(whole)]
-
-
-def test_resuming_a_finished_run_changes_nothing(uninterrupted):
-    out, _, summary = uninterrupted
-    before = weights_of(out)
-    again = resume(out)
-    assert again.results == pytest.approx(summary.results)
-    assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(out).items())
-
-
 def test_probes_do_not_change_the_training(uninterrupted, tmp_path):
     whole, tiny, _ = uninterrupted
-    start(config_of(tiny, tmp_path / "no-probes", **{"log.probe_every": 0, "log.masks_every": 0}))
+    start_run(
+        config_of(tiny, tmp_path / "no-probes", **{"log.probe_every": 0, "log.masks_every": 0})
+    )
     assert_same_weights(whole, tmp_path / "no-probes")
 
 
@@ -271,39 +131,23 @@ def test_an_exact_budget_moves_over_the_training(tiny, tmp_path):
     torch.testing.assert_close(masks.mean((2, 3)), torch.full((2, 2), 0.4), atol=1e-4, rtol=0)
 
 
-def test_tensorboard(tiny, tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    seamask.pretrain(out=tmp_path / "run", **{**tiny, "epochs": 1, "log.tensorboard": True})
-    events = EventAccumulator(str(tmp_path / "run/tensorboard"))
-    events.Reload()
-    assert len(events.Scalars("loss/encoder")) == 3
-
-
 @pytest.mark.slow
 def test_compiled_networks_train(tiny, tmp_path):
     seamask.pretrain(out=tmp_path / "run", **{**tiny, "epochs": 1, "compile": True})
     assert not any("_orig_mod" in name for name in weights_of(tmp_path / "run"))
 
 
-# What goes wrong ------------------------------------------------------------------------------
-
-
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tiny, tmp_path, monkeypatch):
     # Poison the encoder after step 4; the loss of step 5 is the first that is not finite.
-    step = Run._step
-
-    def poison(self, *given):
-        step(self, *given)
-        if self.step == 4:
+    def poison(run, images, maps):
+        if run.step == 4:
             with torch.no_grad():
-                next(self.networks.encoder.parameters()).fill_(torch.nan)
+                next(run.networks.encoder.parameters()).fill_(torch.nan)
 
-    monkeypatch.setattr(Run, "_step", poison)
+    after_each_step(monkeypatch, poison)
     with pytest.raises(UserError, match=r"not finite at step 5 .*step-000000003\.pt"):
-        start(config_of(tiny, tmp_path / "run"))
-    state = checkpoint.load(checkpoint.latest(tmp_path / "run/checkpoints"))
+        start_run(config_of(tiny, tmp_path / "run"))
+    state = snapshot.read(RunFolder(tmp_path / "run").latest_checkpoint())
     assert state["step"] == 3
     assert all(torch.isfinite(t).all() for t in state["encoder"].values())
     assert all(torch.isfinite(t).all() for t in weights_of(tmp_path / "run").values())
@@ -339,74 +183,6 @@ def test_nothing_is_created_for_a_run_that_cannot_start(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-class Payload:
-    def __reduce__(self):
-        return (print, ("code from a checkpoint ran",))
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign", "code", "other model"])
-def test_damaged_and_foreign_checkpoints(tiny, tmp_path, capsys, damage):
-    out = tmp_path / "run"
-    start(config_of(tiny, out))
-    path = checkpoint.latest(out / "checkpoints")
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:2000])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "text":
-        path.write_text("no checkpoint at all")
-    elif damage == "foreign":
-        torch.save({"state_dict": {}}, path)
-    elif damage == "code":
-        torch.save({"format": checkpoint.FORMAT, "step": Payload()}, path)
-    else:
-        state = checkpoint.load(path)
-        state["masker"] = {"other": torch.zeros(1)}
-        torch.save(state, path)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"step-000000006\.pt"):
-        resume(out)
-    assert "code from a checkpoint ran" not in capsys.readouterr().out
-    assert path.read_bytes() == before
-
-
-def test_resume_refuses_other_images(tiny, tmp_path):
-    out = tmp_path / "run"
-    start(config_of(tiny, out))
-    lines = yaml.safe_load((out / "config.yaml").read_text())
-    lines["data"]["shapes_train"] = 64
-    (out / "config.yaml").write_text(yaml.safe_dump(lines))
-    with pytest.raises(UserError, match="have changed since"):
-        resume(out)
-
-
-def test_a_full_disk_loses_nothing(tiny, tmp_path):
-    # A limit on file sizes stands in for a full disk: writing past it fails in the same places.
-    out = tmp_path / "run"
-    start(config_of(tiny, out, epochs=1))
-    before = weights_of(out)
-    kept = checkpoint.latest(out / "checkpoints").read_bytes()
-    code = (
-        "import resource, signal, sys; from seamask.cli import main;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(kept) // 2}, {resource.RLIM_INFINITY}));"
-        "main(sys.argv[1:])"
-    )
-    lines = yaml.safe_load((out / "config.yaml").read_text())
-    lines["epochs"] = 2
-    (out / "config.yaml").write_text(yaml.safe_dump(lines))
-    done = subprocess.run(
-        [sys.executable, "-c", code, "resume", str(out)], capture_output=True, text=True
-    )
-    assert done.returncode == 2, done.stderr
-    error = done.stderr.strip().splitlines()[-1]
-    assert error.startswith("seamask: error: cannot write")
-    assert "Traceback" not in done.stderr
-    assert checkpoint.latest(out / "checkpoints").read_bytes() == kept
-    assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(out).items())
-    assert not list(out.rglob("*.tmp"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.ddp)])
 def test_a_signal_to_the_command_saves_and_says_how_to_go_on(tiny, tmp_path, devices):
@@ -425,14 +201,4 @@ def test_a_signal_to_the_command_saves_and_says_how_to_go_on(tiny, tmp_path, dev
     _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert f"seamask resume {out}" in said
-    assert checkpoint.latest(out / "checkpoints") is not None
-
-
-def test_a_run_soon_says_how_long_it_will_take(tiny, tmp_path, capfd):
-    start(config_of(tiny, tmp_path / "run", **{"log.every": 1, "epochs": 2}))
-    said = [line for line in capfd.readouterr().err.splitlines() if "seamask bench" in line]
-    (line,) = said  # once, not at every line of the log
-    logged = [found for found in lines_of(tmp_path / "run") if "lr/mask" in found][1]
-    rate, wait = logged["images_per_second"], logged["data_wait"]
-    assert line.startswith(f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data")
-    assert "more for 2 epochs, probes and figures not counted" in line
+    assert RunFolder(out).latest_checkpoint() is not None

@@ -99,6 +99,15 @@ def test_batch_norm_that_cannot_be_shared_is_refused_on_the_cpu():
 
 @pytest.mark.ddp
 @pytest.mark.slow
+def test_what_a_process_refuses_is_one_line(tiny, tmp_path):
+    with pytest.raises(UserError, match="fewer than one batch of 64") as error:
+        seamask.pretrain(out=tmp_path / "run", devices=2, **{**tiny, "batch_size": 64})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
 def test_a_run_on_two_processes(tiny, tmp_path):
     summary = seamask.pretrain(out=tmp_path / "run", devices=2, **tiny)
     assert summary.results["probe/knn"] > 0

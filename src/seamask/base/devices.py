@@ -58,7 +58,7 @@ def memory_free(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def memory_taken(device: torch.device) -> int:
+def memory_used(device: torch.device) -> int:
     """Return the bytes that tensors took at most on a GPU, or that this process takes now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -77,7 +77,7 @@ class Progress:
         parts = [
             f"{self.done:,}/{self.total:,} {self.unit}",
             f"{rate:,.0f}/s",
-            f"{clock(left)} left",
+            f"{duration(left)} left",
         ]
         return ", ".join(parts + ([self.note] if self.note else []))
 
@@ -91,7 +91,7 @@ class Progress:
             self._bar.stop()
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Write a duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds == float("inf"):
         return "unknown time"

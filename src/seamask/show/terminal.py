@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seamask.base.progress import clock
+from seamask.base.progress import duration
 
 if TYPE_CHECKING:
     from seamask.evaluate.evaluation import Result
-    from seamask.training.launch import Summary
+    from seamask.training.report import Summary
 
 SHOWN_SKIPPED = 10  # unreadable images named at the end
 MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
@@ -27,7 +27,7 @@ MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
 def print_summary(summary: Summary) -> None:
     """Print how a run ended: scores beside those before it, masks, troubles, and where all lies."""
     results, folder = summary.results, summary.folder
-    print(f"\ntrained in {clock(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
+    print(f"\ntrained in {duration(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
     if "probe/knn" in results:
         print("held-out accuracy     trained  untrained")
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
@@ -91,6 +91,6 @@ def print_result(result: Result) -> None:
         names = (name, *(f"{name}_{rival}" for rival in beside))
         values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
         print(f"  {name:<{width}}{values}")
-    print(f"in {clock(result.seconds)}")
+    print(f"in {duration(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)

@@ -13,7 +13,7 @@ import torch
 from seamask.base.devices import memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
-from seamask.base.progress import clock
+from seamask.base.progress import duration
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
 from seamask.config import Config
@@ -146,8 +146,8 @@ class Bench:
         rate = self.images_per_second * gain
         epochs, images = self.config.epochs, self.images
         if images is None:
-            return f"{label}{rate:,.1f} images/s; {clock(1e6 / rate)} for a million images"
-        total = clock(epochs * images / rate)
+            return f"{label}{rate:,.1f} images/s; {duration(1e6 / rate)} for a million images"
+        total = duration(epochs * images / rate)
         return f"{label}{total} for {epochs} epochs of {images:,} images, without probes"
 
 
@@ -210,7 +210,7 @@ def _trials(
         Trial(name, changed, effect, 1.0)
         for name, changed, effect in levers
         if any(get(config, path) != value for path, value in changed.items())
-        and _applies(config, changed, device)
+        and _applies(config, changed, device, bool(work.masker.learned))
     ]
     alone = _try(work, trials, device, seconds / 2)
     paid = [t for t in alone if t.gain > WORTH and t.name != BATCH]
@@ -229,11 +229,12 @@ def _trials(
     return alone + _try(work, together, device, seconds / 2)
 
 
-def _applies(config: Config, changed: Mapping[str, Any], device: torch.device) -> bool:
-    """Say whether settings are worth a try here, and can work."""
+def _applies(
+    config: Config, changed: Mapping[str, Any], device: torch.device, learned: bool
+) -> bool:
+    """Say whether settings are worth a try here, and can work; `learned` are the masks or not."""
     if "compile" in changed:  # minutes of warm-up on a CPU, for 1 %
         return device.type == "cuda"
-    learned = config.masks.masker in ("sequential", "simultaneous")
     if not learned and {"updates", "masks.downscale"} & set(changed):
         return False
     if changed.get("masks.downscale", 4) < config.masks.downscale:  # a heavier one
@@ -293,7 +294,7 @@ def bench(config: Config, seconds: float, path: Path) -> Bench:
     found = measure(config, seconds)
     draw(found, path)
     print(found.text())
-    print(f"\nin {clock(time.perf_counter() - started)}; figure {path}")
+    print(f"\nin {duration(time.perf_counter() - started)}; figure {path}")
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seamask.base.files import atomic
-from seamask.base.progress import clock
+from seamask.base.progress import duration
 from seamask.study.columns import Column, columns, held_out_by_seed
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Published, Study
@@ -206,9 +206,9 @@ def _markdown(
 def _pretraining(study: Study, row: str, manifests: Manifests) -> list[str]:
     of_row = [manifest for (name, _), manifest in manifests.items() if name == row]
     time = spread([float(m["seconds"]) for m in of_row])
-    wall = GAP if time is None else clock(time.mean)
+    wall = GAP if time is None else duration(time.mean)
     if time is not None and time.std is not None:
-        wall += f" ± {clock(time.std)}"
+        wall += f" ± {duration(time.std)}"
 
     def one(values: Iterable[Any]) -> str:
         return ", ".join(dict.fromkeys(f"{v:,}" if isinstance(v, int) else f"{v}" for v in values))

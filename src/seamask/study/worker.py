@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seamask.base.errors import UserError
-from seamask.base.progress import LOG_SECONDS, clock
+from seamask.base.progress import LOG_SECONDS, duration
 from seamask.base.provenance import commit
 from seamask.evaluate import evaluation
 from seamask.study.figure import write_figure
@@ -20,9 +20,8 @@ from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
 from seamask.study.results import read_results, write_results
 from seamask.study.table import write_tables
-from seamask.training import checkpoint, resume, start
-from seamask.training.launch import Summary, preflight
-from seamask.training.loop import Stopped
+from seamask.training import Stopped, Summary, resume_run, start_run
+from seamask.training.launch import preflight
 
 POLL = 1.0  # seconds between looks at what other workers do
 SHOWN_JOBS = 3  # named in a line at most
@@ -140,14 +139,14 @@ class Worker:
         run = self.folder.run(job.row, job.seed)
         if self.folder.done(job):  # elsewhere: evaluations that are made anew are of one encoder
             self.folder.clear(job)
-        if checkpoint.latest(run.checkpoints) is not None:
-            summary = resume(run.path)
+        if run.latest_checkpoint() is not None:
+            summary = resume_run(run.path)
         else:
             for left in run.path.glob(".*.tmp"):  # half a file of a killed worker
                 left.unlink()
             config = self.study.methods[job.row]
             config = replace(config, seed=job.seed, out=str(run.path), overwrite=True)
-            summary = start(config)
+            summary = start_run(config)
         self.folder.finish(job, _plain(summary))
 
     def _evaluate(self, job: Job) -> None:
@@ -175,7 +174,7 @@ class Worker:
         every = float(np.mean([s for seconds in known.values() for s in seconds]))
         means = {kind: float(np.mean(seconds)) for kind, seconds in known.items()}
         left = sum(means.get(job.kind, every) for job in self.jobs if self._open(job))
-        return f"; about {clock(left)} of work left"
+        return f"; about {duration(left)} of work left"
 
     def write(self) -> None:
         """Write the tables of what is there so far."""

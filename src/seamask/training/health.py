@@ -8,9 +8,10 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
+from seamask.base.errors import UserError
 from seamask.config import Config
 from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View
@@ -18,6 +19,7 @@ from seamask.masks import NoMasker
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.networks.view_batchnorm import encode_views
 from seamask.objectives import Objective
+from seamask.training.run import Run
 
 IMAGES = 32  # whose losses are compared: two clean views and each mask
 SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1
@@ -121,6 +123,56 @@ class Health:
         }
         self.said |= new
         return list(new.values())
+
+
+class Finiteness:
+    """Stops a run whose losses or weights are not finite; all of its processes, or none.
+
+    Args:
+        run: that trains.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=run.fabric.device)  # 0: none
+
+    def watch(self, metrics: Mapping[str, Tensor]) -> None:
+        """Remember the first step whose loss is not finite, without waiting for the device.
+
+        Args:
+            metrics: of the step that was just taken.
+        """
+        losses = [value for name, value in metrics.items() if name.startswith("loss/")]
+        bad = ~torch.isfinite(torch.stack(losses)).all() & (self.bad_step == 0)
+        self.bad_step = torch.where(bad, self.run.step, self.bad_step)
+
+    def check_losses(self) -> None:
+        """Refuse to go on after a loss that was not finite.
+
+        Raises:
+            UserError: with the step, what is kept, and what to try.
+        """
+        step = int(self.run.fabric.all_reduce(self.bad_step.float(), reduce_op="max"))
+        if step > 0:
+            raise self._error(f"the loss is not finite at step {step}")
+
+    def check_weights(self) -> None:
+        """Refuse weights that are not finite.
+
+        Raises:
+            UserError: with the step, what is kept, and what to try.
+        """
+        networks = nn.ModuleList([self.run.networks.encoder, self.run.networks.masker])
+        if not all(bool(torch.isfinite(p).all()) for p in networks.parameters()):
+            raise self._error(f"the weights are not finite after step {self.run.step}")
+
+    def _error(self, what: str) -> UserError:
+        last = self.run.folder.latest_checkpoint()
+        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+        return UserError(
+            f"{what} (epoch {self.run.epoch}): training stopped; {kept}; "
+            "try a lower --optim.encoder.lr or --optim.masker.lr"
+        )
 
 
 def ranks(grams: Tensor) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Starting, resuming and finishing a run, over one process or several."""
+"""Starting and resuming a run, over one process or several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -32,41 +32,12 @@ from seamask.objectives import build_objective
 from seamask.plugins import load_plugin, loaded_plugins
 from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
-from seamask.training import checkpoint
-from seamask.training.health import asked, troubles
-from seamask.training.loop import Run, Stopped
-from seamask.training.maps import training_maps
+from seamask.training import snapshot
+from seamask.training.loop import train
 from seamask.training.players import penalty_weights
-from seamask.training.signals import StopSignal, handled
-
-
-@dataclasses.dataclass  # not frozen: Fabric copies it between processes
-class Summary:
-    """What a finished run has to say.
-
-    Attributes:
-        folder: of the run.
-        seconds: spent training.
-        images_per_second: while training.
-        backbone: timm name.
-        results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, and `mask/iou`,
-            `mask/iou_random`; as far as labels and object masks exist. Of learned masks the signs
-            of `Run.mask_health`, and of the last line of the log `mask/adds_<k>` and `embedding/…`.
-        asked: the share that each mask was to remove, if it is one number.
-        warnings: what is wrong with the game as it ended, in words.
-        skipped: unreadable images and why.
-        load: the line of Python that loads the weights.
-    """
-
-    folder: Path
-    seconds: float
-    images_per_second: float
-    backbone: str
-    results: dict[str, float]
-    skipped: tuple[tuple[str, str], ...]
-    load: str
-    asked: float | None = None
-    warnings: tuple[str, ...] = ()
+from seamask.training.report import Summary, finish
+from seamask.training.run import Run, training_maps
+from seamask.training.signals import Stopped, StopSignal, handled
 
 
 def pretrain(
@@ -91,10 +62,10 @@ def pretrain(
     given = {"data": data, "out": out}
     changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
     recipe = recipe or default_recipe(changed.get("data"))
-    return start(settings.override(recipe_config(recipe), changed))
+    return start_run(settings.override(recipe_config(recipe), changed))
 
 
-def start(config: Config) -> Summary:
+def start_run(config: Config) -> Summary:
     """Start a run with fully resolved settings.
 
     Raises:
@@ -118,7 +89,7 @@ def start(config: Config) -> Summary:
     return _launch(config, folder, None)
 
 
-def resume(path: str | os.PathLike[str]) -> Summary:
+def resume_run(path: str | os.PathLike[str]) -> Summary:
     """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
 
     Raises:
@@ -128,13 +99,13 @@ def resume(path: str | os.PathLike[str]) -> Summary:
     folder = RunFolder.of_run(os.fspath(path))
     config = folder.read_config()
     preflight(config)
-    latest = checkpoint.latest(folder.checkpoints)
+    latest = folder.latest_checkpoint()
     if latest is None:
         raise UserError(
             f"cannot resume {path}: it has no checkpoint; start it again with "
             f"`seamask pretrain --config {folder.config} --overwrite`"
         )
-    checkpoint.load(latest)  # says what is wrong before anything is started
+    snapshot.read(latest)  # says what is wrong before anything is started
     return _launch(config, folder, latest)
 
 
@@ -183,19 +154,13 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
     try:
-        # A partial, since Fabric would take frozen dataclasses among arguments apart.
+        # Plain settings, since a plugin's make a type of them that no other process knows yet.
+        work = partial(_work, loaded_plugins(), settings.to_dict(config), folder, latest)
         with handled(_pass_on if config.devices > 1 else None):
-            outcome = fabric.launch(
-                partial(
-                    _work,
-                    chosen=settings.to_dict(config),
-                    folder=folder,
-                    latest=latest,
-                    plugins=loaded_plugins(),
-                )
-            )
+            outcome = fabric.launch(work)
     except ProcessRaisedException as error:
-        found = re.findall(r"seamask\.base\.errors\.UserError: (.*)", str(error))
+        name = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
+        found = re.findall(rf"{name}: (.*)", str(error))
         raise (UserError(found[-1]) if found else error) from error
     except ProcessExitedException as error:
         raise UserError(
@@ -216,24 +181,32 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
 
 
 def _work(
-    fabric: Fabric,
-    chosen: Mapping[str, Any],
+    plugins: Sequence[Path],
+    plain: dict[str, Any],
     folder: RunFolder,
     latest: Path | None,
-    plugins: Sequence[Path],
+    fabric: Fabric,
 ) -> Summary | Stopped:
-    """Train in one process; the body of every process of a run."""
-    for plugin in plugins:  # a spawned process has not loaded them, nor knows their settings
+    """Train in one process; the body of every process of a run.
+
+    Args:
+        plugins: to load first: a spawned process has not.
+        plain: the settings, as `to_dict` returns them.
+        folder: of the run.
+        latest: the checkpoint to go on from; None: a new run.
+        fabric: launched.
+    """
+    for plugin in plugins:
         load_plugin(plugin)
-    config = settings.from_dict(chosen, with_parts(Config()))
+    config = settings.from_dict(plain, with_parts(Config()))
     if fabric.device.type == "cpu":
         use_cpu(config.threads)
     stop = StopSignal()
     if fabric.world_size > 1:  # from the first moment: a process that just died would hang the rest
         stop.install()
-    run = Run(fabric, config, folder, stop)
+    run = Run(fabric, config, folder)
     if latest is not None:
-        run.restore(latest)
+        snapshot.restore(run, latest)
     elif run.lead:
         folder.create(config)
     fabric.barrier()
@@ -241,49 +214,10 @@ def _work(
         _announce(run)
     try:
         with handled(stop.note):
-            run.train()
+            train(run, stop)
     except Stopped as stopped:
         return stopped
     return finish(run)
-
-
-def finish(run: Run) -> Summary:
-    """Score the trained encoder beside the untrained one, and write the manifest."""
-    results: dict[str, float] = {}
-    warnings: tuple[str, ...] = ()
-    if run.lead:
-        scored = [n for n in run.folder.read_metrics() if n["step"] == run.step]
-        for line in scored:
-            results |= {n: v for n, v in line.items() if n.startswith(("probe/", "mask/iou"))}
-        results = results or run.scores()  # a run killed just before its last probe
-        results |= {f"untrained/{n}": v for n, v in run.untrained_scores().items()}
-        health = _last_seen(run) | run.mask_health()
-        results |= health
-        wrong = troubles(health, run.config, bool(run.networks.masker.learned))
-        warnings = tuple(trouble.text for trouble in wrong.values())
-        run.folder.write_manifest(run.manifest(results))
-    run.fabric.barrier()
-    return Summary(
-        folder=run.folder.path,
-        seconds=run.seconds,
-        images_per_second=run.step * run.config.batch_size / max(run.seconds, 1e-9),
-        backbone=run.networks.backbone_name,
-        results=results,
-        skipped=run.data.skipped,
-        load=run.loading_code(run.folder.encoder),
-        asked=asked(run.config) if run.networks.masker.learned else None,
-        warnings=warnings,
-    )
-
-
-def _last_seen(run: Run) -> dict[str, float]:
-    """Return what the last line of the log says of embeddings, and what each mask adds."""
-    lines = [line for line in run.folder.read_metrics() if "embedding/spread" in line]
-    return {
-        name: value
-        for name, value in (lines[-1] if lines else {}).items()
-        if name.startswith(("embedding/", "mask/adds"))
-    }
 
 
 def _announce(run: Run) -> None:

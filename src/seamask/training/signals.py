@@ -15,6 +15,14 @@ REPEATS = 2.0  # seconds within which the same wish may come twice: from a termi
 Handler = Callable[[int, FrameType | None], None]
 
 
+class Stopped(Exception):
+    """The run was asked to stop (SIGINT, SIGTERM) and has saved a checkpoint."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(signal_number, message)  # both, so that it travels between processes
+        self.signal_number, self.message = signal_number, message
+
+
 class StopSignal:
     """Remembers that the run was asked to stop; a second, later signal ends it at once."""
 

@@ -1,0 +1,168 @@
+"""The log of a run: lines of metrics, progress, an estimate of the time left, TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from seamask.base.devices import memory_used
+from seamask.base.errors import UserError
+from seamask.base.progress import Progress, duration
+from seamask.runs import RunFolder
+from seamask.training.health import Health, in_short, ranks
+from seamask.training.run import Run
+
+
+@contextmanager
+def open_journal(run: Run, health: Health) -> Iterator[Journal]:
+    """Show progress and keep the log while a run trains.
+
+    Args:
+        run: that trains.
+        health: says what a line of the log warns of.
+
+    Raises:
+        UserError: TensorBoard is asked for and not installed.
+    """
+    config = run.config
+    asked = config.log.tensorboard and run.lead
+    total = run.total_steps * config.batch_size
+    with (
+        _tensorboard(run.folder) if asked else nullcontext() as tensorboard,
+        Progress("pretraining", total, "images", run.lead) as progress,
+    ):
+        progress.skip(run.step * config.batch_size)
+        yield Journal(run, health, progress, tensorboard)
+
+
+class Journal:
+    """Writes and says how training goes; made by `open_journal`.
+
+    Args:
+        run: that trains.
+        health: says what a line of the log warns of.
+        progress: begun.
+        tensorboard: a `SummaryWriter`, or None.
+
+    Attributes:
+        window: collects what the next line says.
+    """
+
+    def __init__(self, run: Run, health: Health, progress: Progress, tensorboard: Any) -> None:
+        self.run, self.health = run, health
+        self.progress, self.tensorboard = progress, tensorboard
+        self.window = Window()
+        self.whole_windows = 0  # that the log has closed, in this process
+
+    def log(self, rates: Mapping[str, float]) -> None:
+        """Write a line of means since the last, and say what it shows. Every process takes part.
+
+        Args:
+            rates: learning rates of the last step.
+        """
+        run, config = self.run, self.run.config
+        means, seconds, steps = self.window.close(run.fabric)
+        run.seconds += seconds
+        if not run.lead:
+            return
+        line: dict[str, Any] = {"epoch": run.epoch, "step": run.step, **means, **rates}
+        line["images_per_second"] = steps * config.batch_size / seconds
+        line["data_wait"] = run.image_loader.waited / seconds
+        run.image_loader.waited = 0.0
+        self.write(line)
+        if run.step > run.steps_per_epoch:  # in the first epoch masks have yet to settle
+            for text in self.health.warn(line):
+                self.progress.say(f"warning: {text}")
+        if steps >= min(config.log.every, run.steps_per_epoch):
+            self.whole_windows += 1
+            if self.whole_windows == 2:  # the first has the warm-up
+                self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write a line, with `epoch` and `step`, to `metrics.jsonl` and to TensorBoard."""
+        self.run.folder.append_metrics(line)
+        if self.tensorboard is not None:
+            for name, value in line.items():
+                if name not in ("epoch", "step"):
+                    self.tensorboard.add_scalar(name, value, line["step"])
+            self.tensorboard.flush()
+
+    def advance(self) -> None:
+        """Show that a step is done."""
+        run, last = self.run, self.window.last
+        loss = f", loss {last['loss/encoder']:.3f}" if "loss/encoder" in last else ""
+        note = f"epoch {run.epoch}/{run.config.epochs}{loss}{in_short(last)}"
+        self.progress.advance(run.config.batch_size, note)
+
+    def _estimate(self, rate: float, wait: float) -> str:
+        """Say how fast training is and how long the rest will take, as just measured."""
+        run, config = self.run, self.run.config
+        gib = memory_used(run.fabric.device) / 2**30
+        left = (run.total_steps - run.step) * config.batch_size / rate
+        return (
+            f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
+            f"{duration(left)} more for {config.epochs} epochs, probes and figures not counted; "
+            "`seamask bench` says where the time goes and what would be faster"
+        )
+
+
+class Window:
+    """Means of metrics since the last line of the log, summed on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()  # a step in which masks rest has fewer metrics
+        self.grams: Tensor | None = None  # [n, b, b], of the last batch that was looked at
+        self.steps = 0
+        self.last: dict[str, float] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Count time from now on."""
+        self.since = time.perf_counter()
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add one step's metrics."""
+        self._add(metrics)
+        self.steps += 1
+
+    def add_health(self, metrics: dict[str, Tensor], grams: Tensor) -> None:
+        """Add what was seen at one step; see `Health.examine`."""
+        self._add({name: value for name, value in metrics.items() if name not in self.sums})
+        self.grams = grams
+
+    def _add(self, metrics: dict[str, Tensor]) -> None:
+        for name, value in metrics.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts.update(metrics.keys())
+
+    def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
+        """Return means over processes, seconds and steps since the last call, and start anew."""
+        sums = fabric.all_reduce(torch.stack(list(self.sums.values())), reduce_op="mean")
+        assert isinstance(sums, Tensor)
+        grams = sums.new_zeros(0) if self.grams is None else self.grams.to(sums.dtype)
+        both = torch.cat([sums, grams.flatten()]).cpu()  # the one copy from the device
+        values = both[: len(sums)].tolist()
+        self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
+        if self.grams is not None and fabric.global_rank == 0:  # who writes the log
+            self.last |= ranks(both[len(sums) :].view_as(self.grams))
+        now = time.perf_counter()
+        result = self.last, now - self.since, self.steps
+        self.sums, self.counts, self.grams, self.steps, self.since = {}, Counter(), None, 0, now
+        return result
+
+
+def _tensorboard(folder: RunFolder) -> AbstractContextManager[Any]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
+    writer: AbstractContextManager[Any] = SummaryWriter(str(folder.tensorboard))
+    return writer

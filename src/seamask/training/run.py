@@ -1,0 +1,217 @@
+"""What a run is: its data, networks, players and views, built once; its batches, and its step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Generator, Tensor
+
+from seamask.base.draws import generator, mix
+from seamask.base.errors import UserError
+from seamask.base.provenance import commit
+from seamask.config import Config
+from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
+from seamask.game.players import View
+from seamask.game.step import two_player_step
+from seamask.masks.superpixels import VERSION, clusters
+from seamask.objectives import build_objective
+from seamask.runs import RunFolder
+from seamask.training.optim import learning_rate, set_learning_rate
+from seamask.training.players import build_networks, build_players
+from seamask.training.processes import average_gradients, average_with_gradient
+from seamask.views import Views, crop_masks
+
+
+class Step(NamedTuple):
+    """What a step leaves to be logged and looked at.
+
+    Attributes:
+        metrics: see `two_player_step`.
+        rates: the learning rates it was taken with, `lr/<player>`.
+        views: the pair of views of the batch, or of its first part.
+        generator: for masks that are drawn when the step is looked at.
+    """
+
+    metrics: dict[str, Tensor]
+    rates: dict[str, float]
+    views: tuple[View, View]
+    generator: Generator
+
+
+class Run:
+    """One pretraining run in one process: what it is made of, and how far it is.
+
+    Args:
+        fabric: launched; knows devices, processes and precision.
+        config: all settings.
+        folder: of the run; created by the caller.
+
+    Attributes:
+        lead: this process writes and speaks for all.
+        data: images, and the labels that probes use.
+        steps_per_epoch: whole batches of the training images.
+        total_steps: over all epochs.
+        step: steps taken, over all epochs.
+        seconds: spent training, over all sessions.
+
+    Raises:
+        UserError: data that is not there or too little, or networks that cannot be built.
+    """
+
+    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder) -> None:
+        self.fabric, self.config, self.folder = fabric, config, folder
+        commit()  # of the code that is in memory now
+        self.lead = fabric.global_rank == 0
+        self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
+        self.steps_per_epoch = _steps_per_epoch(self.data, config.batch_size)
+        self.total_steps = config.epochs * self.steps_per_epoch
+        many = fabric.world_size > 1
+        gather = partial(fabric.all_gather, sync_grads=True) if many else None
+        self.objective = build_objective(config.objective, gather, fabric.global_rank)
+        self.networks = build_networks(config, self.objective)
+        self.players = build_players(
+            config,
+            self.networks,
+            self.objective,
+            fabric.device,
+            fabric.world_size,
+            fabric.autocast,
+            partial(average_gradients, fabric),
+            partial(average_with_gradient, fabric),
+        )
+        self.views = Views(config.views, config.image_size, *self.data.normalization)
+        resident = is_resident(self.data.train, config.data.resident, fabric.device)
+        self.image_loader = Loader(self.data.train.pixels, fabric.device, resident)
+        maps = training_maps(config, self.data, show=self.lead)
+        self.map_loaders = {  # by their names in `View`
+            name: Loader(labels[..., None], fabric.device, resident)
+            for name, labels in maps.items()
+        }
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last step, from 1; 0 before the first."""
+        return -(-self.step // self.steps_per_epoch)
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether the last step was the last one of its epoch."""
+        return self.step % self.steps_per_epoch == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step >= self.total_steps
+
+    def batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Yield this process's batches of the current epoch, from the next step on.
+
+        Yields:
+            Images, uint8 `[B / processes, 3, S, S]`, and the maps of them that the masker or the
+            budget needs, uint8 `[B / processes, S, S]`, by their names in `View`.
+        """
+        epoch, first = divmod(self.step, self.steps_per_epoch)
+        order = permutation(len(self.data.train), self.config.seed, epoch)
+        used = order[: self.steps_per_epoch * self.config.batch_size]
+        by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
+        rows = by_step[first:, self.fabric.global_rank]  # [steps, B / processes]
+        loaders = [self.image_loader, *self.map_loaders.values()]
+        for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
+            yield images, {n: m[:, 0] for n, m in zip(self.map_loaders, maps, strict=True)}
+
+    def take_step(self, images: Tensor, maps: dict[str, Tensor]) -> Step:
+        """Take one step of both players on what `batches` yields, without waiting for the device.
+
+        All that it draws is a function of (seed, epoch, step, rank).
+        """
+        config = self.config
+        rates = self._set_learning_rates()
+        self.players.done = self.step / self.total_steps
+        epoch = self.step // self.steps_per_epoch
+        draw = (config.seed, epoch, self.step, self.fabric.global_rank)
+        torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
+        pairs = self._pairs(images, maps, generator(*draw, "views"))
+        move_masks = self.step % config.masks.every == 0
+        metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)
+        self.step += 1
+        self.objective.update(self.networks.encoder, self.step / self.total_steps)
+        return Step(metrics, rates, pairs[0], generator(*draw, "health"))
+
+    def _pairs(
+        self, images: Tensor, maps: dict[str, Tensor], draw: Generator
+    ) -> list[tuple[View, View]]:
+        """Return two views of each part of a batch."""
+        n, size = self.config.accumulate, self.config.image_size
+
+        def view(k: int, part: Tensor) -> View:
+            seen, geometry = self.views(part, draw)
+            labels = {name: crop_masks(m.chunk(n)[k], geometry, size) for name, m in maps.items()}
+            return View(seen, **labels)
+
+        return [(view(k, part), view(k, part)) for k, part in enumerate(images.chunk(n))]
+
+    def _set_learning_rates(self) -> dict[str, float]:
+        optim, epochs = self.config.optim, self.config.epochs
+        done = self.step / self.steps_per_epoch
+        rates = {"lr/encoder": learning_rate(optim, optim.encoder.lr, epochs, done)}
+        set_learning_rate(self.players.encoder_optimizer, rates["lr/encoder"])
+        if self.players.masker_optimizer is not None:
+            rates["lr/mask"] = learning_rate(optim, optim.masker.lr, epochs, done)
+            set_learning_rate(self.players.masker_optimizer, rates["lr/mask"])
+        return rates
+
+
+def _steps_per_epoch(data: Data, batch_size: int) -> int:
+    n = len(data.train)
+    if n < batch_size:
+        remedy = f"take --batch-size {n} or less" if n > 1 else "at least 2 are needed"
+        raise UserError(
+            f"{data.name}: {n} images to train on are fewer than one batch of {batch_size}: "
+            f"{remedy}"
+        )
+    return n // batch_size
+
+
+def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Tensor]:
+    """Return maps of every training image, uint8 `[n, S, S]`, by their names in `View`.
+
+    Clusters of superpixels are computed once and kept in the cache.
+
+    Args:
+        config: of the run.
+        data: its images.
+        show: show progress.
+
+    Raises:
+        UserError: given masks of images that have none, or a cache that cannot be written.
+    """
+    masks = config.masks
+    found = {}
+    if masks.masker == "given":
+        if data.train.objects is None:
+            raise UserError(
+                f"--masker given: the training images of {data.name} have no object masks; "
+                "name a folder of label images with --data.objects, or take --data shapes"
+            )
+        found["objects"] = data.train.objects
+    if masks.budget.of != "superpixels":
+        return found
+    pixels = data.train.pixels
+    chosen = f"-{config.data.limit}of{config.seed}" if config.data.limit else ""
+    made = f"clusters{VERSION}-{masks.n_masks}of{masks.superpixels}"
+    name = f"{data.name}-{data.fingerprint[:16]}-{pixels.shape[1]}{chosen}-{made}.maps"
+    found["clusters"] = cached_maps(
+        Path(config.data.cache).expanduser() / name,
+        pixels,
+        partial(clusters, count=masks.n_masks, superpixels=masks.superpixels),
+        f"clustering superpixels of {data.name}",
+        show,
+    )
+    return found

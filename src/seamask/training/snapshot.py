@@ -1,0 +1,135 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped. Loading runs no code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.base.files import atomic
+from seamask.base.registry import with_parts
+from seamask.config import Config
+from seamask.export import save_weights
+from seamask.training.health import Finiteness
+from seamask.training.report import manifest
+from seamask.training.run import Run
+
+KIND = "seamask checkpoint"
+FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
+# Settings that may differ when a run goes on; others would make it another run.
+MAY_CHANGE = ("out", "overwrite", "epochs", "device", "data.root", "data.cache", "data.resident")
+
+
+def save(run: Run, finite: Finiteness) -> None:
+    """Write a checkpoint, the weights for others, and the manifest. Every process takes part.
+
+    Raises:
+        UserError: losses or weights that are not finite, or a disk that is full or not writable;
+            earlier checkpoints are untouched.
+    """
+    finite.check_losses()
+    finite.check_weights()
+    if not run.lead:
+        return
+    players, networks, folder = run.players, run.networks, run.folder
+    masker_optimizer = players.masker_optimizer
+    state = {
+        "format": FORMAT,
+        "config": settings.to_dict(run.config),
+        "data": run.data.fingerprint,
+        "step": run.step,
+        "seconds": run.seconds,
+        "encoder": networks.encoder.state_dict(),
+        "masker": networks.masker.state_dict(),
+        "encoder_optimizer": players.encoder_optimizer.state_dict(),
+        "masker_optimizer": masker_optimizer.state_dict() if masker_optimizer else {},
+    }
+    write(state, folder.checkpoint(run.step))
+    for old in folder.all_checkpoints()[: -run.config.log.keep_checkpoints]:
+        old.unlink()
+    size = {"image_size": run.config.image_size, **networks.backbone_arguments}
+    about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
+    about |= {name: str(value) for name, value in size.items()}
+    save_weights(networks.encoder.backbone, folder.encoder, about)
+    save_weights(networks.masker, folder.masker)
+    folder.write_manifest(manifest(run))
+
+
+def restore(run: Run, path: Path) -> None:
+    """Let a run that was just built go on from a checkpoint.
+
+    Raises:
+        UserError: it is damaged, or belongs to other data, other settings or another model.
+    """
+    state = read(path)
+    if state["data"] != run.data.fingerprint:
+        raise UserError(
+            f"cannot resume from {path}: the images of {run.data.name} have changed since; "
+            "restore them, or start a new run"
+        )
+    _check_settings(path, settings.from_dict(state["config"], with_parts(Config())), run.config)
+    networks, players = run.networks, run.players
+    try:
+        networks.encoder.load_state_dict(state["encoder"])
+        networks.masker.load_state_dict(state["masker"])
+        players.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
+        if players.masker_optimizer is not None:
+            players.masker_optimizer.load_state_dict(state["masker_optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"cannot resume from {path}: it belongs to another model") from error
+    run.step, run.seconds = state["step"], state["seconds"]
+    if run.lead:
+        run.folder.keep_metrics_until(run.step)
+
+
+def _check_settings(path: Path, then: Config, now: Config) -> None:
+    """Refuse settings that differ from those of a checkpoint, but for what may change."""
+    for setting, _ in settings.leaves(type(now)):
+        was, is_now = settings.get(then, setting), settings.get(now, setting)
+        if was != is_now and setting not in MAY_CHANGE and not setting.startswith("log."):
+            raise UserError(
+                f"cannot resume from {path}: it was trained with {setting} {was!r}, and "
+                f"config.yaml says {is_now!r}; set it back, or start a new run"
+            )
+
+
+def write(state: dict[str, Any], path: Path) -> None:
+    """Write plain values, dicts, lists and tensors, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    with atomic(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch reports a full disk so
+            raise OSError(None, f"{str(error).splitlines()[0]} (disk full?)") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
+
+    Raises:
+        UserError: the file is damaged, or is not one of ours.
+    """
+    remedy = "delete it to go on from the checkpoint before it, if there is one"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"cannot read checkpoint {path}: damaged, or not a checkpoint of seamask; {remedy}"
+        ) from error
+    state = state if isinstance(state, dict) else {}
+    kind = state.get("format")
+    if isinstance(kind, str) and kind.startswith(KIND) and kind != FORMAT:
+        raise UserError(
+            f"cannot go on from checkpoint {path}: it is of an earlier seamask, whose penalties "
+            "were weighted in other units; start the run again"
+        )
+    if kind != FORMAT:
+        raise UserError(f"cannot read checkpoint {path}: not a checkpoint of seamask; {remedy}")
+    return state
