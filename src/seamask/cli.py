@@ -16,7 +16,7 @@ from seamask.plugins import take_plugins
 
 if TYPE_CHECKING:
     from seamask.config import Config
-    from seamask.evaluate.evaluation import Result
+    from seamask.evaluate import Result
     from seamask.training.launch import Summary
     from seamask.training.loop import Stopped
 
@@ -39,7 +39,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation
-    seamask COMMAND --plugin FILE.py ...          add penalties, maskers, objectives of your own
+    seamask COMMAND --plugin FILE.py ...          add penalties, maskers, objectives, evaluations
     seamask --version
 """
 
@@ -50,12 +50,7 @@ seamask evaluate RUN TASK [--data DATA] [--SETTING VALUE ...]
 RUN is a run's folder, a file encoder.safetensors that a run exported, a timm model with pretrained
 weights, or untrained:MODEL or untrained:RUN (the same network before any training).
 
-    knn        weighted cosine kNN on frozen features, k and temperature chosen on training images
-    linear     a linear classifier on frozen features: --protocol cached (fast), paper or adios
-    finetune   the whole network trained with labels: --protocol paper or adios
-    segment    semantic segmentation with an FCN: voc2012, a folder in Pascal VOC layout, shapes
-    masks      how learned masks follow objects: shapes or a folder in Pascal VOC layout
-    cluster    k-means clusters of frozen features against classes
+{tasks}
 
 Without --data, the images of the run. Results are kept in evaluations/ in the run's folder; --json
 prints one JSON object. `seamask evaluate RUN TASK --help` lists every setting.
@@ -237,13 +232,17 @@ def _usage(usage: str, arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """`seamask evaluate RUN TASK [--SETTING VALUE ...]`."""
     if arguments in (["-h"], ["--help"]):
-        print(EVALUATE_HELP, end="")
+        from seamask.evaluate import TASKS
+
+        lines = (f"    {name:<10} {task.about}" for name, task in TASKS.items())
+        print(EVALUATE_HELP.format(tasks="\n".join(lines)), end="")
         return 0
     if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
         raise UserError("usage: seamask evaluate RUN TASK [--data DATA]; see `seamask evaluate -h`")
     encoder, task, *arguments = arguments
     from seamask.base.options import parse
-    from seamask.evaluate.evaluation import TASKS, start, task_config
+    from seamask.evaluate import TASKS, task_config
+    from seamask.evaluate.evaluation import start
 
     named = _source(arguments) is not None
     asked_for_help = bool({"-h", "--help"} & set(arguments))
@@ -422,18 +421,19 @@ def _print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
 
 def _print_result(result: Result) -> None:
     from seamask.base.progress import clock
+    from seamask.evaluate import TASKS
 
     print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
-    # `iou`, `iou_random`, `iou_colour` stand in one line: learned masks beside what they must beat.
-    beside = ("random", "colour")
-    rivals = {f"{name}_{rival}" for name in result.metrics for rival in beside}
+    task = TASKS[result.task]
+    # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
+    rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
     width = max(map(len, result.metrics))
     if rivals & set(result.metrics):
-        print(" " * (width + 2) + "".join(f"{h:>10}" for h in ("learned", *beside)))
+        print(" " * (width + 2) + "".join(f"{h:>10}" for h in (result.task, *task.rivals)))
     for name in (name for name in result.metrics if name not in rivals):
-        names = (name, *(f"{name}_{rival}" for rival in beside))
+        names = (name, *(f"{name}_{rival}" for rival in task.rivals))
         values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
-        print(f"  {name:<{width}}{values}")
+        print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
     print(f"in {clock(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)

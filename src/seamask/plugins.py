@@ -1,4 +1,5 @@
-"""Files of a user's own that add to what there is: penalties, maskers, objectives.
+"""Files of a user's own that add to what there is: penalties, maskers, objectives,
+evaluations.
 
 They are loaded only when the command line names them, never because a run's settings do: a run
 from elsewhere must run no code.
@@ -7,6 +8,7 @@ from elsewhere must run no code.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from seamask.base.errors import UserError
@@ -15,7 +17,9 @@ _loaded: list[Path] = []
 
 
 def load_plugin(file: str | Path) -> None:
-    """Run a Python file, once; it adds to `seamask.masks.PENALTIES`, `MASKERS` or `OBJECTIVES`.
+    """Run a Python file, once.
+
+    It adds to `seamask.masks.PENALTIES`, `MASKERS`, `OBJECTIVES` or `seamask.evaluate.TASKS`.
 
     Raises:
         UserError: there is no such file, or it raises an error.
@@ -28,9 +32,12 @@ def load_plugin(file: str | Path) -> None:
     specification = importlib.util.spec_from_file_location(f"seamask_plugin_{path.stem}", path)
     if specification is None or specification.loader is None:
         raise UserError(f"--plugin {file}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # where its dataclasses are looked for
     try:
-        specification.loader.exec_module(importlib.util.module_from_spec(specification))
+        specification.loader.exec_module(module)
     except Exception as error:  # whatever a user's code raises
+        del sys.modules[specification.name]
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)
 

@@ -6,13 +6,13 @@ import contextlib
 import io
 import re
 import typing
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 import yaml
 
 from seamask.base.errors import UserError, unknown
-from seamask.base.settings import flag, leaves, short_names
+from seamask.base.settings import flag, leaves, required, short_names
 
 T = TypeVar("T")
 
@@ -105,8 +105,9 @@ def _usage_error(said: str, arguments: list[str], kind: type, see: str) -> UserE
 
 def _expected(hint: Any, values: list[str]) -> tuple[str, tuple[str, ...]]:
     """Return what a setting expects, and its choices; nothing if `values` are just that."""
-    if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
+    hint, optional = required(hint)
+    if optional and values == ["None"]:
+        return "", ()
     inner = typing.get_args(hint)
     if hint is bool:
         return ("no value" if values else ""), ()

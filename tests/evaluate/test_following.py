@@ -9,7 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 from seamask.evaluate import features, following, mean_best_iou, object_scores, predict
-from seamask.evaluate.masks import colour_clusters, resized, statistics
+from seamask.evaluate.following import resized
+from seamask.evaluate.masks import colour_clusters, statistics
 from seamask.masks import RandomBlockMasker
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
