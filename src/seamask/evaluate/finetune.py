@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from seamask.base.draws import mix
 from seamask.base.errors import UserError
-from seamask.base.optim import warmed_up
+from seamask.base.optimizers import warmed_up
 from seamask.base.settings import Within
 from seamask.data import Data
 from seamask.evaluate.sgd import Batches, SgdConfig, accuracy, build_head, build_sgd, learn

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from seamask.base.draws import generator, mix
 from seamask.base.errors import UserError
-from seamask.base.optim import weight_groups
+from seamask.base.optimizers import weight_groups
 from seamask.base.progress import Progress
 from seamask.base.settings import Within
 from seamask.config import ViewsConfig

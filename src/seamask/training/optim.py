@@ -8,7 +8,7 @@ from timm.optim import Lars
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from seamask.base.optim import weight_groups
+from seamask.base.optimizers import weight_groups
 from seamask.config import OptimConfig, PlayerConfig
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from seamask.base.draws import generator, mix
 from seamask.base.errors import UserError
-from seamask.base.optim import warmed_up
+from seamask.base.optimizers import warmed_up
 from seamask.base.progress import Progress
 from seamask.data.segmentation import Segmentation
 from seamask.evaluate.segment.fcn import FCN, upsample
