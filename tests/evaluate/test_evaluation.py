@@ -13,7 +13,15 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.cli import main
 from seamask.data.shapes import generate
-from seamask.evaluate import TASKS, check, evaluate, task_config
+from seamask.evaluate import (
+    TASKS,
+    EvaluationConfig,
+    Metric,
+    Task,
+    check,
+    evaluate,
+    task_config,
+)
 from seamask.evaluate.finetune import FinetuneConfig, finetune
 from seamask.evaluate.linear import LinearConfig, linear_sgd
 from seamask.evaluate.subject import open_subject
@@ -84,6 +92,14 @@ def test_results_of_a_run_are_kept_in_its_folder_and_others_nowhere(run, cache):
         "untrained:test_resnet", "cluster", image_size=32, **{"data.shapes_train": 64}, **common
     )
     assert result.file is None
+
+
+def test_a_task_finds_nothing_that_it_does_not_name(run, tmp_path, monkeypatch):
+    task = Task("a number", EvaluationConfig, lambda context: {"one": 1.0}, (Metric("two"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    with pytest.raises(UserError, match=r"number found 'one': add Metric\('one'\)"):
+        evaluate(run, "number", out=str(tmp_path), threads=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_protocol_tells_apart_what_must_not_be_mixed(run, tmp_path):

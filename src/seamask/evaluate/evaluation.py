@@ -83,7 +83,8 @@ def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
     try:
         metrics = TASKS[task].run(replace(context, figure=picture))
         for name in metrics:
-            TASKS[task].check_metric(name)
+            if not TASKS[task].names(name):
+                raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
         seconds = round(time.perf_counter() - started, 2)
         result = Result(
             encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,

@@ -161,15 +161,18 @@ class Task:
         """Return the unit of a metric, empty if it has none."""
         return next((m.unit for m in self.metrics if fnmatchcase(metric, m.name)), "")
 
-    def check_metric(self, name: str) -> None:
+    def names(self, metric: str) -> bool:
+        """Say whether a metric is one of those that the task names."""
+        return any(fnmatchcase(metric, known.name) for known in self.metrics)
+
+    def check_metric(self, metric: str) -> None:
         """Refuse a metric that the task does not name.
 
         Raises:
             UserError: with the nearest that it does.
         """
-        names = [metric.name for metric in self.metrics]
-        if not any(fnmatchcase(name, known) for known in names):
-            raise unknown("metric", name, names)
+        if not self.names(metric):
+            raise unknown("metric", metric, [known.name for known in self.metrics])
 
 
 TASKS: Registry[Task] = Registry("evaluation")
