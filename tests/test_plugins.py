@@ -80,6 +80,38 @@ def blur(settings, image_size):
     return Blur(settings.n_masks, settings.kernel)
 """
 
+NORM = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from seamask.base.settings import Within
+from seamask.evaluate import TASKS, Context, EvaluationConfig, Metric, Task
+from seamask.evaluate.features import extract
+
+@dataclass(frozen=True)
+class NormConfig(EvaluationConfig):
+    power: Annotated[float, Within(1)] = 2.0
+    \'\'\'Of the norm that is taken.\'\'\'
+
+def run(context: Context) -> dict[str, float]:
+    backbone, data, size = context.subject.backbone, context.data, context.size
+    features = extract(backbone, data.probe_test.pixels, size, *data.normalization)
+    return {"norm": float(features.norm(context.config.power, dim=1).mean())}
+
+TASKS.register("norm")(
+    Task("length of the features", NormConfig, run, (Metric("norm"),), needs=("labels",))
+)
+"""
+
+STUDY = """
+methods: {SimCLR: shapes-simclr}
+seeds: 1
+settings: {epochs: 1, batch_size: 16, image_size: 32, data.shapes_train: 32, data.shapes_test: 32}
+evaluations: {length: {task: norm, power: 3, metrics: [norm]}}
+"""
+
 
 def seamask(*arguments):
     command = [sys.executable, "-m", "seamask", *map(str, arguments)]
@@ -164,6 +196,35 @@ def test_a_masker_from_a_file_can_be_measured(tmp_path):
     assert measured.returncode == 0, measured.stderr
     assert "blur masks" in measured.stdout
     assert "--updates simultaneous" in measured.stdout  # only of masks that are learned
+
+
+@pytest.mark.slow
+def test_an_evaluation_from_a_file_has_settings_of_its_own(tmp_path):
+    plugin, study = tmp_path / "norm.py", tmp_path / "length.yaml"
+    plugin.write_text(NORM)
+    study.write_text(STUDY)
+    small = ("--data.shapes-train", 32, "--data.shapes-test", 32, "--data.cache", tmp_path)
+    asked = ("evaluate", "untrained:test_resnet", "norm", "--data", "shapes", "--threads", 1,
+             "--image-size", 32, "--json", *small)  # fmt: skip
+    refused = seamask(*asked)
+    assert refused.returncode == 2
+    assert "unknown evaluation 'norm'" in refused.stderr
+    done = seamask(*asked, "--plugin", plugin, "--power", 3)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["protocol"]["power"] == 3
+    assert result["metrics"]["norm"] > 0
+    refused = seamask(*asked, "--plugin", plugin, "--power", 0)
+    assert refused.stderr == "seamask: error: --power is 0.0: it must be at least 1\n"
+    said = seamask("evaluate", "any/run", "norm", "--help", "--plugin", plugin).stdout
+    assert "Of the norm that is taken." in said
+
+    out = tmp_path / "out"
+    done = seamask("study", study, "--plugin", plugin, "--out", out, "--data.cache", tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = (out / "table.md").read_text()
+    assert "- **length**: norm, norm on shapes; image_size 32; " in table
+    assert "; power 3.0; " in table
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def evaluate(arguments: list[str]) -> None:
             raise UserError("usage: seamask evaluate RUN TASK; see `seamask evaluate --help`")
         print(inspect.getdoc(evaluate))
         return
-    from seamask.evaluate.evaluation import TASKS, start, task_config
+    from seamask.evaluate import TASKS, task_config
+    from seamask.evaluate.evaluation import start
     from seamask.show.terminal import print_result
 
     encoder, task = words

@@ -1,4 +1,4 @@
-"""Files of a user's own that add to what there is: penalties, maskers, objectives, data sets.
+"""Files of a user's own that add parts: penalties, maskers, objectives, data sets, evaluations.
 
 They are loaded only when the command line names them, never because a run's settings do: a run
 from elsewhere must run no code.
@@ -17,7 +17,10 @@ _loaded: list[Path] = []
 
 
 def load_plugin(file: str | Path) -> None:
-    """Run a Python file, once; it adds to `PENALTIES`, `MASKERS`, `OBJECTIVES` or `SOURCES`.
+    """Run a Python file, once.
+
+    It adds to `seamask.masks.PENALTIES` or `MASKERS`, `seamask.objectives.OBJECTIVES`,
+    `seamask.data.SOURCES` or `seamask.evaluate.TASKS`.
 
     Raises:
         UserError: there is no such file, or it raises an error.

@@ -34,7 +34,7 @@ def test_train_and_val(root, write_voc, segment):
     data = segment(root)
     assert (data.name, data.classes) == ("voc", ("sky", "road", "car", "dog"))
     assert (names(data.train), names(data.test)) == (["a", "b"], ["c"])
-    assert data.mean == (0.485, 0.456, 0.406)
+    assert data.normalization.mean == (0.485, 0.456, 0.406)
     image, classes = data.train[1]
     assert (image.dtype, classes.dtype) == (torch.uint8, torch.uint8)
     assert (image.shape, classes.shape) == ((3, 20, 30), (20, 30))
@@ -145,7 +145,7 @@ def test_shapes(segment, open_data):
     images = open_data("shapes", shapes_train=40, shapes_test=8, limit=24).train
     assert data.classes == ("background", *scenes.CLASSES)
     assert (len(data.train), len(data.test)) == (24, 8)
-    assert (data.mean, data.std) == (scenes.MEAN, scenes.STD)
+    assert data.normalization == (scenes.MEAN, scenes.STD)
     for row in range(24):
         image, classes = data.train[row]
         assert (image.dtype, classes.dtype) == (torch.uint8, torch.uint8)

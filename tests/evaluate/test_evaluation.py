@@ -13,10 +13,17 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.cli import main
 from seamask.data.sets.scenes import generate
-from seamask.evaluate import TASKS, evaluate
-from seamask.evaluate.classify import finetune, linear_sgd
-from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
-from seamask.evaluate.evaluation import column, task_config
+from seamask.evaluate import (
+    TASKS,
+    EvaluationConfig,
+    Metric,
+    Task,
+    check,
+    evaluate,
+    task_config,
+)
+from seamask.evaluate.finetune import FinetuneConfig, finetune
+from seamask.evaluate.linear import LinearConfig, linear_sgd
 from seamask.evaluate.subject import open_subject
 from seamask.study.grid import flat
 
@@ -56,7 +63,7 @@ def test_every_task_leaves_a_result_and_the_run_as_it_was(run, task, tmp_path):
     assert result.data == "shapes"
     assert all(np.isfinite(value) for value in result.metrics.values())
     (file,) = tmp_path.glob("*.json")
-    assert file.name == f"{column(task, 'shapes', result.protocol)}-seed0.json"
+    assert file.name == f"{result.column}-seed0.json"
     kept = json.loads(file.read_text())
     assert kept == json.loads(result.to_json())
     assert {"metrics", "protocol", "seconds", "commit", "seed", "fingerprint"} <= set(kept)
@@ -85,6 +92,14 @@ def test_results_of_a_run_are_kept_in_its_folder_and_others_nowhere(run, cache):
         "untrained:test_resnet", "cluster", image_size=32, **{"data.shapes_train": 64}, **common
     )
     assert result.file is None
+
+
+def test_a_task_finds_nothing_that_it_does_not_name(run, tmp_path, monkeypatch):
+    task = Task("a number", EvaluationConfig, lambda context: {"one": 1.0}, (Metric("two"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    with pytest.raises(UserError, match=r"number found 'one': add Metric\('one'\)"):
+        evaluate(run, "number", out=str(tmp_path), threads=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_protocol_tells_apart_what_must_not_be_mixed(run, tmp_path):
@@ -212,15 +227,15 @@ def test_weights_of_unknown_origin_and_damaged_ones_are_refused(run, tmp_path, c
     ("RUN knn --epochs 3", "unknown setting '--epochs'"),
     ("RUN linear --protocol papers", "unknown value for --protocol: 'papers': did you mean"),
     ("RUN linear --epochs 0", "--epochs is 0: it must be at least 1"),
-    ("RUN finetune --crop 0.5 0.1", "--crop is 0.5 0.1: it must rise within 0 and 1"),
-    ("RUN segment --scale 0 1", "--scale is 0.0 1.0: it must rise within 0 and 100"),
-    ("RUN linear --milestones 60 80", "--milestones is 60.0 80.0: shares of the epochs, above 0"),
+    ("RUN finetune --crop 0.5 0.1", "--crop is 0.5 0.1: it must be above 0 and at most 1 and rise"),
+    ("RUN segment --scale 0 1", "--scale is 0.0 1.0: it must be above 0 and at most 100 and rise"),
+    ("RUN linear --milestones 60 80", "--milestones is 60.0 80.0: it must be above 0"),
     ("RUN finetune --batch-size 1", "--batch-size is 1: it must be at least 2"),
     ("RUN finetune --protocol cached", "unknown value for --protocol: 'cached'"),
     ("RUN finetune --centre-crop", "--data.size is 0: --centre-crop needs images stored larger"),
     ("RUN finetune --centre-crop --data.size 32", "--data.size is 32: --centre-crop needs images"),
     ("RUN knn --share 1", "--share is 1.0: it must be above 0 and below 1"),
-    ("RUN knn --neighbours 0", "--neighbours is 0: it needs numbers above 0"),
+    ("RUN knn --neighbours 0", "--neighbours is 0: it must be at least 1"),
     ("RUN knn --data no/such/folder", "--data no/such/folder: no such folder"),
     ("untrained:test_resnet masks --data shapes", "untrained:test_resnet has no mask network"),
     ("RUN masks --image-size 40", "--image-size 40: the mask network sees 32 pixels"),
@@ -308,7 +323,7 @@ CPU = torch.device("cpu")
 def test_linear_leaves_the_backbone_bit_identical_even_when_it_was_training(scenes, backbone):
     before = state(backbone)
     backbone.train()
-    linear_sgd(backbone, scenes, 32, LinearConfig(epochs=2, batch_size=64), CPU)
+    linear_sgd(backbone, scenes, 32, check(LinearConfig(epochs=2, batch_size=64)), CPU)
     assert same(before, backbone)
     assert all(p.grad is None for p in backbone.parameters())
 
@@ -333,7 +348,7 @@ def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
 @pytest.mark.slow
 def test_the_cached_linear_probe_is_near_the_papers(scenes, run):
     backbone = seamask.load_encoder(run)
-    sgd = linear_sgd(backbone, scenes, 32, LinearConfig(epochs=60, batch_size=64), CPU)
+    sgd = linear_sgd(backbone, scenes, 32, check(LinearConfig(epochs=60, batch_size=64)), CPU)
     cached = evaluate(
         run, "linear", threads=1, **{"data.shapes_train": 256, "data.shapes_test": 128}
     ).metrics["accuracy"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seamask.evaluate.evaluation import NOT_PROTOCOL, Result
+from seamask.evaluate import TASKS, Result
+from seamask.evaluate.task import NOT_PROTOCOL
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study, flat
 from seamask.study.study import read_study
@@ -81,7 +82,7 @@ class Laid:
         evaluation = self.study.evaluations[title]
         config = evaluation.config(self.study.method(row), seed)
         plain = {p: v for p, v in flat(config).items() if p not in NOT_PROTOCOL}
-        metric = "iou" if evaluation.task == "masks" else "accuracy"
+        metric = TASKS[evaluation.task].metrics[0].name
         found = {
             "encoder": "a run", "task": evaluation.task, "data": "shapes",
             "protocol": plain | {"image_size": 32} | (protocol or {}), "seed": seed,

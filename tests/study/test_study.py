@@ -192,6 +192,7 @@ def change(raw, *path, value):
         (["evaluations", "kNN", "share"], 3, "--share is 3"),
         (["evaluations", "kNN", "methods"], ["SimCRL"], "unknown method 'SimCRL'"),
         (["evaluations", "kNN", "methods"], "SimCLR", "expected a list of names"),
+        (["evaluations", "masks", "metrics"], ["iou", "rnak"], "metric 'rnak': did you mean"),
         (["evaluations", "masks"], {"task": "masks"}, "SimCLR learns no masks: say `methods"),
         (["published", "knn"], {"SimCLR": 1}, "unknown evaluation among the published 'knn'"),
         (["published", "kNN", "ADIOS"], 1, "unknown method 'ADIOS'"),

@@ -86,7 +86,7 @@ def test_csv(full):
 
 
 def test_an_evaluation_may_show_several_metrics(raw, write, laid):
-    raw["evaluations"]["masks"]["metrics"] = ["iou", "empty", "iuo"]
+    raw["evaluations"]["masks"]["metrics"] = ["iou", "empty", "rank"]
     raw["published"]["masks"] = {"+ Sequential": 0.5}
     found = laid(write(raw))
     for seed, empty in enumerate((0.25, 0.75)):
@@ -94,16 +94,16 @@ def test_an_evaluation_may_show_several_metrics(raw, write, laid):
         found.result("+ Sequential", seed, "masks", 0.2, metrics=metrics)
     markdown, text, _ = tables(found)
     rows = rows_of(markdown)
-    assert "|  | kNN | masks | masks: empty | masks: iuo |" in markdown
+    assert "|  | kNN | masks | masks: empty | masks: rank |" in markdown
     assert rows["+ Sequential"] == ["–", "0.200 ± 0.000", "0.500 ± 0.354", "–"]
     # What is published is of the main metric.
     published = rows["+ Sequential/published (ours − published)"]
     assert published == ["60.25", "0.500 (−0.300)", "–", "–"]
-    assert "masks has no metric iuo: it has iou, empty, ari" in markdown
+    assert "masks has no metric rank: it has iou, empty, ari" in markdown
     assert "kept apart" not in markdown
     shown = [(n["column"], n["value"]) for n in csv.DictReader(text.splitlines())]
     assert ("masks: empty", "0.75") in shown
-    assert not [column for column, _ in shown if column == "masks: iuo"]
+    assert not [column for column, _ in shown if column == "masks: rank"]
     # Results of two protocols are told apart, also where the main metric is not shown.
     raw["evaluations"]["masks"]["metrics"] = ["empty"]
     found.study = write(raw)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -141,8 +142,9 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
     Raises:
         UserError: it is of another type.
     """
-    if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
+    hint, optional = required(hint)
+    if optional and value in (None, "none", "None"):
+        return None
     if is_written(hint) and not isinstance(value, hint):
         return hint.parse(str(value))  # YAML reads 0.25 as a number
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -168,6 +170,16 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
         return str(value)
     wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
     raise UserError(f"{flag} is {value!r}: expected {wanted}")
+
+
+def required(hint: Any) -> tuple[Any, bool]:
+    """Return the type that a setting has unless it is None, and whether it may be None."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint, False
+    (kind,) = (inner for inner in typing.get_args(hint) if inner is not types.NoneType)
+    return kind, True
 
 
 def leaves(kind: type, prefix: str = "") -> list[tuple[str, Any]]:
@@ -281,6 +293,8 @@ def check_ranges(config: Any) -> None:
     kind = type(config)
     for path, hint in leaves(kind):
         value = get(config, path)
+        if value is None:  # left to something else
+            continue
         numbers = value if isinstance(value, tuple) else (value,)
         shown = " ".join(map(str, numbers)) or "empty"
         for number in numbers:

@@ -19,7 +19,7 @@ from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import BadImage, open_rgb, printable
 from seamask.data.files.maps import VOID, check_value, largest, read_map
-from seamask.data.registry import IMAGENET, SOURCES, Normalization, Triple
+from seamask.data.registry import IMAGENET, SOURCES, Normalization
 from seamask.data.sets import scenes
 from seamask.data.sets.path import existing_folder, folder_name
 from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
@@ -45,16 +45,6 @@ class Segmentation:
     normalization: Normalization
     fingerprint: str
     """sha256 hex of what images, classes and splits are; `config.limit` is not in it."""
-
-    @property
-    def mean(self) -> Triple:
-        """`normalization.mean`."""
-        return self.normalization.mean
-
-    @property
-    def std(self) -> Triple:
-        """`normalization.std`."""
-        return self.normalization.std
 
 
 def load_segmentation(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seamask.base.errors import UserError
 from seamask.data.files.decode import printable
-from seamask.data.registry import SOURCES, Normalization, Source, Triple
+from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -46,16 +46,6 @@ class Data:
     """sha256 hex of what the images are."""
     skipped: tuple[tuple[str, str], ...] = ()
     """(path, reason) of images that could not be used."""
-
-    @property
-    def mean(self) -> Triple:
-        """`normalization.mean`."""
-        return self.normalization.mean
-
-    @property
-    def std(self) -> Triple:
-        """`normalization.std`."""
-        return self.normalization.std
 
 
 def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = True) -> Data:

@@ -1,12 +1,17 @@
-"""Frozen features of a backbone, for probes."""
+"""Frozen features of a backbone, for whatever is fitted to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamask.base.errors import UserError
+from seamask.data import Data
+from seamask.evaluate.task import Context
 from seamask.views import normalize
 
 Triple = tuple[float, float, float]
@@ -53,3 +58,66 @@ def extract(backbone: nn.Module, pixels: Tensor, size: int, mean: Triple, std: T
     found = over_images(backbone.eval(), device, pixels, size, mean, std)
     backbone.train(training)
     return found
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of labelled images.
+
+    Attributes:
+        train: float32 `[n, F]`.
+        train_labels: int64 `[n]`.
+        test: float32 `[m, F]`.
+        test_labels: int64 `[m]`.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+    def split(self, share: float, seed: int) -> Features:
+        """Return the training images split in two: most of them, and a share to choose on."""
+        from sklearn.model_selection import train_test_split  # slow to import
+
+        labels = self.train_labels.numpy()
+        counts = np.bincount(labels)
+        every = counts[counts > 0].min() >= 2 and share * len(labels) >= (counts > 0).sum()
+        rest, held = train_test_split(
+            np.arange(len(labels)), test_size=share, random_state=seed,
+            stratify=labels if every else None,
+        )  # fmt: skip
+        return Features(
+            self.train[rest], self.train_labels[rest], self.train[held], self.train_labels[held]
+        )
+
+
+def features_of(backbone: nn.Module, data: Data, size: int) -> Features | None:
+    """Return features of a data set's labelled images; None if these cannot be told apart.
+
+    The backbone is frozen and left as it was.
+    """
+    fit, test = data.probe_train, data.probe_test
+    if fit is None or test is None or fit.labels is None or test.labels is None:
+        return None
+    if len(fit.labels.unique()) < 2 or len(test) == 0:
+        return None
+    train, held = (extract(backbone, x.pixels, size, *data.normalization) for x in (fit, test))
+    return Features(train, fit.labels, held, test.labels)
+
+
+def labelled_features(context: Context) -> Features:
+    """Return the features of the images of an evaluation that needs labels.
+
+    Raises:
+        UserError: their classes cannot be told apart.
+    """
+    features = features_of(context.subject.backbone, context.data, context.size)
+    if features is None:
+        raise UserError(f"--data {context.data.name}: all its images are of one class")
+    return features
+
+
+def percent(right: Tensor) -> float:
+    """Return how many are right, bool `[n]`, in %."""
+    return 100 * float(right.float().mean())

@@ -1,135 +1,75 @@
-"""How well masks follow objects."""
+"""How well learned masks follow objects, beside random blocks and clusters of colours."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
-from torch import Tensor, nn
+from torch import Tensor
 
-from seamask.data import Images
-from seamask.evaluate import features
-from seamask.evaluate.features import Triple, over_images
-from seamask.masks import random_blocks
+from seamask.base.settings import Within
+from seamask.evaluate.following import blocks_like, following, predict, resized
+from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
+from seamask.show.figures import coloured, mask_figure
 
+FIGURE_IMAGES = 8
 RANKED = 1000  # images over which the rank of masks is taken, at most
-THRESHOLD = 0.5  # a pixel counts as removed from here on
-VOID = 255  # pixels of an object map that count nowhere
 
 
-def predict(
-    masker: nn.Module,
-    pixels: Tensor,
-    size: int,
-    mean: Triple,
-    std: Triple,
-    maps: Tensor | None = None,
-) -> Tensor:
-    """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
+@dataclass(frozen=True)
+class MasksEvaluationConfig(EvaluationConfig):
+    """How well learned masks follow objects."""
 
-    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
-    integer `[n, S, S]`, if there are any.
-    """
-    device = next((p.device for p in masker.parameters()), torch.device("cpu"))
-    generator = torch.Generator().manual_seed(0)  # for maskers that draw
-    parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
-    return over_images(
-        lambda x: masker(x, generator, next(parts, None)), device, pixels, size, mean, std
-    )
+    threshold: Annotated[float, Within(0, 1)] = 0.5
+    """A pixel counts as removed from here on."""
+    empty: Annotated[float, Within(0, 1)] = 0.01
+    """A mask that removes less than this share of the image counts as empty."""
 
 
-def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
-    """Return the IoU of the best mask with each object, averaged over objects.
-
-    Beside it the same for random blocks, one for each mask and of its area.
-
-    Args:
-        masks: `[n, N, H, W]` in [0, 1].
-        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
-
-    Returns:
-        `mask/iou` and `mask/iou_random` in [0, 1].
-    """
-    removed = masks >= THRESHOLD
-    return {
-        "mask/iou": mean_best_iou(removed, objects),
-        "mask/iou_random": mean_best_iou(blocks_like(removed), objects),
+def run(context: Context) -> dict[str, float]:
+    """Return `following` of the masks and of their rivals, and `statistics`."""
+    config: MasksEvaluationConfig = context.config
+    data, size = context.data, context.size
+    images = data.probe_test
+    masks = predict(context.masker, images.pixels, size, *data.normalization)
+    objects = resized(images.objects, size)
+    rivals = {
+        "random": blocks_like(masks >= config.threshold).float(),
+        "colour": colour_clusters(images.pixels, masks.shape[1]).float(),
     }
+    metrics = following(masks, objects, config.threshold)
+    for name, rival in rivals.items():
+        found = following(rival, objects)
+        metrics |= {f"{measure}_{name}": value for measure, value in found.items()}
+    metrics |= statistics(masks, config.threshold, config.empty)
+    if context.figure is not None:
+        draw(images.pixels, masks, objects, context.figure)
+    return metrics
 
 
-def mean_best_iou(removed: Tensor, objects: Tensor) -> float:
-    """Return, averaged over all objects of all images, the IoU with the best of the image's masks.
+RIVALS = ("random", "colour")
+FOLLOWING = [Metric(name) for name in ("iou", "ari", "covering", "mean_covering")]
+STATISTICS = ("coverage_*", "empty", "binary", "overlap", "from_image", "rank")
 
-    Args:
-        removed: bool `[n, N, H, W]`.
-        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
-    """
-    areas, best = _best_overlaps(removed, objects)
-    return float(best[areas > 0].mean())  # nan without objects
-
-
-def following(masks: Tensor, objects: Tensor, threshold: float = THRESHOLD) -> dict[str, float]:
-    """Return how well masks follow objects, by the measures that ADIOS reports on CLEVR.
-
-    A pixel belongs to its strongest mask if that reaches the threshold, else to none: so an image
-    falls into N + 1 segments. Void pixels count nowhere.
-
-    Args:
-        masks: `[n, N, H, W]` in [0, 1].
-        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
-        threshold: of a removed pixel.
-
-    Returns:
-        - `iou`: of each object with the best of the masks as they are, mean over objects;
-        - `ari`: adjusted Rand index of segments and objects over the pixels of objects, mean over
-          images with at least two objects (left out where no image has two);
-        - `covering`, `mean_covering`: IoU of each object with the best segment, mean over objects
-          weighted by their area and unweighted, mean over images (Engelcke et al. 2020, SC, mSC).
-    """
-    strongest, which = masks.max(dim=1)
-    segments = torch.where(strongest >= threshold, which, masks.shape[1])  # [n, H, W]
-    indices = torch.arange(masks.shape[1] + 1)[None, :, None, None]
-    areas, best = _best_overlaps(segments[:, None] == indices, objects)
-    present = areas > 0  # [n, K]
-    seen = present.any(1)
-    weighted = (areas * best).sum(1)[seen] / areas.sum(1)[seen]
-    plain = (present * best).sum(1)[seen] / present.sum(1)[seen]
-    rand = [
-        adjusted_rand_score(thing[inside].numpy(), segment[inside].numpy())
-        for thing, segment, several in zip(objects, segments, present.sum(1) > 1, strict=True)
-        if several
-        for inside in [(thing > 0) & (thing != VOID)]
-    ]
-    found = {"iou": mean_best_iou(masks >= threshold, objects)}
-    if rand:
-        found["ari"] = float(np.mean(rand))
-    found |= {"covering": float(weighted.mean()), "mean_covering": float(plain.mean())}
-    return found
-
-
-def _best_overlaps(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each object's area in pixels and its IoU with the best region of its image.
-
-    Both are `[n, K]`, with 0 where an image has no object k.
-
-    Args:
-        regions: bool `[n, R, H, W]`.
-        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
-    """
-    counted = objects != VOID
-    regions = regions & counted[:, None]
-    most = int(objects.masked_fill(~counted, 0).max())
-    areas = torch.zeros(len(objects), most)
-    best = torch.zeros(len(objects), most)
-    for k in range(1, most + 1):
-        thing = (objects == k)[:, None]  # [n, 1, H, W]
-        both = (regions & thing).sum((2, 3)).float()  # [n, R]
-        either = (regions | thing).sum((2, 3)).float()
-        areas[:, k - 1] = thing.sum((1, 2, 3))
-        best[:, k - 1] = (both / either.clamp(min=1)).amax(dim=1)
-    return areas, best
+TASKS.register("masks")(
+    Task(
+        "how learned masks follow objects: shapes or a folder in Pascal VOC layout",
+        MasksEvaluationConfig,
+        run,
+        (
+            *FOLLOWING,
+            *(Metric(f"{metric.name}_{rival}") for rival in RIVALS for metric in FOLLOWING),
+            *map(Metric, STATISTICS),
+        ),
+        needs=("objects", "masker"),
+        draws=True,
+        rivals=RIVALS,
+    )
+)
 
 
 def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float]:
@@ -158,17 +98,6 @@ def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float
     return found
 
 
-def blocks_like(removed: Tensor) -> Tensor:
-    """Return random blocks, one for each mask and of its area: bool `[n, N, H, W]`.
-
-    Args:
-        removed: bool `[n, N, H, W]`.
-    """
-    areas = removed.float().mean((2, 3))  # [n, N]
-    height, width = removed.shape[-2:]
-    return random_blocks(areas, height, width, torch.Generator().manual_seed(0))
-
-
 def colour_clusters(pixels: Tensor, count: int) -> Tensor:
     """Return each image's pixels clustered by colour (k-means on RGB), as disjoint masks.
 
@@ -179,6 +108,8 @@ def colour_clusters(pixels: Tensor, count: int) -> Tensor:
     Returns:
         bool `[n, count, H, W]`.
     """
+    from sklearn.cluster import KMeans  # slow to import
+
     found = []
     for image in pixels.numpy():
         colours = image.reshape(-1, 3).astype(np.float32)
@@ -188,23 +119,14 @@ def colour_clusters(pixels: Tensor, count: int) -> Tensor:
     return torch.from_numpy(np.stack(found))[:, None] == torch.arange(count)[None, :, None, None]
 
 
-def score(
-    masker: nn.Module,
-    images: Images | None,
-    size: int,
-    mean: Triple,
-    std: Triple,
-) -> dict[str, float]:
-    """Return `object_scores` of a learned masker on images with object masks, else nothing."""
-    if not masker.learned or images is None or images.objects is None:
-        return {}
-    masks = predict(masker, images.pixels, size, mean, std)
-    return object_scores(masks, resized(images.objects, size))
+def draw(pixels: Tensor, masks: Tensor, objects: Tensor, path: Path) -> None:
+    """Write a picture of some images, their objects and their masks.
 
-
-def resized(objects: Tensor, size: int) -> Tensor:
-    """Return object maps `[n, S, S]` at another size, int64 `[n, size, size]`: nearest pixel."""
-    if objects.shape[-1] == size:
-        return objects.long()
-    scaled = nn.functional.interpolate(objects[:, None].float(), (size, size), mode="nearest-exact")
-    return scaled[:, 0].long()
+    Args:
+        pixels: uint8 `[n, H, W, 3]`.
+        masks: `[n, N, H, W]` in [0, 1].
+        objects: integer `[n, H, W]`.
+        path: of the PNG.
+    """
+    shown = torch.linspace(0, len(masks) - 1, min(FIGURE_IMAGES, len(masks))).long()
+    mask_figure(pixels[shown], masks[shown], path, rows={"objects": coloured(objects[shown])})

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from seamask.base.errors import UserError
 from seamask.data import read_image
-from seamask.evaluate.masks import predict
+from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import RunFolder
 from seamask.show.figures import mask_figure

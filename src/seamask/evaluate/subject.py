@@ -13,12 +13,11 @@ from torch import nn
 from seamask.base.draws import mix
 from seamask.base.errors import UserError, unknown
 from seamask.config import Config
+from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM, Stem
 from seamask.runs import RunFolder
-
-UNTRAINED = "untrained:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +38,23 @@ class Subject:
     run: RunFolder | None = None
     config: Config | None = None
 
-    def masker(self) -> nn.Module:
+    def masker(self, size: int) -> nn.Module:
         """Return the run's mask network, in eval mode.
 
+        Args:
+            size: side in pixels of the images that it is for.
+
         Raises:
-            UserError: this is no run, or one without learned masks.
+            UserError: this is no run, or one without learned masks, or of another size.
         """
         if self.run is None:
             raise UserError(f"{self.name} has no mask network: give the folder of a run")
         masker = load_masker(self.run.path)
         if not masker.learned:
             raise UserError(f"{self.name} has no learned masks: its masker draws them, or has none")
+        own = self.config.image_size if self.config else size
+        if own != size:
+            raise UserError(f"--image-size {size}: the mask network sees {own} pixels")
         return masker
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seamask.base.progress import duration
 
 if TYPE_CHECKING:
-    from seamask.evaluate.evaluation import Result
+    from seamask.evaluate.task import Result
     from seamask.training.report import Summary
 
 SHOWN_SKIPPED = 10  # unreadable images named at the end
@@ -79,18 +79,20 @@ def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
 
 
 def print_result(result: Result) -> None:
-    """Print what an evaluation found: a line for each metric."""
+    """Print what an evaluation found."""
+    from seamask.evaluate import TASKS
+
     print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
-    # `iou`, `iou_random`, `iou_colour` stand in one line: learned masks beside what they must beat.
-    beside = ("random", "colour")
-    rivals = {f"{name}_{rival}" for name in result.metrics for rival in beside}
+    task = TASKS[result.task]
+    # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
+    rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
     width = max(map(len, result.metrics))
     if rivals & set(result.metrics):
-        print(" " * (width + 2) + "".join(f"{h:>10}" for h in ("learned", *beside)))
+        print(" " * (width + 2) + "".join(f"{h:>10}" for h in (result.task, *task.rivals)))
     for name in (name for name in result.metrics if name not in rivals):
-        names = (name, *(f"{name}_{rival}" for rival in beside))
+        names = (name, *(f"{name}_{rival}" for rival in task.rivals))
         values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
-        print(f"  {name:<{width}}{values}")
+        print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
     print(f"in {duration(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)

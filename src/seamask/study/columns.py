@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seamask.data import SOURCES
-from seamask.evaluate.evaluation import Result, task_config
+from seamask.evaluate import TASKS, Result, task_config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Evaluation, Job, Study, flat
 
@@ -40,8 +40,15 @@ class Column:
 
     @property
     def main_metric(self) -> str:
-        """The task's main metric, which published numbers are of; empty without a result."""
-        return next(iter(self.example.metrics)) if self.example else ""
+        """The task's main metric, which published numbers are of."""
+        if self.example:
+            return next(iter(self.example.metrics))
+        return TASKS[self.evaluation.task].metrics[0].name
+
+    @property
+    def unit(self) -> str:
+        """The unit of the metric that is shown, empty if it has none."""
+        return TASKS[self.evaluation.task].unit(self.metric)
 
     def values(self, row: str) -> dict[int, float]:
         """Return {seed: metric} of a row, of the seeds that have it."""
@@ -54,7 +61,7 @@ class Column:
 
     def number(self, value: float, sign: bool = False) -> str:
         """Write a value, or a difference with its sign, with as many digits as it deserves."""
-        digits = 2 if _in_percent(self.metric) or not self.metric else 3
+        digits = 2 if self.unit == "%" else 3
         return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
     def protocol(self) -> str:
@@ -66,27 +73,20 @@ class Column:
         if result is None:
             return "no result yet"
         defaults = flat(task_config(result.task))
-        always = ["protocol", "image_size", "epochs"]
-        if result.protocol.get("protocol") == "cached":
-            always.remove("epochs")  # it has none
-        shown = [path for path in always if path in result.protocol]
+        first = ("protocol", "image_size", "epochs")
+        shown = [path for path in first if path in result.protocol]
         shown += [
             path
             for path, value in result.protocol.items()
-            if path not in ("protocol", "image_size", "epochs") and value != defaults.get(path)
+            if path not in first and value != defaults.get(path)
         ]
-        unit = " in %" if _in_percent(self.metric) else ""
+        unit = f" in {self.unit}" if self.unit else ""
         words = [f"{path} {_words(result.protocol[path])}" for path in shown]
         marks = sorted({r.fingerprint[:8] for by in self.results.values() for r in by.values()})
         images = f"images {' '.join(marks)}"
         if self.held_out_by_seed:
             images += ", other ones held out for each seed"
         return "; ".join([f"{self.metric}{unit}, {result.task} on {result.data}", *words, images])
-
-
-def _in_percent(metric: str) -> bool:
-    """Say whether a metric is in %; others are shares in [0, 1]."""
-    return metric in ("accuracy", "miou", "pixel_accuracy") or metric.startswith("iou/")
 
 
 def columns(study: Study, folder: StudyFolder) -> list[Column]:
@@ -118,7 +118,7 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
     for title, rows in zip(titles, largest or [{}], strict=True):
         column = Column(title, evaluation, rows, held_out_by_seed=by_seed)
         main = column.main_metric
-        for metric in (main and evaluation.metrics) or (main,):
+        for metric in evaluation.metrics or (main,):
             name = title if metric == main else f"{title}: {metric}"
             shown.append(replace(column, title=name, metric=metric))
     return shown

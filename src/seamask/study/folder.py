@@ -24,15 +24,14 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
 from seamask.config import Config
-from seamask.evaluate.evaluation import Result, task_config
-from seamask.evaluate.subject import UNTRAINED as UNTRAINED_RUN
+from seamask.evaluate import Result, task_config
+from seamask.evaluate.task import UNTRAINED as UNTRAINED_RUN
 from seamask.runs import RunFolder
 from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 
 # Where something is computed, for which rows, and what is shown of it: no result depends on it.
 MAY_CHANGE = (
-    "device", "threads", "workers", "data.root", "data.cache", "data.resident", "methods",
-    "metrics",
+    "device", "threads", "data.root", "data.cache", "data.resident", "methods", "metrics",
 )  # fmt: skip
 
 

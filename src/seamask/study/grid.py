@@ -10,9 +10,7 @@ from typing import Any
 
 from seamask.base import settings
 from seamask.config import Config
-from seamask.evaluate import config as evaluate_config
-from seamask.evaluate.config import EvaluationConfig
-from seamask.evaluate.evaluation import task_config
+from seamask.evaluate import EvaluationConfig, check, task_config
 
 UNTRAINED = "untrained"
 """The row of the baseline's encoder before any training."""
@@ -29,7 +27,7 @@ class Evaluation:
 
     Attributes:
         title: of the column.
-        task: one of `evaluate.evaluation.TASKS`.
+        task: one of `seamask.evaluate.TASKS`.
         settings: by dotted path; without `data.source`, the images are those of the pretraining.
         methods: the rows that have it; all if empty.
         metrics: of the task, that are shown; its main one if empty.
@@ -58,7 +56,7 @@ class Evaluation:
             data = replace(config.data, **kept)
         config = replace(config, data=data, device=method.device, threads=method.threads)
         config = settings.override(config, self.settings)
-        return evaluate_config.check(replace(config, seed=seed, out=str(out)))
+        return check(replace(config, seed=seed, out=str(out)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
-from seamask.evaluate.evaluation import Result
+from seamask.evaluate import Result
 from seamask.study.folder import StudyFolder, first_change
 from seamask.study.grid import Job, Study, slug
 

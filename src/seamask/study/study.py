@@ -13,7 +13,7 @@ import torch
 from seamask.base import settings
 from seamask.base.errors import UserError, unknown
 from seamask.config import Config, check
-from seamask.evaluate.evaluation import TASKS, task_config
+from seamask.evaluate import TASKS, task_config
 from seamask.masks import build_masker
 from seamask.recipes import recipe_config
 from seamask.study.grid import OWN, UNTRAINED, Evaluation, Published, Study, flat, slug
@@ -130,6 +130,8 @@ def _evaluation(
         if method not in rows:
             raise unknown("method", method, rows)
     config = task_config(task)
+    for metric in metrics:
+        TASKS[task].check_metric(metric)
     given: dict[str, Any] = {}
     for layer in (common, about, over):
         given |= _flattened(layer, type(config))
@@ -239,7 +241,7 @@ def _check_evaluations(study: Study) -> None:
             rows = [row for row in study.rows if study.has(row, evaluation)]
             for row in rows:
                 evaluation.config(study.method(row))
-            if evaluation.task != "masks":
+            if "masker" not in TASKS[evaluation.task].needs:
                 continue
             learned = [row for row in study.methods if _learns_masks(study.methods[row])]
             for row in rows:

@@ -8,6 +8,7 @@ from timm.optim import Lars
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from seamask.base.optimizers import weight_groups
 from seamask.training.settings import OptimConfig, PlayerConfig
 
 
@@ -31,14 +32,11 @@ def build_optimizer(
     still = set() if predictor is None else set(predictor.parameters())
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {
-            "params": [p for p in parameters if (p.ndim > 1) == big and (p in still) == keeps],
-            "weight_decay": player.weight_decay if big else 0.0,
-            "constant": keeps,
-            "always_adapt": big,  # LARS
-        }
+        {**group, "constant": keeps}
         for keeps in ([False, True] if still else [False])
-        for big in (True, False)
+        for group in weight_groups(
+            [p for p in parameters if (p in still) == keeps], player.weight_decay
+        )
     ]
     if player.optimizer == "adamw":
         return AdamW(groups, lr=player.lr, betas=(player.momentum, 0.999))

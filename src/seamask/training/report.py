@@ -186,7 +186,7 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
         "backbone": run.networks.backbone_name,
         "load": loading_line(run, run.folder.encoder.name),  # from inside the folder
         "image_size": run.config.image_size,
-        "normalization": {"mean": list(data.mean), "std": list(data.std)},
+        "normalization": {n: list(values) for n, values in data.normalization._asdict().items()},
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,

@@ -58,7 +58,7 @@ def test_unpacked(tree, unreachable, open_data, name, count):
     wanted = [CLASSES.index(kind) for kind in CATEGORIES.values()]
     assert data.probe_test.labels.tolist() == wanted
     assert data.train.labels.tolist() == [label for label in wanted for _ in range(count)]
-    assert data.mean == (0.485, 0.456, 0.406)
+    assert data.normalization.mean == (0.485, 0.456, 0.406)
 
 
 def test_downloaded(tree, server, open_data, monkeypatch, tmp_path_factory):

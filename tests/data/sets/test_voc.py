@@ -30,7 +30,7 @@ def test_train_and_val(root, write_voc, open_data):
         with Image.open(root / "JPEGImages" / f"{name}.jpg") as image:
             np.testing.assert_array_equal(data.probe_test.pixels[row], square(image, 16))
     assert data.probe_test.objects.unique().tolist() == [0, 1, 2, 255]
-    assert (data.mean, data.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert data.normalization == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_only_trainval(root, write_voc, open_data):

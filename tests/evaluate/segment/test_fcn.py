@@ -7,7 +7,7 @@ from torch.nn import functional
 
 import seamask.networks  # noqa: F401  # registers the small stems
 from seamask.base.errors import UserError
-from seamask.networks.fcn import FCN, deepest
+from seamask.evaluate.segment.fcn import FCN, deepest
 
 CONVOLUTIONAL = [
     "test_resnet", "test_resnet_small_stem", "test_convnext", "test_efficientnet", "test_nfnet",

@@ -9,8 +9,10 @@ from torch import nn
 from torchvision.transforms.functional import center_crop
 
 from seamask.data import DataConfig, load
-from seamask.evaluate.classify import build_sgd, centre, falling, finetuned, linear_sgd
-from seamask.evaluate.config import FinetuneConfig, LinearConfig, check
+from seamask.evaluate import check
+from seamask.evaluate.finetune import FinetuneConfig, finetuned
+from seamask.evaluate.linear import LinearConfig, falling, linear_sgd
+from seamask.evaluate.sgd import build_sgd, centre
 from seamask.evaluate.subject import open_subject
 
 CPU = torch.device("cpu")
@@ -82,6 +84,7 @@ def test_running_statistics_move_by_the_paper_and_stay_by_adios(scenes, backbone
     ({"protocol": "paper"}, [0.1] * 10),
     ({"protocol": "adios"}, [0.1] * 6 + [0.01] * 2 + [0.001] * 2),
     ({"protocol": "adios", "milestones": (1.0,)}, [0.1] * 10),
+    ({"protocol": "adios", "milestones": ()}, [0.1] * 10),
     ({"protocol": "paper", "milestones": (0.4,)}, [0.1] * 4 + [0.01] * 6),
 ])  # fmt: skip
 def test_the_rate_is_fixed_by_the_paper_and_falls_by_adios(given, expected):

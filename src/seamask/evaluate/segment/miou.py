@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.data import VOID
 
-IGNORE = 255  # label of pixels that count neither in training nor in the result
 
-
-def confusion(predicted: Tensor, truth: Tensor, n_classes: int, ignore: int = IGNORE) -> Tensor:
+def confusion(predicted: Tensor, truth: Tensor, n_classes: int, ignore: int = VOID) -> Tensor:
     """Count pixels by true and predicted class.
 
     Args:
@@ -57,7 +56,7 @@ def mean_iou(confusion: Tensor) -> float:
     return float(class_ious(confusion).nanmean())
 
 
-def check_labels(truth: Tensor, n_classes: int, ignore: int = IGNORE) -> None:
+def check_labels(truth: Tensor, n_classes: int, ignore: int = VOID) -> None:
     """Refuse labels that are neither a class nor `ignore`.
 
     Raises:

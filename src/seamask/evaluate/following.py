@@ -1,0 +1,162 @@
+"""How well masks follow objects: measures, of any masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seamask.data import VOID, Images
+from seamask.evaluate import features
+from seamask.evaluate.features import Triple, over_images
+from seamask.masks import random_blocks
+
+THRESHOLD = 0.5  # a pixel counts as removed from here on
+
+
+def predict(
+    masker: nn.Module,
+    pixels: Tensor,
+    size: int,
+    mean: Triple,
+    std: Triple,
+    maps: Tensor | None = None,
+) -> Tensor:
+    """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
+
+    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
+    integer `[n, S, S]`, if there are any.
+    """
+    device = next((p.device for p in masker.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)  # for maskers that draw
+    parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
+    return over_images(
+        lambda x: masker(x, generator, next(parts, None)), device, pixels, size, mean, std
+    )
+
+
+def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
+    """Return the IoU of the best mask with each object, averaged over objects.
+
+    Beside it the same for random blocks, one for each mask and of its area.
+
+    Args:
+        masks: `[n, N, H, W]` in [0, 1].
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+
+    Returns:
+        `mask/iou` and `mask/iou_random` in [0, 1].
+    """
+    removed = masks >= THRESHOLD
+    return {
+        "mask/iou": mean_best_iou(removed, objects),
+        "mask/iou_random": mean_best_iou(blocks_like(removed), objects),
+    }
+
+
+def mean_best_iou(removed: Tensor, objects: Tensor) -> float:
+    """Return, averaged over all objects of all images, the IoU with the best of the image's masks.
+
+    Args:
+        removed: bool `[n, N, H, W]`.
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+    """
+    areas, best = _best_overlaps(removed, objects)
+    return float(best[areas > 0].mean())  # nan without objects
+
+
+def following(masks: Tensor, objects: Tensor, threshold: float = THRESHOLD) -> dict[str, float]:
+    """Return how well masks follow objects, by the measures that ADIOS reports on CLEVR.
+
+    A pixel belongs to its strongest mask if that reaches the threshold, else to none: so an image
+    falls into N + 1 segments. Void pixels count nowhere.
+
+    Args:
+        masks: `[n, N, H, W]` in [0, 1].
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+        threshold: of a removed pixel.
+
+    Returns:
+        - `iou`: of each object with the best of the masks as they are, mean over objects;
+        - `ari`: adjusted Rand index of segments and objects over the pixels of objects, mean over
+          images with at least two objects (left out where no image has two);
+        - `covering`, `mean_covering`: IoU of each object with the best segment, mean over objects
+          weighted by their area and unweighted, mean over images (Engelcke et al. 2020, SC, mSC).
+    """
+    from sklearn.metrics import adjusted_rand_score  # slow to import
+
+    strongest, which = masks.max(dim=1)
+    segments = torch.where(strongest >= threshold, which, masks.shape[1])  # [n, H, W]
+    indices = torch.arange(masks.shape[1] + 1)[None, :, None, None]
+    areas, best = _best_overlaps(segments[:, None] == indices, objects)
+    present = areas > 0  # [n, K]
+    seen = present.any(1)
+    weighted = (areas * best).sum(1)[seen] / areas.sum(1)[seen]
+    plain = (present * best).sum(1)[seen] / present.sum(1)[seen]
+    rand = [
+        adjusted_rand_score(thing[inside].numpy(), segment[inside].numpy())
+        for thing, segment, several in zip(objects, segments, present.sum(1) > 1, strict=True)
+        if several
+        for inside in [(thing > 0) & (thing != VOID)]
+    ]
+    found = {"iou": mean_best_iou(masks >= threshold, objects)}
+    if rand:
+        found["ari"] = float(np.mean(rand))
+    found |= {"covering": float(weighted.mean()), "mean_covering": float(plain.mean())}
+    return found
+
+
+def _best_overlaps(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each object's area in pixels and its IoU with the best region of its image.
+
+    Both are `[n, K]`, with 0 where an image has no object k.
+
+    Args:
+        regions: bool `[n, R, H, W]`.
+        objects: integer `[n, H, W]`: 0 background, k = object k, 255 = void.
+    """
+    counted = objects != VOID
+    regions = regions & counted[:, None]
+    most = int(objects.masked_fill(~counted, 0).max())
+    areas = torch.zeros(len(objects), most)
+    best = torch.zeros(len(objects), most)
+    for k in range(1, most + 1):
+        thing = (objects == k)[:, None]  # [n, 1, H, W]
+        both = (regions & thing).sum((2, 3)).float()  # [n, R]
+        either = (regions | thing).sum((2, 3)).float()
+        areas[:, k - 1] = thing.sum((1, 2, 3))
+        best[:, k - 1] = (both / either.clamp(min=1)).amax(dim=1)
+    return areas, best
+
+
+def blocks_like(removed: Tensor) -> Tensor:
+    """Return random blocks, one for each mask and of its area: bool `[n, N, H, W]`.
+
+    Args:
+        removed: bool `[n, N, H, W]`.
+    """
+    areas = removed.float().mean((2, 3))  # [n, N]
+    height, width = removed.shape[-2:]
+    return random_blocks(areas, height, width, torch.Generator().manual_seed(0))
+
+
+def score(
+    masker: nn.Module,
+    images: Images | None,
+    size: int,
+    mean: Triple,
+    std: Triple,
+) -> dict[str, float]:
+    """Return `object_scores` of a learned masker on images with object masks, else nothing."""
+    if not masker.learned or images is None or images.objects is None:
+        return {}
+    masks = predict(masker, images.pixels, size, mean, std)
+    return object_scores(masks, resized(images.objects, size))
+
+
+def resized(objects: Tensor, size: int) -> Tensor:
+    """Return object maps `[n, S, S]` at another size, int64 `[n, size, size]`: nearest pixel."""
+    if objects.shape[-1] == size:
+        return objects.long()
+    scaled = nn.functional.interpolate(objects[:, None].float(), (size, size), mode="nearest-exact")
+    return scaled[:, 0].long()

@@ -1,0 +1,170 @@
+"""A linear classifier on frozen features: on cached ones to convergence, or by SGD on views."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+
+from seamask.base.settings import Within
+from seamask.data import Data
+from seamask.evaluate.features import Features, labelled_features
+from seamask.evaluate.sgd import Batches, SgdConfig, accuracy, build_head, build_sgd, learn
+from seamask.evaluate.task import TASKS, Context, Metric, Task
+
+ITERATIONS = 200  # of logistic regression, at most
+
+
+@dataclass(frozen=True)
+class LinearConfig(SgdConfig):
+    """A linear classifier on frozen features."""
+
+    protocol: Literal["cached", "paper", "adios"] = "cached"
+    """`paper`: SGD on augmented views, the backbone frozen in eval mode, the learning rate fixed
+    ([Seq]). `adios`: the same inside LARS, trust coefficient 1e-3, no clip, and the rate falls in
+    steps ([ADIOS] scripts). `cached`: features computed once, then logistic regression to
+    convergence, its strength chosen on training images: ten times faster and more; the settings of
+    SGD do not matter."""
+    epochs: Annotated[int, Within(1)] = 100
+    """Passes over the training images ([ADIOS] scripts)."""
+    lr: Annotated[float, Within(0)] = 0.1
+    """Learning rate ([Seq])."""
+    milestones: Annotated[tuple[float, ...] | None, Within(0, 1, above=True)] = None
+    """Where the learning rate falls to a tenth, as shares of the epochs; none given: nowhere. None:
+    the protocol's, nowhere for `paper` ([Seq]: "fixed"), 0.6 and 0.8 for `adios` ([ADIOS]: epochs
+    60 and 80)."""
+    strengths: Annotated[tuple[float, ...], Within(0, above=True, some=True)] = (
+        0.001,
+        0.01,
+        0.1,
+        1.0,
+    )
+    """`cached`: inverse L2 strengths C to choose from, on standardised features."""
+    share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
+    """`cached`: share of the training images on which C is chosen."""
+
+    def unused(self) -> tuple[str, ...]:
+        """Return the settings of the other protocol."""
+        sgd = (
+            "epochs", "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "centre_crop",
+            "milestones",
+        )  # fmt: skip
+        return sgd if self.protocol == "cached" else ("strengths", "share")
+
+    def resolved(self) -> Self:
+        """Return the settings with what is left to the protocol filled in."""
+        given, usual = self.milestones, (0.6, 0.8) if self.protocol == "adios" else ()
+        return replace(super().resolved(), milestones=usual if given is None else given)
+
+
+def run(context: Context) -> dict[str, float]:
+    """Return the accuracy in %; of `cached` features the strength that was chosen too."""
+    config: LinearConfig = context.config
+    if config.protocol != "cached":
+        backbone, data = context.subject.backbone, context.data
+        return {"accuracy": linear_sgd(backbone, data, context.size, config, context.device)}
+    features = labelled_features(context)
+    strength = linear_choose(features.split(config.share, config.seed), config.strengths)
+    return {"accuracy": linear_accuracy(features, strength), "strength": strength}
+
+
+TASKS.register("linear")(
+    Task(
+        "a linear classifier on frozen features: --protocol cached (fast), paper or adios",
+        LinearConfig,
+        run,
+        (Metric("accuracy", "%"), Metric("strength")),
+        needs=("labels",),
+    )
+)
+
+
+# On cached features
+
+
+def linear_accuracy(features: Features, strength: float) -> float:
+    """Return the accuracy in % of logistic regression on standardised features.
+
+    Args:
+        features: of training and test images.
+        strength: C, the inverse of the L2 strength.
+    """
+    return _linear_path(features, [strength])[0]
+
+
+def linear_choose(features: Features, strengths: Sequence[float]) -> float:
+    """Return the C that classifies `features.test` best, the strongest penalty of equals.
+
+    Give it a split of the training images, never the test images.
+    """
+    strengths = sorted(strengths)
+    scores = _linear_path(features, strengths)
+    return strengths[scores.index(max(scores))]
+
+
+def _linear_path(features: Features, strengths: Sequence[float]) -> list[float]:
+    """Return the accuracy in % at each C, each fit starting where the one before ended."""
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, as is all of scikit-learn
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features.train.numpy())
+    train, test = (scaler.transform(x.numpy()) for x in (features.train, features.test))
+    model = LogisticRegression(max_iter=ITERATIONS, tol=1e-3, warm_start=True)
+    scores = []
+    for strength in strengths:
+        model.set_params(C=strength)
+        with warnings.catch_warnings():  # 200 iterations are within 0.1 points of convergence
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train, features.train_labels.numpy())
+        scores.append(100 * float(model.score(test, features.test_labels.numpy())))
+    return scores
+
+
+# By SGD on views
+
+
+def linear_sgd(
+    backbone: nn.Module, data: Data, size: int, config: LinearConfig, device: torch.device
+) -> float:
+    """Return the accuracy in % of a linear classifier on the frozen backbone.
+
+    As [Seq] appendix E or, with `protocol="adios"`, [ADIOS]'s scripts have it.
+
+    The backbone stays in eval mode and is bit-identical afterwards, running statistics included.
+
+    Args:
+        backbone: `[B, 3, H, W]` → `[B, F]`.
+        data: with labels.
+        size: side of the views in pixels.
+        config: SGD and views, resolved.
+        device: where to compute.
+    """
+    backbone = backbone.to(device).eval()
+
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = backbone(images)
+        return found
+
+    width = features(torch.zeros(1, 3, size, size, device=device)).shape[1]
+    head = build_head(width, len(data.classes), config.seed).to(device)
+    optimizer = build_sgd(head, config)
+    batches = Batches(data, size, config, device, "linear probe")
+    schedule = falling(optimizer, config, batches.steps)
+    for images, labels in batches:
+        learn(head(features(images)), labels, optimizer, schedule)
+    return accuracy(nn.Sequential(backbone, head), data, size, config)
+
+
+def falling(optimizer: Optimizer, config: LinearConfig, steps: int) -> LRScheduler:
+    """Return the schedule of the linear classifier, which moves at each of an epoch's `steps`."""
+    assert config.milestones is not None  # resolved
+    milestones = [round(share * config.epochs) * steps for share in config.milestones]
+    return MultiStepLR(optimizer, milestones, gamma=0.1)

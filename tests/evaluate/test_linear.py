@@ -1,0 +1,42 @@
+"""The linear classifier on cached features against scikit-learn."""
+
+import pytest
+import torch
+from blobs import blobs
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from seamask.evaluate import Features
+from seamask.evaluate.linear import linear_accuracy, linear_choose
+
+
+def test_linear_probe_separates_what_is_separable_and_not_what_is_not():
+    (train, labels), (test, truth) = blobs(200, 0, 0.3), blobs(100, 1, 0.3)
+    assert linear_accuracy(Features(train, labels, test, truth), 0.1) > 95
+    shuffled = labels[torch.randperm(200, generator=torch.Generator().manual_seed(0))]
+    assert linear_accuracy(Features(train, shuffled, test, truth), 0.1) < 60
+
+
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_linear_probe_agrees_with_scikit_learn_run_to_the_end(strength):
+    (train, labels), (test, truth) = blobs(400, 0, 2.0), blobs(400, 1, 2.0)
+    scaler = StandardScaler().fit(train.double().numpy())
+    model = LogisticRegression(C=strength, max_iter=10_000, tol=1e-10)
+    model.fit(scaler.transform(train.double().numpy()), labels.numpy())
+    expected = 100 * model.score(scaler.transform(test.double().numpy()), truth.numpy())
+    found = linear_accuracy(Features(train, labels, test, truth), strength)
+    assert found == pytest.approx(expected, abs=0.5)
+
+
+def test_the_strength_of_the_linear_probe_is_chosen():
+    # Few images in many dimensions, one of them telling: a strong penalty is better.
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 2
+    x = torch.randn(400, 100, generator=draw)
+    x[:, 0] += 2 * labels
+    split = Features(x[:100], labels[:100], x[100:], labels[100:])
+    strengths = (1e-4, 1e-3, 1e-2, 1.0, 100.0)
+    chosen = linear_choose(split, strengths)
+    found = {c: linear_accuracy(split, c) for c in strengths}
+    assert found[chosen] >= max(found.values()) - 0.7
+    assert found[chosen] > found[100.0] + 3
