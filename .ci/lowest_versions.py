@@ -1,4 +1,4 @@
-"""Print constraints for pip: of every requirement `name>=version` in pyproject.toml, that version."""
+"""Print constraints for pip: the lowest version that pyproject.toml allows of each requirement."""
 
 import re
 import tomllib
