@@ -59,7 +59,8 @@ class DiscMasker(nn.Module):
         )
         distance2 = (rows[:, None] - y).square() + (columns - x).square()  # [B, N, H, W]
         # Near the edge (r² − d²) / 2r is the distance to it, and its gradient is finite everywhere.
-        return ((self.radius**2 - distance2) / (2 * self.radius * EDGE)).sigmoid()
+        masks: Tensor = ((self.radius**2 - distance2) / (2 * self.radius * EDGE)).sigmoid()
+        return masks
 
 
 @MASKERS.register("discs", DiscSettings)
