@@ -125,7 +125,7 @@ def greys(file, shades, **more):
 def test_source(tmp_path, capsys, monkeypatch):
     greys(tmp_path / "a.npz", range(20), train_labels=np.arange(20)[:, None] % 2)
     greys(tmp_path / "b.npz", range(100, 116))
-    (tmp_path / "c.npz").write_bytes(b"PK")
+    (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:99])  # cut short
     monkeypatch.chdir(tmp_path)
     asked = (*plugin("source"), "--data", "npz", "--data.npz-file")
     for file in ("a.npz", "b.npz"):
@@ -142,8 +142,10 @@ def test_source(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)  # the run knows where its data is
     assert call("resume", tmp_path / "run1", *plugin("source")) == 0
     run = (*small(tmp_path), "--out", tmp_path / "none", "--data.root", tmp_path)
-    assert "holds no array `train_images`" in complaint(capsys, "pretrain", *run, *asked, "c.npz")
-    assert f"cannot read {tmp_path}/d.npz" in complaint(capsys, "pretrain", *run, *asked, "d.npz")
+    for file, says in (("c.npz", "holds no uint8 array"), ("d.npz", "No such file")):
+        said = complaint(capsys, "pretrain", *run, *asked, file)
+        assert f"{tmp_path / file}" in said
+        assert says in said
 
 
 STUDY = """

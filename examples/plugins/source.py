@@ -4,7 +4,7 @@
         --data.root path/to/folder --data.npz-file pathmnist.npz
 
 `train_images` and, where there are some, `test_images` are uint8 `[n, H, W]` or `[n, H, W, 3]`;
-`train_labels` and `test_labels` int `[n]` or `[n, 1]` (Yang et al. 2023).
+`train_labels` and `test_labels` are classes from 0 on, int `[n]` or `[n, 1]` (Yang et al. 2023).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -51,10 +52,12 @@ def read(file: Path, size: int) -> Plan:
     """
     try:
         arrays = dict(np.load(file))
-        assert "train_images" in arrays
-    except (AssertionError, OSError, ValueError) as error:
-        raise UserError(f"--data.npz-file: {file} holds no array `train_images`") from error
-    splits = {}
+        right = arrays["train_images"].dtype == np.uint8
+    except (KeyError, OSError, ValueError, BadZipFile):
+        right = False
+    if not right:
+        raise UserError(f"--data.npz-file: {file} holds no uint8 array `train_images`")
+    splits, classes = {}, 0
     for name in ("train", "test"):
         images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
         if images is None:
@@ -63,7 +66,7 @@ def read(file: Path, size: int) -> Plan:
             images = np.repeat(images[..., None], 3, axis=-1)
         if labels is not None:
             labels = labels.reshape(len(images)).astype(np.int64)
+            classes = max(classes, int(labels.max()) + 1)
         chunks = partial(array_chunks, images, labels, size)
         splits[name] = Split(len(images), chunks, labelled=labels is not None)
-    classes = sorted({int(k) for k in arrays.get("train_labels", np.empty(0)).flat})
-    return Plan(splits, tuple(map(str, classes)))
+    return Plan(splits, tuple(map(str, range(classes))))
