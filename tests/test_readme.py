@@ -47,8 +47,7 @@ def test_links_lead_somewhere(paper):
 def test_the_architecture_names_what_exists():
     rooms = ROOT / "src" / "seamask"
     for room, name in re.findall(r"`([\w/]+\.py)(?:: (\w+))?", ARCHITECTURE):
-        assert (rooms / room).exists(), room
-        assert name in (rooms / room).read_text(), name
+        assert any(name in file.read_text() for file in rooms.rglob(room)), (room, name)
 
 
 def test_frames_from_the_command_to_the_loss(tiny, tmp_path, monkeypatch):
@@ -63,9 +62,6 @@ def test_frames_from_the_command_to_the_loss(tiny, tmp_path, monkeypatch):
     settings = tiny | {"epochs": 1, "objective.hidden": 16, "out": tmp_path / "run"}
     words = [w for n, v in settings.items() for w in (f"--{n.replace('_', '-')}", v)]
     assert call("pretrain", *words) == 0
-    ours = [
-        frame
-        for frame in stacks[0]
-        if Path(seamask.__file__).parent in Path(frame.filename).parents
-    ]
+    package = Path(seamask.__file__).parent
+    ours = [frame for frame in stacks[0] if package in Path(frame.filename).parents]
     assert len(ours) == int(written)
