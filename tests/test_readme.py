@@ -1,6 +1,7 @@
 """The papers tell the truth: the example runs, names and links exist, numbers are counted."""
 
 import re
+import tomllib
 import traceback
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_the_architecture_names_what_exists():
     rooms = ROOT / "src" / "seamask"
     for room, name in re.findall(r"`([\w/]+\.py)(?:: (\w+))?", ARCHITECTURE):
         assert any(name in file.read_text() for file in rooms.rglob(room)), (room, name)
+
+
+def test_the_architecture_has_the_layers_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    block = ARCHITECTURE.partition("    cli ")[1:]
+    lines = "".join(block).partition("\n\n")[0].splitlines()
+    assert [re.split(" {3,}", line.strip())[0] for line in lines] == contract["layers"]
 
 
 def test_frames_from_the_command_to_the_loss(tiny, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ Rest = Suppress[tuple[str, ...]]
 def pretrain(arguments: list[str]) -> None:
     """Pretrain an encoder."""
     config = parse_pretrain(arguments)
-    from seamask.show.terminal import print_summary
+    from seamask.terminal import print_summary
     from seamask.training import start_run
 
     print_summary(_unless_stopped(lambda: start_run(config)))
@@ -66,7 +66,7 @@ def resume(run: Run, /) -> None:
         run: its folder
     """
     from seamask.runs import RunFolder
-    from seamask.show.terminal import print_summary
+    from seamask.terminal import print_summary
     from seamask.training import resume_run
 
     if RunFolder.of_run(run).finished:
@@ -116,8 +116,8 @@ def evaluate(arguments: list[str]) -> None:
         print(inspect.getdoc(evaluate))
         return
     from seamask.evaluate import TASKS, task_config
-    from seamask.evaluate.evaluation import start
-    from seamask.show.terminal import print_result
+    from seamask.evaluate.evaluation import run_evaluation
+    from seamask.terminal import print_result
 
     encoder, task = words
     own_data = _source(arguments) is None and not asked_for_help
@@ -127,7 +127,7 @@ def evaluate(arguments: list[str]) -> None:
         prog=f"seamask evaluate {encoder} {task}",
         description=f"{TASKS[task].about}.",
     )
-    result = start(encoder, task, config)
+    result = run_evaluation(encoder, task, config)
     print(result.to_json()) if config.json else print_result(result)
 
 
@@ -218,7 +218,7 @@ def data(
         size: side in pixels.
     """
     from seamask.data import make_imagenet100s
-    from seamask.show.terminal import print_skipped
+    from seamask.terminal import print_skipped
 
     made = make_imagenet100s(imagenet, out, size)
     print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")

@@ -153,15 +153,15 @@ def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
 
 def test_a_job_that_breaks_costs_no_other_its_turn(partly, monkeypatch, capfd):
     path, out = partly("sequential/seed0/evaluations")
-    start = evaluation.start
+    run_evaluation = evaluation.run_evaluation
 
-    def start_or_break(encoder, task, config):
+    def run_or_break(encoder, task, config):
         if task == "knn":
             raise RuntimeError("out of memory")
-        return start(encoder, task, config)
+        return run_evaluation(encoder, task, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "start", start_or_break)
+        patch.setattr(evaluation, "run_evaluation", run_or_break)
         with pytest.raises(UserError, match=r"1 of 5 jobs failed: \+ Sequential, seed 0: kNN"):
             run_study(read_study(path), out)
     said = capfd.readouterr()

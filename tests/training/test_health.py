@@ -28,10 +28,10 @@ from seamask.training.health import (
     embedding_signs,
     rank_me,
     ranks,
-    troubles,
 )
 from seamask.training.players import build_networks
 from seamask.training.players import build_players as networks_players
+from seamask.training.troubles import troubles
 
 
 def health_of(masker=None, config=None, **rules):

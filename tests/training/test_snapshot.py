@@ -69,8 +69,8 @@ def test_given_masks_of_a_folder_come_with_their_images_and_resume(
     seen = []
 
     def look(run, images, maps):
-        assert torch.equal(images.amax((1, 2, 3)), maps.amax((1, 2)) * 5)
-        seen.extend(maps[:, 0, 0].tolist())
+        assert torch.equal(images.amax((1, 2, 3)), maps["objects"].amax((1, 2)) * 5)
+        seen.extend(maps["objects"][:, 0, 0].tolist())
 
     after_each_step(monkeypatch, look)
     with monkeypatch.context() as patch:

@@ -44,7 +44,7 @@ def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
     """
     named = bool({"data", "data.source"} & set(changed))
     config = task_config(task, None if named else str(encoder))
-    return start(str(encoder), task, settings.override(config, changed))
+    return run_evaluation(str(encoder), task, settings.override(config, changed))
 
 
 def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
@@ -61,7 +61,7 @@ def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
     return config
 
 
-def start(encoder: str, task: str, config: EvaluationConfig) -> Result:
+def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     """Evaluate an encoder with fully resolved settings; see `evaluate`.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from seamask.base.draws import mix
+from seamask.base.draws import derive_seed
 from seamask.base.errors import UserError
 from seamask.base.optimizers import warmed_up
 from seamask.base.settings import Within
@@ -96,7 +96,9 @@ def finetuned(
     schedule = warmed_up(optimizer, CosineAnnealingLR(optimizer, total - warmup), warmup)
     loss = torch.zeros((), device=device)
     for step, (images, labels) in enumerate(batches):
-        torch.manual_seed(mix(config.seed, step, "layers"))  # for layers that draw (dropout)
+        torch.manual_seed(
+            derive_seed(config.seed, step, "layers")
+        )  # for layers that draw (dropout)
         loss += learn(model(images), labels, optimizer, schedule)
     if not torch.isfinite(loss):
         raise UserError(f"fine-tuning diverged at --lr {config.lr}: take a lower one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seamask.data import VOID, Images
@@ -158,5 +159,5 @@ def resized(objects: Tensor, size: int) -> Tensor:
     """Return object maps `[n, S, S]` at another size, int64 `[n, size, size]`: nearest pixel."""
     if objects.shape[-1] == size:
         return objects.long()
-    scaled = nn.functional.interpolate(objects[:, None].float(), (size, size), mode="nearest-exact")
+    scaled = F.interpolate(objects[:, None].float(), (size, size), mode="nearest-exact")
     return scaled[:, 0].long()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from seamask.base.settings import Within
 from seamask.evaluate.features import Features, labelled_features, percent
@@ -70,7 +71,7 @@ def knn_predict(
     Returns:
         For each pair the classes found, int64 `[m]`. Of two classes with equal votes the lower.
     """
-    train, queries = (nn.functional.normalize(x, dim=1) for x in (train, queries))
+    train, queries = (F.normalize(x, dim=1) for x in (train, queries))
     most = max(k for k, _ in settings)
     classes = int(train_labels.max()) + 1
     found: list[list[Tensor]] = [[] for _ in settings]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from seamask.base.draws import generator, mix
+from seamask.base.draws import derive_seed, generator
 from seamask.base.errors import UserError
 from seamask.base.optimizers import weight_groups
 from seamask.base.progress import Progress
@@ -88,7 +89,7 @@ def build_sgd(module: nn.Module, config: SgdConfig) -> Optimizer:
 
 def build_head(width: int, classes: int, seed: int) -> nn.Linear:
     """Build a linear classifier of features `[B, width]`."""
-    torch.manual_seed(mix(seed, "head"))
+    torch.manual_seed(derive_seed(seed, "head"))
     return nn.Linear(width, classes)
 
 
@@ -136,7 +137,7 @@ class Batches:
 
 def learn(logits: Tensor, labels: Tensor, optimizer: Optimizer, schedule: LRScheduler) -> Tensor:
     """Take one step; return the loss."""
-    loss = nn.functional.cross_entropy(logits, labels)
+    loss = F.cross_entropy(logits, labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from seamask.base.draws import mix
+from seamask.base.draws import derive_seed
 from seamask.base.errors import UserError, unknown
 from seamask.config import Config
 from seamask.evaluate.task import UNTRAINED
@@ -96,7 +96,7 @@ def _untrained(name: str, image_size: int, seed: int) -> Subject:
         model, size = config.encoder.backbone, image_size or config.image_size
     else:
         model, size = what, image_size or Config().image_size
-    torch.manual_seed(mix(seed, "encoder"))  # as a run with this seed begins
+    torch.manual_seed(derive_seed(seed, "encoder"))  # as a run with this seed begins
     backbone, _, _ = build_backbone(model, size, stem, patch, zeros)
     return Subject(name, backbone.eval(), size)
 

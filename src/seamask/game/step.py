@@ -27,7 +27,7 @@ from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View, terms
 from seamask.masks.choice import draw_one, take_one
 from seamask.masks.penalties import PENALTIES, all_penalties, alone
-from seamask.networks.view_batchnorm import Seen, encode_views
+from seamask.networks.view_batchnorm import MaskedImages, encode_views
 
 
 def two_player_step(
@@ -165,7 +165,7 @@ class _Part:
 
     def _encode(self, clean: Sequence[str], given: Sequence[dict[str, Tensor]]) -> list[Tensor]:
         """Return embeddings `[B, D]` of clean views, then of the views under each mask."""
-        seen: list[Seen] = [(self.views[name].images, None) for name in clean]
+        seen: list[MaskedImages] = [(self.views[name].images, None) for name in clean]
         seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
         with record_function("encoder passes"), self.players.autocast():
             return encode_views(self.players.encoder, seen, self.players.stack)

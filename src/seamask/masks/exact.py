@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seamask.base.precision import at_least_float32
+
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
 TOLERANCE = 1e-7  # of the share removed
 STEPS = 64  # at most; about eight are taken
@@ -28,11 +30,12 @@ def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = 
         Masks `[..., H, W]` in at least float32; their share of removed pixels is b to 1e-6 of
         float32 rounding, whatever the logits.
     """
-    kind = torch.promote_types(logits.dtype, torch.float32)
-    shares = torch.as_tensor(budget, dtype=kind, device=logits.device).expand(logits.shape[:-2])
-    if room is None:
-        room = torch.ones((), dtype=kind, device=logits.device).expand(logits.shape)
-    masks: Tensor = _ExactSigmoid.apply(logits.to(kind), shares, room.to(kind))
+    logits = at_least_float32(logits)
+    shares = torch.as_tensor(budget, dtype=logits.dtype, device=logits.device)
+    room = logits.new_ones(()) if room is None else room.to(logits.dtype)
+    masks: Tensor = _ExactSigmoid.apply(
+        logits, shares.expand(logits.shape[:-2]), room.expand(logits.shape)
+    )
     return masks
 
 

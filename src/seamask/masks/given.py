@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from seamask.base.errors import UserError
 from seamask.masks.masker import MASKERS
@@ -73,7 +73,7 @@ class GivenMasker(nn.Module):
         return 1 - self._grow(1 - masks) if self.morph == "erode" else masks
 
     def _grow(self, masks: Tensor) -> Tensor:
-        return functional.max_pool2d(masks, 2 * self.radius + 1, stride=1, padding=self.radius)
+        return F.max_pool2d(masks, 2 * self.radius + 1, stride=1, padding=self.radius)
 
 
 def _between(marks: Tensor, dim: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.errors import UserError
+from seamask.base.precision import at_least_float32
 from seamask.masks.budget import Budget
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.masker import MASKERS
@@ -126,7 +127,7 @@ class SimultaneousMasker(_LearnedMasker):
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]` that sum to 1."""
-        return _precise(self.head(features)).softmax(dim=1)
+        return at_least_float32(self.head(features)).softmax(dim=1)
 
 
 class SequentialMasker(_LearnedMasker):
@@ -203,7 +204,7 @@ class SequentialMasker(_LearnedMasker):
         weights = weights.mT.expand(len(features), -1, -1)  # [B, N, width]
         biases = torch.cat([cast(Tensor, head.bias) for head in heads])[:, None]  # [N, 1]
         alone = torch.baddbmm(biases, weights, features.flatten(2))  # [B, N, H · W]
-        alone = _precise(alone).unflatten(2, features.shape[2:])
+        alone = at_least_float32(alone).unflatten(2, features.shape[2:])  # areas need it
         shares = None if shares is None else shares.expand(-1, len(heads))  # [B, N]
         masks: list[Tensor] = []
         room: Tensor | None = None  # [B, 1, H, W]: what earlier masks left, if they are disjoint
@@ -221,11 +222,6 @@ class SequentialMasker(_LearnedMasker):
                 left = 1 - mask if room is None else room - mask
                 room = left.clamp(min=0)
         return torch.cat(masks, dim=1)
-
-
-def _precise(logits: Tensor) -> Tensor:
-    """Return logits in at least float32: penalties need mask areas finer than bfloat16."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @MASKERS.register("simultaneous", LearnedSettings)

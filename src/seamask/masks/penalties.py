@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.base.precision import at_least_float32
 from seamask.base.registry import Registry
 from seamask.masks.settings import PenaltiesConfig
 
@@ -46,7 +47,7 @@ def overlap_penalty(masks: Tensor) -> Tensor:
     From Sam et al. 2022. It grows with the number of pixels: the published weight 1e-4 belongs to
     96×96; at another size multiply it by 9216 / (H·W).
     """
-    masks = _precise(masks)
+    masks = at_least_float32(masks)
     earlier = masks.cumsum(dim=1) - masks  # [B, N, H, W]: Σ_{j<i} m^j
     return (masks * earlier).sum((2, 3)).mean()
 
@@ -61,7 +62,7 @@ def consistency_penalty(masks: Tensor, kernel_size: int = 3) -> Tensor:
         masks: `[B, N, H, W]` in [0, 1].
         kernel_size: side of the pooling window in pixels, odd.
     """
-    masks = _precise(masks)
+    masks = at_least_float32(masks)
     smooth = F.avg_pool2d(
         masks, kernel_size, stride=1, padding=kernel_size // 2, count_include_pad=False
     )
@@ -106,7 +107,7 @@ def equipartition_penalty(masks: Tensor) -> Tensor:
     Args:
         masks: `[B, N, H, W]` in [0, 1].
     """
-    return _unevenness(_precise(masks).mean(0))
+    return _unevenness(at_least_float32(masks).mean(0))
 
 
 def _unevenness(mean: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ class Penalty:
         if self.of_both:
             return self.cost(torch.cat([masks for masks, _ in views], dim=1), views[0][1])
         if self.of_mean:
-            views = [(average(_precise(masks).mean(0)), budget) for masks, budget in views]
+            views = [(average(at_least_float32(masks).mean(0)), budget) for masks, budget in views]
         costs = torch.stack([self.cost(masks, budget) for masks, budget in views])
         return costs.sum() if reduction == "sum" else costs.mean()
 
@@ -218,10 +219,6 @@ def weights_at(
     return {name: weight * scale(PENALTIES[name]) for name, weight in weights.items() if weight}
 
 
-def _precise(masks: Tensor) -> Tensor:
-    return masks.to(torch.promote_types(masks.dtype, torch.float32))
-
-
 def _area(masks: Tensor) -> Tensor:
     """Return the share of pixels removed, `[B, N]`."""
-    return _precise(masks).mean((2, 3))
+    return at_least_float32(masks).mean((2, 3))

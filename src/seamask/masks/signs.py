@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seamask.base.precision import at_least_float32
+
 EMPTY = 0.01  # a mask that removes less of its image is empty, one that leaves less is everything
 BORDER = 1 / 8  # of the side, all round: 44 % of a square image
 
@@ -26,7 +28,7 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
           there is no other);
         - `binary`: share of pixels below 0.1 or above 0.9.
     """
-    masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
+    masks = at_least_float32(masks)
     batch, n, height, width = masks.shape
     area = masks.mean((2, 3))  # [B, N]
     removed = masks.sum((0, 2, 3)).clamp(min=1e-6)  # [N]

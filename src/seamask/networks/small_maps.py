@@ -8,8 +8,8 @@ as one product of all pixels of a batch with all weights the same arithmetic kee
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
 LARGEST = 9  # pixels of a map: 3×3; from 4×4 on a convolution is as fast (docs/performance.md)
 
@@ -49,7 +49,7 @@ class SmallMapConv2d(nn.Conv2d):
         width = (x.shape[3] + 2 * q - m) // t + 1
         if x.device.type != "cpu" or min(height, width) < 1 or height * width > LARGEST:
             return super().forward(x)
-        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, q, q, p, p))
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, q, q, p, p))
         seen = [
             padded[:, i : i + s * height : s, j : j + t * width : t]
             for i in range(k)
@@ -57,4 +57,4 @@ class SmallMapConv2d(nn.Conv2d):
         ]
         columns = torch.stack(seen, dim=3).flatten(3)  # [B, H', W', k · m · C]
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # [O, k · m · C]
-        return functional.linear(columns, weight, self.bias).permute(0, 3, 1, 2)
+        return F.linear(columns, weight, self.bias).permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx
 
 from seamask.base.errors import UserError
+from seamask.base.precision import at_least_float32
 
 
 def synchronise_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
@@ -49,7 +50,7 @@ class CpuSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or not distributed.is_initialized():
             return super().forward(x)
         world = distributed.get_world_size()
-        kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+        kind, x = x.dtype, at_least_float32(x)
         others = [d for d in range(x.ndim) if d != 1]
         shape = (-1,) + (1,) * (x.ndim - 2)  # of what is [C], so that it broadcasts over x
         mean = _Sum.apply(x.mean(others)) / world  # [C]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seamask.base.errors import UserError
 
@@ -54,7 +54,7 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
     tokens = vit._pos_embed(vit.patch_embed(images * (1 - mask)))  # [B, P + T, D]
     first, tokens = tokens[:, :prefix], tokens[:, prefix:]
     patch = vit.patch_embed.patch_size
-    weight = 1 - functional.avg_pool2d(mask, patch).flatten(1)  # [B, T]
+    weight = 1 - F.avg_pool2d(mask, patch).flatten(1)  # [B, T]
     if not mask.requires_grad:
         left_out = 1 - weight > threshold
         longest = int((~left_out).sum(1).max().clamp(min=1))
@@ -62,7 +62,7 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
         weight = weight.masked_fill(left_out, 0).gather(1, order)
         tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
     weight = weight.clamp(min=FAINT)
-    bias = functional.pad(weight.log(), (prefix, 0))[:, None, None]  # [B, 1, 1, P + T']
+    bias = F.pad(weight.log(), (prefix, 0))[:, None, None]  # [B, 1, 1, P + T']
     x = vit.norm_pre(torch.cat([first, tokens], dim=1))
     for block in vit.blocks:
         x = block(x, attn_mask=bias.to(x.dtype))

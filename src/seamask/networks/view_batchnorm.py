@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seamask.networks.encoder import Encoder
 
-Seen = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see
+MaskedImages = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -66,23 +66,25 @@ def stacked(network: nn.Module, views: int) -> Iterator[None]:
             norm.views = 1
 
 
-def encode_views(encoder: nn.Module, seen: Sequence[Seen], together: bool = False) -> list[Tensor]:
+def encode_views(
+    encoder: nn.Module, views: Sequence[MaskedImages], together: bool = False
+) -> list[Tensor]:
     """Return the embeddings `[B, D]` of each of some views.
 
     Args:
         encoder: an `Encoder`, which may leave masked patches out; other modules are given images
             whose masked pixels are blanked.
-        seen: images `[B, 3, H, W]`, and the mask `[B, 1, H, W]` of what is removed, or None.
+        views: images `[B, 3, H, W]`, and the mask `[B, 1, H, W]` of what is removed, or None.
         together: in one batch, batch norm still view by view (see `keep_views_apart`).
     """
-    if together and len(seen) > 1:
-        with stacked(encoder, len(seen)):
-            return list(encoder(torch.cat([_blanked(view) for view in seen])).chunk(len(seen)))
+    if together and len(views) > 1:
+        with stacked(encoder, len(views)):
+            return list(encoder(torch.cat([_blanked(view) for view in views])).chunk(len(views)))
     if isinstance(encoder, Encoder):
-        return [encoder(*view) for view in seen]
-    return [encoder(_blanked(view)) for view in seen]
+        return [encoder(*view) for view in views]
+    return [encoder(_blanked(view)) for view in views]
 
 
-def _blanked(view: Seen) -> Tensor:
+def _blanked(view: MaskedImages) -> Tensor:
     images, mask = view
     return images if mask is None else images * (1 - mask)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
+from seamask.base.precision import at_least_float32
 from seamask.networks.encoder import Encoder, projector
 from seamask.objectives.base import OBJECTIVES, Gather, Objective
 from seamask.objectives.settings import MoCoSettings
@@ -29,7 +30,7 @@ class QueueEncoder(PredictingEncoder):
         self, backbone: nn.Module, head: nn.Module, size: int, width: int, channels_last: bool
     ) -> None:
         super().__init__(backbone, head, nn.Identity(), channels_last, momentum=True)
-        self.register_buffer("queue", functional.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("queue", F.normalize(torch.randn(size, width), dim=1))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
         self.queue: Tensor
         self.oldest: Tensor
@@ -40,7 +41,7 @@ class QueueEncoder(PredictingEncoder):
         size = len(self.queue)
         keys = keys[-size:].to(self.queue.dtype)
         at = torch.arange(len(keys), device=self.queue.device)
-        self.queue[(self.oldest + at) % size] = functional.normalize(keys, dim=1)
+        self.queue[(self.oldest + at) % size] = F.normalize(keys, dim=1)
         self.oldest.copy_((self.oldest + len(keys)) % size)
 
 
@@ -74,13 +75,12 @@ class MoCo(Objective):
         """Return InfoNCE of the first view's queries with the second's keys, `[B, 2D]` each."""
         queries, _ = predicted.chunk(2, dim=1)
         _, keys = target.chunk(2, dim=1)
-        kind = torch.promote_types(queries.dtype, torch.float32)
-        q = functional.normalize(queries.to(kind), dim=1)
-        k = functional.normalize(keys.detach().to(kind), dim=1)
+        q = F.normalize(at_least_float32(queries), dim=1)
+        k = F.normalize(at_least_float32(keys.detach()), dim=1)
         positive = (q * k).sum(1, keepdim=True)  # [B, 1]
-        negative = q @ self.network.queue.to(kind).T  # [B, K]
+        negative = q @ self.network.queue.to(q.dtype).T  # [B, K]
         logits = torch.cat([positive, negative], dim=1) / self.config.temperature
-        return functional.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long).to(q.device))
+        return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long).to(q.device))
 
     def range(self, batch_size: int) -> float:
         """Return the logarithm of the number of keys: from a guess among them to the right one."""

@@ -6,9 +6,10 @@ import math
 from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
+from seamask.base.precision import at_least_float32
 from seamask.networks.encoder import Encoder, projector
 from seamask.objectives.base import OBJECTIVES, Objective
 from seamask.objectives.settings import SiameseSettings
@@ -88,8 +89,8 @@ class SimSiam(Objective):
 
     def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return `D(p, z)` between `[B, 2D]` of two views."""
-        p, _ = _precise(predicted).chunk(2, dim=1)
-        _, z = _precise(target).chunk(2, dim=1)
+        p, _ = at_least_float32(predicted).chunk(2, dim=1)
+        _, z = at_least_float32(target).chunk(2, dim=1)
         return -_cosine(p, z)
 
     def range(self, batch_size: int) -> float:
@@ -130,8 +131,4 @@ def _detached(mask: Tensor | None) -> Tensor | None:
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return functional.cosine_similarity(a, b.detach(), dim=1).mean()
-
-
-def _precise(z: Tensor) -> Tensor:
-    return z.to(torch.promote_types(z.dtype, torch.float32))
+    return F.cosine_similarity(a, b.detach(), dim=1).mean()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.precision import at_least_float32
 from seamask.objectives.base import OBJECTIVES, Objective
 from seamask.objectives.settings import SimCLRSettings
 
@@ -60,7 +61,7 @@ def nt_xent(
 
 
 def _unit(z: Tensor) -> Tensor:
-    return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+    return F.normalize(at_least_float32(z), dim=1)
 
 
 @OBJECTIVES.register("simclr", SimCLRSettings)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional
 
+from seamask.base.precision import at_least_float32
 from seamask.objectives.base import OBJECTIVES, Objective
 from seamask.objectives.settings import ObjectiveSettings
 
@@ -23,13 +23,13 @@ def vicreg(a: Tensor, b: Tensor) -> Tensor:
         a: embeddings `[B, D]` of the first view, B at least 2.
         b: embeddings `[B, D]` of the second view, rows in the same order.
     """
-    a, b = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (a, b))
-    total = INVARIANCE * functional.mse_loss(a, b)
+    a, b = (at_least_float32(z) for z in (a, b))
+    total = INVARIANCE * F.mse_loss(a, b)
     for z in (a, b):
         z = z - z.mean(0)
         covariance = z.T @ z / (len(z) - 1)  # [D, D]
         variance = covariance.diagonal()
-        total = total + VARIANCE * functional.relu(1 - (variance + EPSILON).sqrt()).mean()
+        total = total + VARIANCE * F.relu(1 - (variance + EPSILON).sqrt()).mean()
         others = covariance.square().sum() - variance.square().sum()
         total = total + COVARIANCE * others / z.shape[1]
     return total

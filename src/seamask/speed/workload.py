@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from seamask.base.draws import generator, mix
+from seamask.base.draws import derive_seed, generator
 from seamask.config import Config
 from seamask.game.held import held_still
 from seamask.game.players import COMPARISONS, View
@@ -50,7 +50,7 @@ class Workload:
         self.draw = generator(config.seed, "speed")
         side = config.data.size or config.image_size
         shape = (config.batch_size, 3, side, side)
-        torch.manual_seed(mix(config.seed, "speed"))
+        torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.pair = self.make_views()
         self.metrics: dict[str, Tensor] = {}

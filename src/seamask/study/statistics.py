@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 CONFIDENCE = 0.95
 
@@ -40,10 +40,9 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
     """Compare values by seed, ours − theirs, over the seeds both have; None if there are none."""
-    found = spread([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
-    if found is None:
-        return None
-    if found.std is None:
-        return Difference(found.mean, None, 1)
-    quantile = float(t.ppf((1 + CONFIDENCE) / 2, found.n - 1))
-    return Difference(found.mean, quantile * found.std / found.n**0.5, found.n)
+    differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    found = spread(differences)
+    if found is None or found.std is None:
+        return None if found is None else Difference(found.mean, None, 1)
+    low, high = ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
+    return Difference(found.mean, float(high - low) / 2, found.n)

@@ -153,7 +153,7 @@ class Worker:
         assert job.evaluation is not None
         out = self.folder.evaluations(job.row, job.seed, job.evaluation)
         config = job.evaluation.config(self.study.method(job.row), job.seed, out)
-        evaluation.start(self.folder.encoder(job), job.evaluation.task, config)
+        evaluation.run_evaluation(self.folder.encoder(job), job.evaluation.task, config)
 
     def _wait(self, jobs: Sequence[Job]) -> None:
         """Let the others work for a moment."""

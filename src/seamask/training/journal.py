@@ -16,8 +16,9 @@ from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress, duration
 from seamask.runs import RunFolder
-from seamask.training.health import Health, in_short, ranks
+from seamask.training.health import Health, ranks
 from seamask.training.run import Run
+from seamask.training.troubles import in_short
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seamask.base.draws import mix
+from seamask.base.draws import derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, masked_share
 from seamask.masks import build_masker, weights_at
@@ -38,7 +38,7 @@ def build_networks(config: Config, objective: Objective) -> Networks:
     Raises:
         UserError: an unknown backbone or masker, or a size one of them cannot take.
     """
-    torch.manual_seed(mix(config.seed, "encoder"))
+    torch.manual_seed(derive_seed(config.seed, "encoder"))
     c = config.encoder
     backbone, name, arguments = build_backbone(
         c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last
@@ -49,7 +49,7 @@ def build_networks(config: Config, objective: Objective) -> Networks:
     for part in encoder.modules():  # with the slow copy of BYOL
         if isinstance(part, Encoder):
             part.drop = config.masks.drop
-    torch.manual_seed(mix(config.seed, "masker"))
+    torch.manual_seed(derive_seed(config.seed, "masker"))
     masker = build_masker(config.masks, config.image_size)
     return Networks(encoder, masker, name, arguments)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from seamask.base.provenance import provenance
 from seamask.evaluate import predict, probe, score
@@ -17,9 +18,9 @@ from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.show import coloured, curves_figure, mask_figure
-from seamask.training.health import asked, troubles
 from seamask.training.players import build_networks
 from seamask.training.run import Run
+from seamask.training.troubles import asked, troubles
 
 FIGURE_IMAGES = 8
 AVERAGED = 256  # images whose mean mask is drawn
@@ -165,9 +166,9 @@ def draw_masks(run: Run, path: Path) -> None:
     more = learned_masks(run, AVERAGED)
     mean = None if more is None else more.mean(0, keepdim=True)
     if pixels.shape[1] != size:
-        masks = nn.functional.interpolate(masks, pixels.shape[1:3], mode="bilinear")
+        masks = F.interpolate(masks, pixels.shape[1:3], mode="bilinear")
         if mean is not None:
-            mean = nn.functional.interpolate(mean, pixels.shape[1:3], mode="bilinear")
+            mean = F.interpolate(mean, pixels.shape[1:3], mode="bilinear")
     mask_figure(
         pixels, masks, path, rows=rows, budgets=budgets, mean=None if mean is None else mean[0]
     )

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
-from seamask.base.draws import generator, mix
+from seamask.base.draws import derive_seed, generator
 from seamask.base.errors import UserError
 from seamask.base.provenance import commit
 from seamask.config import Config
@@ -136,7 +136,7 @@ class Run:
         self.players.done = self.step / self.total_steps
         epoch = self.step // self.steps_per_epoch
         draw = (config.seed, epoch, self.step, self.fabric.global_rank)
-        torch.manual_seed(mix(*draw, "layers"))  # for layers that draw (drop path, dropout)
+        torch.manual_seed(derive_seed(*draw, "layers"))  # for layers that draw (drop path, dropout)
         pairs = self._pairs(images, maps, generator(*draw, "views"))
         move_masks = self.step % config.masks.every == 0
         metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)

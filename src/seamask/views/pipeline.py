@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional
 
 from seamask.views import colour
 from seamask.views.geometry import Interpolation, blur, crop_images
@@ -102,9 +102,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
     shorter = min(height, width)
     if shorter != size:
         height, width = size * height // shorter, size * width // shorter
-        views = functional.interpolate(
-            views, (height, width), mode="bicubic", antialias=True
-        ).clamp_(0, 1)
+        views = F.interpolate(views, (height, width), mode="bicubic", antialias=True).clamp_(0, 1)
     top, left = round((height - size) / 2), round((width - size) / 2)
     views = views[:, :, top : top + size, left : left + size].contiguous()
     return _standardize(views, mean, std)

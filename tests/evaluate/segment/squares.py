@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from seamask.data import Normalization
 from seamask.data.segmentation import Segmentation
 from seamask.evaluate.segment import SegmentConfig
 
@@ -32,6 +33,6 @@ class Squares(Dataset):
 
 
 def squares(n_train=16, n_test=6):
-    half = (0.5, 0.5, 0.5)
+    half = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     train, test = Squares(n_train, 0), Squares(n_test, 1)
-    return Segmentation("squares", train, test, ("dark", "bright", "none"), half, half, "")
+    return Segmentation("squares", train, test, ("dark", "bright", "none"), half, "")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seamask.base.errors import UserError
 
@@ -54,7 +54,7 @@ class FCN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[B, 3, H, W]`, of any H and W, to logits `[B, C, H, W]`."""
         height, width = images.shape[-2:]
-        padded = functional.pad(images, (0, -width % self.stride, 0, -height % self.stride))
+        padded = F.pad(images, (0, -width % self.stride, 0, -height % self.stride))
         stages: list[Tensor] = cast(Any, self.backbone).forward_intermediates(
             padded, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
@@ -68,7 +68,7 @@ class FCN(nn.Module):
 
 def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Resize maps `[B, C, h, w]` to `size` = (H, W), bilinearly."""
-    return functional.interpolate(maps, tuple(size), mode="bilinear")
+    return F.interpolate(maps, tuple(size), mode="bilinear")
 
 
 def deepest(strides: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from seamask.base.draws import mix
+from seamask.base.draws import derive_seed
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
@@ -60,7 +60,7 @@ class Crops(Dataset[Pair]):
         epoch, index = place
         image, classes = self.pairs[index]
         with torch.random.fork_rng([]):  # the transforms draw from the global generator
-            torch.manual_seed(mix(self.seed, "crop", epoch, index))
+            torch.manual_seed(derive_seed(self.seed, "crop", epoch, index))
             image, classes = self.transform(tv_tensors.Image(image), tv_tensors.Mask(classes))
         return image, classes
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler, PolynomialLR
 from torch.utils.data import DataLoader
 
-from seamask.base.draws import generator, mix
+from seamask.base.draws import derive_seed, generator
 from seamask.base.errors import UserError
 from seamask.base.optimizers import warmed_up
 from seamask.base.progress import Progress
@@ -79,7 +79,7 @@ def finetune_segmentation(
     with torch.random.fork_rng(
         [device] if device.type == "cuda" else []
     ):  # dropout and drop path draw from the global generator
-        torch.manual_seed(mix(settings.seed, "segment"))
+        torch.manual_seed(derive_seed(settings.seed, "segment"))
         model = FCN(deepcopy(backbone), n_classes).to(memory_format=torch.channels_last).to(device)
         window = adapt(model, settings.crop or settings.image_size, device)
         train(model, data, settings, device, progress)
@@ -145,7 +145,7 @@ def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
         logits: `[B, C, H, W]`.
         truth: uint8 `[B, H, W]`.
     """
-    total = functional.cross_entropy(logits, truth.long(), ignore_index=VOID, reduction="sum")
+    total = F.cross_entropy(logits, truth.long(), ignore_index=VOID, reduction="sum")
     return total / (truth != VOID).sum().clamp(min=1)
 
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seamask.base.errors import UserError
 from seamask.evaluate.segment.fcn import FCN
@@ -66,7 +66,7 @@ def windowed(model: nn.Module, images: Tensor, window: int = 0) -> Tensor:
         logits: Tensor = model(images)
         return logits
     height, width = images.shape[-2:]
-    images = functional.pad(images, (0, max(window - width, 0), 0, max(window - height, 0)))
+    images = F.pad(images, (0, max(window - width, 0), 0, max(window - height, 0)))
     total: Tensor | None = None
     times = images.new_zeros(images.shape[-2:])
     for top in starts(images.shape[-2], window):
