@@ -12,23 +12,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 import seamask
+from command import call
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.options import parse
 from seamask.base.settings import Within, override, to_dict
-from seamask.cli import main
 from seamask.commands import parse_pretrain
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.study.shipped import shipped
-
-
-def call(*arguments):
-    """Run the command in this process and return its exit code."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return stop.value.code
 
 
 def python(*arguments):

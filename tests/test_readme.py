@@ -1,11 +1,19 @@
-"""The README tells the truth: its example runs, its names exist."""
+"""The papers tell the truth: the example runs, names and links exist, numbers are counted."""
 
 import re
+import tomllib
+import traceback
 from pathlib import Path
 
-import seamask
+import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+import seamask
+from command import call
+from seamask.objectives import SimCLR
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
 def test_the_example_runs():
@@ -13,18 +21,56 @@ def test_the_example_runs():
     example = next(block for block in blocks if "SequentialMasker" in block)
     scope = {}
     exec(example, scope)
-    assert scope["masks"].shape == (16, 3, 32, 32)
-    assert scope["encoder_loss"].isfinite()
+    masks = scope["masker"](scope["x_b"])
+    assert masks.shape == (16, 3, 32, 32)
+    assert scope["seamask"].budget_penalty(masks, 0.25).requires_grad
+    assert {"loss/encoder", "loss/mask"} < set(scope["metrics"])
+    assert all(value.isfinite() for value in scope["metrics"].values())
 
 
 def test_it_is_short_and_names_what_exists():
     assert len(README.splitlines()) < 250
     for name in re.findall(r"seamask\.([A-Za-z_]\w*)\(", README):
         assert name in seamask.__all__, name
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (Path(__file__).parents[1] / link).exists(), link
 
 
 def test_every_public_name_is_there_and_documented():
     for name in seamask.__all__:
         assert getattr(seamask, name).__doc__, name
+
+
+@pytest.mark.parametrize("paper", ["README", "ARCHITECTURE", "CONTRIBUTING", "CHANGELOG"])
+def test_links_lead_somewhere(paper):
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / f"{paper}.md").read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_architecture_names_what_exists():
+    rooms = ROOT / "src" / "seamask"
+    for room, name in re.findall(r"`([\w/]+\.py)(?:: (\w+))?", ARCHITECTURE):
+        assert any(name in file.read_text() for file in rooms.rglob(room)), (room, name)
+
+
+def test_the_architecture_has_the_layers_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    block = ARCHITECTURE.partition("    cli ")[1:]
+    lines = "".join(block).partition("\n\n")[0].splitlines()
+    assert [re.split(" {3,}", line.strip())[0] for line in lines] == contract["layers"]
+
+
+def test_frames_from_the_command_to_the_loss(tiny, tmp_path, monkeypatch):
+    (written,) = re.findall(r"there are (\d+) functions of ours", ARCHITECTURE)
+    stacks = []
+
+    def loss(objective, anchor, other):
+        stacks.append(traceback.extract_stack()[:-1])
+        return anchor.sum() + other.sum()
+
+    monkeypatch.setattr(SimCLR, "loss", loss)
+    settings = tiny | {"epochs": 1, "objective.hidden": 16, "out": tmp_path / "run"}
+    words = [w for n, v in settings.items() for w in (f"--{n.replace('_', '-')}", v)]
+    assert call("pretrain", *words) == 0
+    package = Path(seamask.__file__).parent
+    ours = [frame for frame in stacks[0] if package in Path(frame.filename).parents]
+    assert len(ours) == int(written)

@@ -26,7 +26,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation
-    seamask COMMAND --plugin FILE.py ...          add penalties, maskers, objectives, data sets
+    seamask COMMAND --plugin FILE.py ...          add a masker, objective, data set, penalty, task
     seamask --version
 """
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from command import parts_of_seamask
 from seamask.base.errors import UserError
 from seamask.masks import PENALTIES as PUBLIC_PENALTIES
 from seamask.masks import (
@@ -195,15 +196,17 @@ def test_weights_keep_their_strength_at_any_size_batch_and_loss(height, width):
     })  # fmt: skip
 
 
-def test_a_penalty_of_ones_own_is_paid_beside_the_others(monkeypatch):
-    monkeypatch.setitem(
-        PUBLIC_PENALTIES, "edge", Penalty(lambda m, b: m[..., 0].sum(2).mean() * b, True)
-    )
-    config = PenaltiesConfig(more=("edge=0.5",))
-    assert weights_at(config, 48, 48)["edge"] == 2.0  # a sum over pixels keeps its strength
+def test_a_penalty_of_ones_own_is_paid_beside_the_others():
     masks = draw(2, 3, 4, 4)
+    with parts_of_seamask():
+        edge = Penalty(lambda m, b: m[..., 0].sum(2).mean() * b, True)
+        PUBLIC_PENALTIES.register("edge")(edge)
+        weights = weights_at(PenaltiesConfig(more=("edge=0.5",)), 48, 48)
+        found = all_penalties([(masks, BUDGET)])
+    assert weights["edge"] == 2.0  # a sum over pixels keeps its strength
     expected = masks.numpy()[..., 0].sum(2).mean() * BUDGET
-    assert all_penalties([(masks, BUDGET)])["edge"].item() == pytest.approx(expected)
+    assert found["edge"].item() == pytest.approx(expected)
+    assert "edge" not in PUBLIC_PENALTIES
 
 
 @pytest.mark.parametrize(

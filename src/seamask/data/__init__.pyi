@@ -5,6 +5,7 @@ from .registry import Source as Source
 from .segmentation import Segmentation as Segmentation
 from .segmentation import load_segmentation as load_segmentation
 from .sets.imagenet100s import make_imagenet100s as make_imagenet100s
+from .settings import AnyData as AnyData
 from .settings import DataConfig as DataConfig
 from .sources import SOURCES as SOURCES
 from .sources import Data as Data

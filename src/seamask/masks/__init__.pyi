@@ -19,6 +19,7 @@ from .random import NoMasker as NoMasker
 from .random import RandomBlockMasker as RandomBlockMasker
 from .random import RandomPatchMasker as RandomPatchMasker
 from .random import random_blocks as random_blocks
+from .settings import MaskerSettings as MaskerSettings
 from .superpixels import areas as areas
 from .superpixels import clusters as clusters
 from .superpixels import superpixel_colours as superpixel_colours

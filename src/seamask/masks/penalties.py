@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seamask.base.errors import UserError, unknown
+from seamask.base.errors import UserError
 from seamask.base.precision import at_least_float32
+from seamask.base.registry import Registry
 from seamask.masks.settings import PenaltiesConfig
 
 PUBLISHED_PIXELS = 96 * 96  # the image size that the weights of [Seq] table 4 belong to
@@ -157,15 +158,20 @@ class Penalty:
         return costs.sum() if reduction == "sum" else costs.mean()
 
 
-# By the names of their weights; add one's own here (`seamask pretrain --plugin FILE`).
-PENALTIES: dict[str, Penalty] = {
-    "budget": Penalty(budget_penalty, of_range=True),
-    "equipartition": Penalty(lambda mean, _: _unevenness(mean), of_range=True, of_mean=True),
-    "overlap": Penalty(lambda masks, _: overlap_penalty(masks), per_pixel=True),
-    "consistency": Penalty(lambda masks, _: consistency_penalty(masks), per_pixel=True),
-    "sparsity": Penalty(lambda masks, _: sparsity_penalty(masks)),
-    "entropy": Penalty(lambda masks, _: entropy_penalty(masks), per_image=True, of_both=True),
-}
+# By the names of their weights, which are settings of the group `penalties`.
+PENALTIES: Registry[Penalty] = Registry("penalty", "penalties")
+PENALTIES.register("budget")(Penalty(budget_penalty, of_range=True))
+PENALTIES.register("equipartition")(
+    Penalty(lambda mean, _: _unevenness(mean), of_range=True, of_mean=True)
+)
+PENALTIES.register("overlap")(Penalty(lambda masks, _: overlap_penalty(masks), per_pixel=True))
+PENALTIES.register("consistency")(
+    Penalty(lambda masks, _: consistency_penalty(masks), per_pixel=True)
+)
+PENALTIES.register("sparsity")(Penalty(lambda masks, _: sparsity_penalty(masks)))
+PENALTIES.register("entropy")(
+    Penalty(lambda masks, _: entropy_penalty(masks), per_image=True, of_both=True)
+)
 
 
 def all_penalties(
@@ -199,8 +205,7 @@ def weights_at(
     weights = {name: value for name, value in vars(config).items() if name != "more"}
     for text in config.more:
         name, _, weight = text.partition("=")
-        if name not in PENALTIES:
-            raise unknown("penalty", name, PENALTIES)
+        PENALTIES[name]  # refuses what there is not
         try:
             weights[name] = float(weight)
         except ValueError:

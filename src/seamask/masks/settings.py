@@ -101,4 +101,4 @@ class PenaltiesConfig:
     """`−Σ p log p`, p = softmax of the mask areas, summed over the batch as in [ADIOS]'s code (so
     it grows with `--batch-size`): pushes areas apart."""
     more: tuple[str, ...] = ()
-    """NAME=WEIGHT of penalties of one's own, which a file given by `--plugin` adds."""
+    """NAME=WEIGHT of penalties that a file given by `--plugin` adds without a setting for it."""
