@@ -1,6 +1,8 @@
 """Exported weights, loaded by the libraries they are for."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -49,6 +51,12 @@ def test_timm_loads_the_encoder_as_the_manifest_says(run, monkeypatch):
     torch.testing.assert_close(features_of(scope["model"], images), features_of(ours, images))
     untrained = timm.create_model(name, num_classes=0, **ours_arguments(name))
     assert not torch.allclose(features_of(untrained, images), features_of(ours, images))
+
+
+def test_the_manifests_line_imports_all_that_it_needs(run):
+    out, _ = run
+    line = json.loads((out / "manifest.json").read_text())["load"]
+    subprocess.run([sys.executable, "-c", line], cwd=out, check=True)  # nothing is imported yet
 
 
 def ours_arguments(name):

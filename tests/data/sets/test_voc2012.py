@@ -169,9 +169,7 @@ def test_sbd_never_brings_an_image_of_val(voc, root, segment, write_sbd):
 def test_sbd_that_is_not_whole(voc, root, segment, write_sbd):
     write_sbd(root / "sbd", {"train": ["2008_1"], "val": ["2008_2"]})
     (root / "sbd" / "cls" / "2008_2.mat").write_bytes(b"cut")
-    with pytest.raises(
-        UserError, match=r"cannot read the image .*2008_2.mat: Mat file appears to be trunc"
-    ):
+    with pytest.raises(UserError, match=r"cannot read the image .*2008_2.mat: "):
         segment()
     scipy.io.savemat(root / "sbd" / "cls" / "2008_2.mat", {"other": 1})
     with pytest.raises(UserError, match=r"2008_2.mat: not one of SBD's files: it has no GTcls"):

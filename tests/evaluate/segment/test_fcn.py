@@ -5,12 +5,12 @@ import timm
 import torch
 from torch.nn import functional
 
-import seamask.networks  # noqa: F401  # registers the small stems
+import seamask.networks.backbone  # noqa: F401  # registers the small stems
 from seamask.base.errors import UserError
 from seamask.evaluate.segment.fcn import FCN, deepest
 
 CONVOLUTIONAL = [
-    "test_resnet", "test_resnet_small_stem", "test_convnext", "test_efficientnet", "test_nfnet",
+    "test_resnet", "test_resnet_small_stem", "test_convnext", "test_efficientnet",
     "mobilenetv3_small_050", "resnet18",
 ]  # fmt: skip
 
