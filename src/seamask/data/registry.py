@@ -31,25 +31,23 @@ class Source:
     """Where the images of a data set come from.
 
     That of a data set with a name is made without a look at its files, which need not be there.
+
+    Attributes:
+        name: in letters, digits, - and _.
+        identity: return a text that changes whenever an image does: a store is kept for each.
+            Raises `UserError` where there are no such images.
+        plan: say how its store is made, downloading it first where need be; called only if it must
+            be. Raises `UserError` where that is impossible.
+        images: training images, unreadable ones included; None where that is not known yet.
+        takes_objects: its training images get the object masks of `--data.objects`.
     """
 
     name: str
-    """In letters, digits, - and _."""
     identity: Callable[[], str]
-    """Return a text that changes whenever an image does: a store is kept for each.
-
-    Raises `UserError` where there are no such images.
-    """
     plan: Callable[[], Plan]
-    """Say how its store is made, downloading it first where need be; called only if it must be.
-
-    Raises `UserError` where that is impossible.
-    """
     normalization: Normalization = IMAGENET
     images: int | None = None
-    """Training images, unreadable ones included; None where that is not known yet."""
     takes_objects: bool = False
-    """Its training images get the object masks of `--data.objects`."""
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

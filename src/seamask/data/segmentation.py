@@ -33,18 +33,21 @@ Labelled = Dataset[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A data set for semantic segmentation."""
+    """A data set for semantic segmentation.
+
+    Attributes:
+        train: map-style: (image uint8 [3, H, W], classes uint8 [H, W], 255 = ignored), own sizes.
+        test: as `train`.
+        classes: names of the values 0, 1, ….
+        fingerprint: sha256 hex of what images, classes and splits are; `config.limit` is not in it.
+    """
 
     name: str
     train: Labelled
-    """Map-style: (image uint8 [3, H, W], classes uint8 [H, W], 255 = ignored), own sizes."""
     test: Labelled
-    """As `train`."""
     classes: tuple[str, ...]
-    """Names of the values 0, 1, …."""
     normalization: Normalization
     fingerprint: str
-    """sha256 hex of what images, classes and splits are; `config.limit` is not in it."""
 
 
 def load_segmentation(

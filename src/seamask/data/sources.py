@@ -30,22 +30,27 @@ __all__ = ["SOURCES", "Data", "choose", "find_source", "load"]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set, ready to train on."""
+    """A data set, ready to train on.
+
+    Attributes:
+        train: what is pretrained on; labels, if any, are for probes only.
+        probe_train: labelled images that probes are fitted on: `train` itself, or its labelled
+            part.
+        probe_test: images with labels or object masks that are never trained on; only of a folder
+            in Pascal VOC layout without a `val.txt` they are the training images themselves,
+            without labels.
+        fingerprint: sha256 hex of what the images are.
+        skipped: (path, reason) of images that could not be used.
+    """
 
     name: str
     train: Images
-    """What is pretrained on; labels, if any, are for probes only."""
     probe_train: Images | None
-    """Labelled images that probes are fitted on: `train` itself, or its labelled part."""
     probe_test: Images | None
-    """Images with labels or object masks that are never trained on; only of a folder in Pascal VOC
-    layout without a `val.txt` they are the training images themselves, without labels."""
     classes: tuple[str, ...]
     normalization: Normalization
     fingerprint: str
-    """sha256 hex of what the images are."""
     skipped: tuple[tuple[str, str], ...] = ()
-    """(path, reason) of images that could not be used."""
 
 
 def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = True) -> Data:

@@ -19,10 +19,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that its authors publish."""
+    """A file that its authors publish.
+
+    Attributes:
+        filename: as torchvision expects it in the root.
+    """
 
     filename: str
-    """As torchvision expects it in the root."""
     url: str
 
 

@@ -23,24 +23,30 @@ HELD_OUT = ("val", "validation", "test")  # the first of these that has classes 
 
 @dataclass(frozen=True)
 class Part:
-    """The files of one split."""
+    """The files of one split.
+
+    Attributes:
+        paths: [n], relative to the root, sorted.
+        labels: [n], positions in `Layout.classes`.
+    """
 
     paths: list[str]
-    """[n], relative to the root, sorted."""
     labels: npt.NDArray[np.int64] | None
-    """[n], positions in `Layout.classes`."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds."""
+    """What a folder holds.
+
+    Attributes:
+        fingerprint: sha256 hex of the splits and of every file's path, size and time of change.
+    """
 
     root: Path
     train: Part
     held_out: Part | None
     classes: tuple[str, ...]
     fingerprint: str
-    """sha256 hex of the splits and of every file's path, size and time of change."""
 
     @property
     def names(self) -> dict[str, str]:

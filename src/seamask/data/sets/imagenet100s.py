@@ -38,15 +38,18 @@ def imagenet100s(config: DataConfig, size: int, seed: int) -> Source:
 
 @dataclass(frozen=True)
 class Made:
-    """What making the data set came to."""
+    """What making the data set came to.
+
+    Attributes:
+        folder: holds `train/<class>/` and `val/<class>/`: the `--data.root` of `imagenet100s`.
+        kept: images that were there already.
+        skipped: (path in the ImageNet folder, reason) of images that could not be read.
+    """
 
     folder: Path
-    """Holds `train/<class>/` and `val/<class>/`: the `--data.root` of `imagenet100s`."""
     written: int
     kept: int
-    """Images that were there already."""
     skipped: tuple[tuple[str, str], ...]
-    """(path in the ImageNet folder, reason) of images that could not be read."""
 
 
 def wnids() -> tuple[str, ...]:

@@ -18,14 +18,17 @@ from seamask.data.files.maps import VOID, largest, read_map
 
 @dataclass(frozen=True)
 class ObjectMaps:
-    """The label images of some images."""
+    """The label images of some images.
+
+    Attributes:
+        root: of the images.
+        paths: the label image of each image, whose path is relative to `root`.
+        fingerprint: sha256 hex of every label image's name, size and time of change.
+    """
 
     root: Path
-    """Of the images."""
     paths: dict[str, Path]
-    """The label image of each image, whose path is relative to `root`."""
     fingerprint: str
-    """sha256 hex of every label image's name, size and time of change."""
 
     def read(self, path: str, image: Image.Image) -> Image.Image:
         """Return an image's objects, mode L, of its size; see `chunks.ObjectsOf`.

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """One of torchvision's data sets."""
+    """One of torchvision's data sets.
+
+    Attributes:
+        kind: name of its class in `torchvision.datasets`.
+        images: to train on.
+    """
 
     name: str
     kind: str
-    """Name of its class in `torchvision.datasets`."""
     images: int
-    """To train on."""
     normalization: Normalization
 
     def __call__(self, config: DataConfig, size: int, seed: int) -> Source:

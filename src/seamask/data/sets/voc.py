@@ -24,10 +24,13 @@ LISTS = Path("ImageSets", "Segmentation")
 
 @dataclass(frozen=True)
 class Item:
-    """An image and the maps that there are of it."""
+    """An image and the maps that there are of it.
+
+    Attributes:
+        name: as in the lists: the file's name without its extension.
+    """
 
     name: str
-    """As in the lists: the file's name without its extension."""
     image: Path
     classes: Path | None
     objects: Path | None
@@ -35,17 +38,21 @@ class Item:
 
 @dataclass(frozen=True)
 class VocLayout:
-    """What a folder in Pascal VOC layout holds."""
+    """What a folder in Pascal VOC layout holds.
+
+    Attributes:
+        train: what `train.txt` lists, or else `trainval.txt`, or else all images; never one of
+            `val`.
+        val: what `val.txt` lists; None where there is no such list.
+        listed: there is a list of training images.
+        classes: names of the class maps' values 0, 1, …, as `classes.txt` gives them; else empty.
+    """
 
     root: Path
     train: tuple[Item, ...]
-    """What `train.txt` lists, or else `trainval.txt`, or else all images; never one of `val`."""
     val: tuple[Item, ...] | None
-    """What `val.txt` lists; None where there is no such list."""
     listed: bool
-    """There is a list of training images."""
     classes: tuple[str, ...] = ()
-    """Names of the class maps' values 0, 1, …, as `classes.txt` gives them; else empty."""
 
     @property
     def scored(self) -> tuple[Item, ...]:

@@ -47,10 +47,12 @@ class Loader:
         pixels: uint8 [n, S, S, 3].
         device: where the batches go.
         resident: hold all of them there.
+
+    Attributes:
+        waited: seconds spent waiting for data so far.
     """
 
     waited: float
-    """Seconds spent waiting for data so far."""
 
     def __init__(self, pixels: Tensor, device: torch.device | str, resident: bool) -> None:
         self.device = torch.device(device)

@@ -32,15 +32,18 @@ FORMAT = 1  # of the store; another one is rebuilt
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One split. The tensors may be memory-mapped and read-only: never write to them."""
+    """One split. The tensors may be memory-mapped and read-only: never write to them.
+
+    Attributes:
+        pixels: uint8 [n, S, S, 3], RGB, height before width.
+        labels: int64 [n], positions in `Data.classes`; None without labels.
+        objects: uint8 [n, S, S]: 0 background, k = object k (of `shapes`, 1 is the main one), 255
+            undecided; None without object masks.
+    """
 
     pixels: Tensor
-    """uint8 [n, S, S, 3], RGB, height before width."""
     labels: Tensor | None = None
-    """int64 [n], positions in `Data.classes`; None without labels."""
     objects: Tensor | None = None
-    """uint8 [n, S, S]: 0 background, k = object k (of `shapes`, 1 is the main one), 255 undecided;
-    None without object masks."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -54,10 +57,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Store:
-    """An open store."""
+    """An open store.
+
+    Attributes:
+        splits: only those that hold an image.
+    """
 
     splits: dict[str, Images]
-    """Only those that hold an image."""
     classes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 

@@ -11,29 +11,35 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some decoded images on their way to the store."""
+    """Some decoded images on their way to the store.
+
+    Attributes:
+        pixels: [k, S, S, 3].
+        labels: [k].
+        objects: [k, S, S].
+        skipped: (path, reason) of images that are not among the k.
+    """
 
     pixels: npt.NDArray[np.uint8]
-    """[k, S, S, 3]."""
     labels: npt.NDArray[np.int64] | None = None
-    """[k]."""
     objects: npt.NDArray[np.uint8] | None = None
-    """[k, S, S]."""
     skipped: tuple[tuple[str, str], ...] = ()
-    """(path, reason) of images that are not among the k."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """How to make one split."""
+    """How to make one split.
+
+    Attributes:
+        total: number of images, the ones that will be skipped included.
+        labelled: every chunk has labels.
+        segmented: every chunk has objects.
+    """
 
     total: int
-    """Number of images, the ones that will be skipped included."""
     chunks: Callable[[], Iterable[Chunk]]
     labelled: bool
-    """Every chunk has labels."""
     segmented: bool = False
-    """Every chunk has objects."""
 
 
 @dataclass(frozen=True)

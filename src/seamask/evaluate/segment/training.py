@@ -36,14 +36,17 @@ from seamask.evaluate.segment.windows import adapt, windowed
 
 @dataclass(frozen=True)
 class Pictures:
-    """A few test images with their truth and prediction, for `show.segmentation_figure`."""
+    """A few test images with their truth and prediction, for `show.segmentation_figure`.
+
+    Attributes:
+        images: uint8 [3, H, W] each, sizes vary.
+        truths: uint8 [H, W] each; 255: ignored.
+        predictions: uint8 [H, W] each.
+    """
 
     images: list[Tensor]
-    """uint8 [3, H, W] each, sizes vary."""
     truths: list[Tensor]
-    """uint8 [H, W] each; 255: ignored."""
     predictions: list[Tensor]
-    """uint8 [H, W] each."""
 
 
 def finetune_segmentation(
