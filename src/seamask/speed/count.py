@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from seamask.base.ranges import readings
+from seamask.base.ranges import metered
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,13 @@ def count(thing: Callable[[], object]) -> Cost:
 
 def count_ranges(thing: Callable[[], object]) -> dict[str, Cost]:
     """Run `thing` and return what each of its named ranges cost."""
-    found: dict[str, Cost] = {}
     with _counter() as so_far:
-        for name, begin, end in readings(thing, so_far):
-            found[name] = found.get(name, Cost(0, 0)) + (end - begin)
-    return found
+        return metered(thing, so_far)
 
 
 @contextmanager
 def _counter() -> Iterator[Callable[[], Cost]]:
-    """Within, operations are counted; yield what tells their cost so far."""
+    """Count within; yield what tells the cost so far."""
     moved = _Moved()
     with FlopCounterMode(display=False) as operations, moved:
         yield lambda: Cost(operations.get_total_flops(), moved.bytes)

@@ -1,16 +1,15 @@
-"""Times of things that are compared: in turns, since a machine is never the same twice."""
+"""Times of things that are compared: taken in turns, since a machine is never the same twice."""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import torch
 
-from seamask.base.ranges import readings
+from seamask.base.ranges import metered
 
 Times = dict[str, list[float]]
 
@@ -62,39 +61,19 @@ def in_ranges(
     rounds: int = 5,
     seconds: float = float("inf"),
 ) -> Times:
-    """Run something a few times, and time its named ranges; see `in_turns`.
+    """Run something a few times; return seconds of each round, by named range of it.
 
-    Returns:
-        Seconds of each round, by range; those that a round has several times are added up.
+    Arguments are those of `in_turns`; a GPU is waited for at both ends of each range.
     """
     taken: list[dict[str, float]] = []
 
-    def run() -> None:
-        read = readings(thing, lambda: _Moment(device))
+    def now() -> float:
         _wait(device)
-        taken.append(defaultdict(float))
-        for name, begin, end in read:
-            taken[-1][name] += end - begin
+        return time.perf_counter()
 
-    in_turns({"": run}, device, rounds, seconds)
+    in_turns({"": lambda: taken.append(metered(thing, now))}, device, rounds, seconds)
     names = dict.fromkeys(name for found in taken for name in found)
-    return {name: [found[name] for found in taken[1:]] for name in names}  # [0] is the warm-up
-
-
-class _Moment:
-    """Now; on a GPU, when it has done what it was asked so far, which is not waited for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds = time.perf_counter()
-        self.event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
-        if self.event is not None:
-            self.event.record()
-
-    def __sub__(self, earlier: _Moment) -> float:
-        if self.event is None or earlier.event is None:
-            return self.seconds - earlier.seconds
-        milliseconds: float = earlier.event.elapsed_time(self.event)
-        return milliseconds / 1e3
+    return {name: [found.get(name, 0.0) for found in taken[1:]] for name in names}
 
 
 def median(times: Times) -> dict[str, float]:
