@@ -68,16 +68,16 @@ def passes(size: int) -> dict[str, Cost]:
         once, masks = count(forward), count(lambda m=masker: forward(m))
         found.append({
             "encoder, forward": once,
-            "encoder, backward to weights and features": count(full) + once * -1,
-            "encoder, backward to the image": count(to_the_image) + once * -1,
+            "encoder, backward to weights and features": count(full) - once,
+            "encoder, backward to the image": count(to_the_image) - once,
             "mask network, forward": masks,
-            "mask network, backward": count(lambda m=masker: full(m)) + masks * -1,
+            "mask network, backward": count(lambda m=masker: full(m)) - masks,
         })  # fmt: skip
     small, large = found
     return {
-        name: slope + (cost + slope * -2) / 256
+        name: slope + (cost - slope * 2) / 256
         for name, cost in small.items()
-        for slope in [(large[name] + cost * -1) / 2]
+        for slope in [(large[name] - cost) / 2]
     }
 
 

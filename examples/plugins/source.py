@@ -51,7 +51,8 @@ def read(file: Path, size: int) -> Plan:
         UserError: it holds no images to train on.
     """
     try:
-        arrays = dict(np.load(file))
+        with np.load(file) as opened:
+            arrays = dict(opened)
         right = arrays["train_images"].dtype == np.uint8
     except (KeyError, OSError, ValueError, BadZipFile):
         right = False

@@ -21,8 +21,8 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
-from torch.profiler import record_function
 
+from seamask.base.ranges import named
 from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View, terms
 from seamask.masks.choice import draw_one, take_one
@@ -106,7 +106,7 @@ class _Part:
 
     def draw_masks(self, generator: Generator | None) -> None:
         """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
-        with record_function("mask network"):
+        with named("mask network"):
             self.masks = {
                 name: self.players.masks_of(self.views[name], target, generator)
                 for name, target in self.targets.items()
@@ -138,10 +138,10 @@ class _Part:
         leaves = dict(zip(clean, cut(clean.values()), strict=True))
         for masks in [self.given] if players.stack else [[one] for one in self.given]:
             loss = scale * self._loss(leaves, masks)
-            with record_function("encoder passes"):
+            with named("encoder passes"):
                 loss.backward()
             total += loss.detach()
-        with record_function("encoder passes"):
+        with named("encoder passes"):
             send(list(clean.values()), [leaf.grad for leaf in leaves.values()])
         self.loss = total / self.share
         return self.loss
@@ -155,7 +155,7 @@ class _Part:
         total: Tensor | float = 0.0
         for masks in given:
             z = known | {f"m{name}": next(encoded) for name in masks}
-            with record_function("losses"):
+            with named("losses"):
                 for (a, b), directions, weight in self.terms:
                     compare = players.objective if directions == 2 else players.one_way
                     assert compare is not None
@@ -167,18 +167,18 @@ class _Part:
         """Return embeddings `[B, D]` of clean views, then of the views under each mask."""
         seen: list[MaskedImages] = [(self.views[name].images, None) for name in clean]
         seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
-        with record_function("encoder passes"), self.players.autocast():
+        with named("encoder passes"), self.players.autocast():
             return encode_views(self.players.encoder, seen, self.players.stack)
 
     def pay(self) -> dict[str, Tensor]:
         """Leave the gradient of penalties − loss in the masker; return its metrics."""
-        with record_function("penalties"):
+        with named("penalties"):
             penalties = self._penalties()
             weights = self.players.penalty_weights.items()
             price = torch.as_tensor(sum(w * penalties[name] for name, w in weights))
         used = self.used()
         asked = [torch.cat([m[name].grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
-        with record_function("mask network"):
+        with named("mask network"):
             send([*used.values()], [-g for g in asked], self.share * price)
         metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
         return metrics | {"loss/mask": price.detach() - self.loss}
@@ -199,7 +199,7 @@ def _turn(
     """Within, losses leave gradients in one player's network; then it takes its step."""
     optimizer.zero_grad(set_to_none=True)
     yield
-    with record_function(f"{name}'s optimiser"):
+    with named(f"{name}'s optimiser"):
         players.average(list(network.parameters()))
         optimizer.step()
 

@@ -21,7 +21,7 @@ from seamask.data import SOURCES, find_source
 from seamask.masks import build_masker
 from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
-from seamask.speed.timing import Times, in_turns, median, ratio
+from seamask.speed.timing import Times, in_ranges, in_turns, median, ratio
 from seamask.speed.workload import Workload, counted
 
 STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
@@ -71,7 +71,7 @@ class Bench:
         device: that computed.
         threads: on a CPU.
         rate: operations per second of a large matrix product.
-        times: seconds of the `step` and of its parts.
+        times: seconds of the `step` and of its named ranges.
         costs: operations and bytes per image of the same.
         memory: peak, bytes, at the batch that was measured.
         trials: single settings, then those that paid together.
@@ -96,15 +96,15 @@ class Bench:
 
     @property
     def over_floor(self) -> float:
-        """How many times longer a step takes than its encoder passes alone."""
-        return ratio(self.times, "step", "encoder passes")
+        """How many times longer a step takes than the encoder passes in it."""
+        return 1 / self.shares()["encoder passes"]
 
     def shares(self) -> dict[str, float]:
         """Return the share of a step that each of its parts takes, the largest first."""
-        seconds = median(self.times)
+        seconds = {name: sum(rounds) for name, rounds in self.times.items()}
         step = seconds.pop("step")
         shares = {name: s / step for name, s in sorted(seconds.items(), key=lambda p: -p[1])}
-        return shares | {"all else": max(0.0, 1 - sum(shares.values()))}
+        return shares | {"all else": 1 - sum(shares.values())}
 
     def text(self) -> str:
         """Return the report for a terminal."""
@@ -169,7 +169,7 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))
     memory = peak_bytes(config, device)
-    times = in_turns({"step": work.step, **work.parts()}, device, ROUNDS, seconds / 4)
+    times = in_ranges(work.step, device, STEPS // 4, seconds / 4)
     return Bench(
         config,
         asked.batch_size,

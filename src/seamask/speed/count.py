@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from seamask.base.ranges import metered
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,32 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.operations + other.operations, self.bytes + other.bytes)
 
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.operations - other.operations, self.bytes - other.bytes)
+
     def __mul__(self, n: float) -> Cost:
         return Cost(self.operations * n, self.bytes * n)
 
 
 def count(thing: Callable[[], object]) -> Cost:
     """Run `thing` and return what it cost."""
+    with _counter() as so_far:
+        thing()
+        return so_far()
+
+
+def count_ranges(thing: Callable[[], object]) -> dict[str, Cost]:
+    """Run `thing` and return what each of its named ranges cost."""
+    with _counter() as so_far:
+        return metered(thing, so_far)
+
+
+@contextmanager
+def _counter() -> Iterator[Callable[[], Cost]]:
+    """Count within; yield what tells the cost so far."""
     moved = _Moved()
     with FlopCounterMode(display=False) as operations, moved:
-        thing()
-    return Cost(operations.get_total_flops(), moved.bytes)
+        yield lambda: Cost(operations.get_total_flops(), moved.bytes)
 
 
 class _Moved(TorchDispatchMode):

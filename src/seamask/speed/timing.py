@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from seamask.base.ranges import metered
+
 Times = dict[str, list[float]]
 
 
@@ -51,6 +53,27 @@ def in_turns(
     if collecting:
         gc.enable()
     return times
+
+
+def in_ranges(
+    thing: Callable[[], object],
+    device: torch.device,
+    rounds: int = 5,
+    seconds: float = float("inf"),
+) -> Times:
+    """Run something a few times; return seconds of each round, by named range of it.
+
+    Arguments are those of `in_turns`; a GPU is waited for at both ends of each range.
+    """
+    taken: list[dict[str, float]] = []
+
+    def now() -> float:
+        _wait(device)
+        return time.perf_counter()
+
+    in_turns({"": lambda: taken.append(metered(thing, now))}, device, rounds, seconds)
+    names = dict.fromkeys(name for found in taken for name in found)
+    return {name: [found.get(name, 0.0) for found in taken[1:]] for name in names}
 
 
 def median(times: Times) -> dict[str, float]:

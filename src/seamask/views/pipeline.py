@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.ranges import named
 from seamask.views import colour
 from seamask.views.geometry import Interpolation, blur, crop_images
 from seamask.views.parameters import ViewParameters, draw, send
@@ -39,9 +40,10 @@ class Views:
             images: [B, 3, H, W] uint8 on any device.
             generator: a CPU generator.
         """
-        params = draw(len(images), images.shape[2], images.shape[3], self.config, generator)
-        views = apply(images, params, self.size, self.config.interpolation)
-        return _standardize(views, self.mean, self.std), params
+        with named("views"):
+            params = draw(len(images), images.shape[2], images.shape[3], self.config, generator)
+            views = apply(images, params, self.size, self.config.interpolation)
+            return _standardize(views, self.mean, self.std), params
 
 
 def apply(
