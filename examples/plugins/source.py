@@ -51,8 +51,8 @@ def read(file: Path, size: int) -> Plan:
         UserError: it holds no images to train on.
     """
     try:
-        with np.load(file) as opened:
-            arrays = dict(opened)
+        with file.open("rb") as opened:
+            arrays = dict(np.load(opened))
         right = arrays["train_images"].dtype == np.uint8
     except (KeyError, OSError, ValueError, BadZipFile):
         right = False
