@@ -367,6 +367,12 @@ def test_a_budget_that_is_none_is_refused(value):
     assert one_line(caught).startswith(f"--budget is '{value}': ")
 
 
+def test_a_folder_may_be_named_by_a_number(tmp_path):
+    file = tmp_path / "part.yaml"
+    file.write_text("data: {source: 2024}\n")
+    assert read_yaml(file, Config()).data.source == "2024"
+
+
 def test_a_budget_may_be_a_number():
     assert override(Config(), {"budget": 0.1}).masks.budget == Budget(0.1)
 

@@ -168,6 +168,8 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
         return value
     elif hint is str and isinstance(value, Path):
         return str(value)
+    elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # YAML reads a folder named 2024 as a number
     wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
     raise UserError(f"{flag} is {value!r}: expected {wanted}")
 
