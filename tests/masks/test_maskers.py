@@ -203,7 +203,7 @@ def test_random_block_removes_every_region():
 
 def test_one_mask_per_image_is_one_of_its_own():
     masks = torch.rand(6, 4, 5, 5)
-    index = draw_one(6, 4, seeded())
+    index = draw_one(masks, seeded())
     assert index.shape == (6, 1, 1, 1)
     taken = take_one(masks, index)
     assert taken.shape == (6, 1, 5, 5)
@@ -212,14 +212,14 @@ def test_one_mask_per_image_is_one_of_its_own():
 
 
 def test_every_mask_is_drawn_about_equally_often():
-    counts = draw_one(8000, 4, seeded()).flatten().bincount(minlength=4)
+    counts = draw_one(torch.rand(8000, 4, 1, 1), seeded()).flatten().bincount(minlength=4)
     assert counts.sum() == 8000
     assert ((counts - 2000).abs() < 4.5 * (8000 * 0.25 * 0.75) ** 0.5).all()
 
 
 def test_gradient_reaches_only_the_mask_that_was_taken():
     masks = torch.rand(5, 3, 2, 2, requires_grad=True)
-    index = draw_one(5, 3, seeded())
+    index = draw_one(masks, seeded())
     take_one(masks, index).sum().backward()
     expected = (index == torch.arange(3)[:, None, None]).expand(-1, -1, 2, 2)
     assert torch.equal(masks.grad, expected.to(masks.dtype))

@@ -24,7 +24,7 @@ FILE = Path(__file__).with_name("golden_losses.json")
 STEPS, BATCH, SIZE = 5, 8, 16
 
 
-def losses(recipe: str) -> list[list[float]]:
+def losses(recipe: str, device: str = "cpu") -> list[list[float]]:
     """Return the encoder's loss, and the masker's where it learns, of each step of a recipe.
 
     The recipe's own players, objective, penalties and optimisers, with small networks on noise.
@@ -42,7 +42,7 @@ def losses(recipe: str) -> list[list[float]]:
     networks = build_networks(config, objective)
     networks.encoder.double()
     networks.masker.double()
-    players = build_players(config, networks, objective, torch.device("cpu"))
+    players = build_players(config, networks, objective, torch.device(device))
     rng = np.random.default_rng(0)
     for network in (networks.encoder, networks.masker):
         draw_weights(network, rng)
@@ -50,7 +50,7 @@ def losses(recipe: str) -> list[list[float]]:
     for step in range(STEPS):
         image = rng.standard_normal((BATCH, 3, SIZE, SIZE))
         noise = rng.standard_normal((2, *image.shape))
-        a, b = (View(torch.from_numpy(image + n)) for n in noise)
+        a, b = (View(torch.from_numpy(image + n).to(device)) for n in noise)
         metrics = two_player_step(players, [(a, b)], generator(0, step))
         objective.update(networks.encoder, step / STEPS)
         found.append([metrics[n].item() for n in ("loss/encoder", "loss/mask") if n in metrics])
@@ -70,6 +70,14 @@ def draw_weights(network: nn.Module, rng: np.random.Generator) -> None:
 def test_losses_are_what_they_were(recipe):
     expected = json.loads(FILE.read_text())[recipe]
     np.testing.assert_allclose(losses(recipe), expected, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_losses_are_the_same_on_a_gpu(recipe):
+    expected = json.loads(FILE.read_text())[recipe]
+    np.testing.assert_allclose(losses(recipe, "cuda"), expected, rtol=1e-5)
 
 
 if __name__ == "__main__":

@@ -392,6 +392,7 @@ def test_normalize_only_scales_what_has_the_size():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu_without_synchronising():
     images = pictures(32, 40, 40)

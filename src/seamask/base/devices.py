@@ -7,6 +7,7 @@ import os
 
 import psutil
 import torch
+from torch import Tensor
 
 from seamask.base.errors import UserError
 
@@ -48,6 +49,13 @@ def torch_device(device: str, threads: int = 0) -> torch.device:
         return torch.device("cuda")
     use_cpu(threads or free_cores())
     return torch.device("cpu")
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return what was drawn on the CPU on `device`; a GPU is not waited for."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def memory_free(device: torch.device) -> int:

@@ -98,7 +98,7 @@ class _Part:
         self.targets = {name: players.target(views[name]) for name in self.masked}
         self.draw_masks(generator)
         first = self.masks[self.masked[0]]
-        self.choice = draw_one(len(first), first.shape[1], generator) if players.single else None
+        self.choice = draw_one(first, generator) if players.single else None
         self.metrics = describe(torch.cat([m.detach() for m in self.masks.values()]))
         self.loss: Tensor  # of the masks, as last asked
         self.given: list[dict[str, Tensor]]  # mask k of each view `[B, 1, H, W]`, without its graph

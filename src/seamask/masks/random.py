@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from seamask.base.devices import upload
 from seamask.base.errors import UserError
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
@@ -73,7 +74,7 @@ class RandomPatchMasker(nn.Module):
         noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
         rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
         cells = (rank < round(self.ratio * rows * columns)).to(images.dtype)
-        grid = cells.view(batch, self.n_masks, rows, columns).to(images.device)
+        grid = upload(cells.view(batch, self.n_masks, rows, columns), images.device)
         return F.interpolate(grid, size=(height, width), mode="nearest")
 
 
@@ -133,7 +134,7 @@ def random_blocks(
     Returns:
         bool `[B, N, height, width]`, on the device of `ratio`.
     """
-    draws = torch.rand(BLOCK_ROUNDS, 4, *ratio.shape, generator=generator).to(ratio.device)
+    draws = upload(torch.rand(BLOCK_ROUNDS, 4, *ratio.shape, generator=generator), ratio.device)
     y = torch.arange(height, device=ratio.device)[:, None]
     x = torch.arange(width, device=ratio.device)
     pixels = height * width

@@ -80,7 +80,7 @@ class MoCo(Objective):
         positive = (q * k).sum(1, keepdim=True)  # [B, 1]
         negative = q @ self.network.queue.to(q.dtype).T  # [B, K]
         logits = torch.cat([positive, negative], dim=1) / self.config.temperature
-        return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long).to(q.device))
+        return F.cross_entropy(logits, q.new_zeros(len(q), dtype=torch.long))
 
     def range(self, batch_size: int) -> float:
         """Return the logarithm of the number of keys: from a guess among them to the right one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from seamask.base.devices import upload
 from seamask.views.settings import ViewsConfig
 
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
@@ -32,14 +33,7 @@ class ViewParameters:
     def to(self, device: torch.device | str) -> ViewParameters:
         """Return the parameters on `device`; sending them to a GPU does not wait for it."""
         device = torch.device(device)
-        return ViewParameters(*(send(getattr(self, f.name), device) for f in fields(self)))
-
-
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return `tensor` on `device`, through pinned memory where that saves a synchronisation."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+        return ViewParameters(*(upload(getattr(self, f.name), device) for f in fields(self)))
 
 
 def draw(

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.devices import upload
 from seamask.base.ranges import named
 from seamask.views import colour
 from seamask.views.geometry import Interpolation, blur, crop_images
-from seamask.views.parameters import ViewParameters, draw, send
+from seamask.views.parameters import ViewParameters, draw
 from seamask.views.settings import ViewsConfig
 
 
@@ -73,7 +74,7 @@ def apply(
     # Which images take which step is known on the host, so only these are computed; the indices
     # of all steps travel together.
     chosen = [mask.nonzero()[:, 0] for mask, *_ in steps]
-    indices = torch.split(send(torch.cat(chosen), images.device), [len(c) for c in chosen])
+    indices = torch.split(upload(torch.cat(chosen), images.device), [len(c) for c in chosen])
 
     with torch.autocast(images.device.type, enabled=False):
         planes = images.to(torch.float32, memory_format=torch.contiguous_format)
