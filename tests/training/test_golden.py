@@ -31,6 +31,20 @@ def losses(recipe: str, device: str = "cpu") -> list[list[float]]:
     Weights and images are NumPy's: those of PyTorch differ in last bits between processors, and
     five steps make more of that.
     """
+    objective, networks, players, rng = small(recipe, device)
+    found = []
+    for step in range(STEPS):
+        image = rng.standard_normal((BATCH, 3, SIZE, SIZE))
+        noise = rng.standard_normal((2, *image.shape))
+        a, b = (View(torch.from_numpy(image + n).to(device)) for n in noise)
+        metrics = two_player_step(players, [(a, b)], generator(0, step))
+        objective.update(networks.encoder, step / STEPS)
+        found.append([metrics[n].item() for n in ("loss/encoder", "loss/mask") if n in metrics])
+    return found
+
+
+def small(recipe: str, device: str):
+    """Build a recipe's objective, networks and players, in float64, and what draws their images."""
     vit = "vit" in recipe_config(recipe).encoder.backbone
     config = override(recipe_config(recipe), {
         "image_size": SIZE, "batch_size": BATCH, "masks.width": 8, "masks.downscale": 1,
@@ -46,15 +60,7 @@ def losses(recipe: str, device: str = "cpu") -> list[list[float]]:
     rng = np.random.default_rng(0)
     for network in (networks.encoder, networks.masker):
         draw_weights(network, rng)
-    found = []
-    for step in range(STEPS):
-        image = rng.standard_normal((BATCH, 3, SIZE, SIZE))
-        noise = rng.standard_normal((2, *image.shape))
-        a, b = (View(torch.from_numpy(image + n).to(device)) for n in noise)
-        metrics = two_player_step(players, [(a, b)], generator(0, step))
-        objective.update(networks.encoder, step / STEPS)
-        found.append([metrics[n].item() for n in ("loss/encoder", "loss/mask") if n in metrics])
-    return found
+    return objective, networks, players, rng
 
 
 @torch.no_grad()

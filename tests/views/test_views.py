@@ -391,6 +391,20 @@ def test_normalize_only_scales_what_has_the_size():
     torch.testing.assert_close(found, images / 255)
 
 
+def test_steps_of_every_image_are_those_of_some():
+    images = pictures(32, 40, 40)
+    params = draw(32, 40, 40, EVERYTHING, generator(0))
+    some, every = (apply(images, params, 32, every=every) for every in (False, True))
+    torch.testing.assert_close(every, some, atol=1e-6, rtol=0)
+
+
+def test_parameters_travel_exactly():
+    params = draw(8, 40, 30, EVERYTHING, generator(0))
+    for name, value in vars(ViewParameters.unpack(params.pack())).items():
+        assert torch.equal(value, getattr(params, name))
+        assert value.dtype == getattr(params, name).dtype
+
+
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -26,5 +26,5 @@ def held_still(network: nn.Module) -> Iterator[None]:
         for parameter in trained:
             parameter.requires_grad_(True)
         with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+            if buffers:
+                torch._foreach_copy_(buffers, before)

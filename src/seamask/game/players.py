@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from seamask.base.draws import drawn
 from seamask.masks.budget import Budget
 from seamask.masks.penalties import Average, alone
 
@@ -94,8 +96,12 @@ class TwoPlayers:
 
     def target(self, view: View) -> Tensor:
         """Return what each mask of a view should remove, `[B, 1]` or `[B, N]`."""
+        images, budget = view.images, self.budget
+        if budget.moves:
+            shape, kind = (len(images), 1), images.dtype
+            return drawn(lambda: torch.full(shape, budget.at(self.done), dtype=kind), images.device)
         n_masks = getattr(self.masker, "n_masks", 1)
-        return self.budget.target(view.images, view.clusters, n_masks, self.done)
+        return budget.target(images, view.clusters, n_masks)
 
     def masks_of(self, view: View, target: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the masks of a view, `[B, N, H, W]`.

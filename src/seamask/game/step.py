@@ -15,8 +15,8 @@ longer answers the encoder that was just updated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import cast
+from contextlib import nullcontext
+from typing import NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -50,6 +50,48 @@ def two_player_step(
         above 0.9), and where they move `loss/mask` (what the masker minimises) and
         `penalty/<name>` (unweighted).
     """
+    metrics: dict[str, Tensor] = {}
+    for turn in turns(players, batch, generator, move_masks, metrics):
+        take(players, turn)
+    return metrics
+
+
+class Turn(NamedTuple):
+    """A player whose gradients are ready, to take its step.
+
+    Attributes:
+        name: `encoder` or `masker`.
+        network: that has the gradients.
+        optimizer: of its parameters.
+        anchors: what the encoder made of the first view compared, `[B, D]`, of each part.
+    """
+
+    name: str
+    network: nn.Module
+    optimizer: Optimizer
+    anchors: tuple[Tensor, ...] = ()
+
+
+def take(players: TwoPlayers, turn: Turn) -> None:
+    """Let a player take the step that its gradients ask for."""
+    for anchor in turn.anchors:
+        players.remember(anchor)
+    with named(f"{turn.name}'s optimiser"):
+        players.average(list(turn.network.parameters()))
+        turn.optimizer.step()
+
+
+def turns(
+    players: TwoPlayers,
+    batch: Sequence[tuple[View, View]],
+    generator: Generator | None,
+    move_masks: bool,
+    metrics: dict[str, Tensor],
+) -> Iterator[Turn]:
+    """Yield each player of a step when its turn has come; what is asked next is of the updated one.
+
+    Arguments are those of `two_player_step`; its metrics are in `metrics` at the end.
+    """
     masker_optimizer = players.masker_optimizer if move_masks else None
     at_once = players.simultaneous and masker_optimizer is not None
     # With one part the masks' graph is kept for the masker's turn; with several, it is made anew.
@@ -58,23 +100,26 @@ def two_player_step(
         parts = [_Part(players, {"a": a, "b": b}, generator, 1 / len(batch)) for a, b in batch]
 
     # 1. The encoder lowers the loss through the masks as they are.
-    with _turn(players, players.encoder, players.encoder_optimizer, "encoder"):
-        for part in parts:
-            part.metrics["loss/encoder"] = part.backward(train=True, ask_masks=at_once)
-            players.remember(part.anchor)
+    players.encoder_optimizer.zero_grad(set_to_none=True)
+    for part in parts:
+        part.metrics["loss/encoder"] = part.backward(train=True, ask_masks=at_once)
+    anchors = tuple(part.anchor for part in parts)
+    yield Turn("encoder", players.encoder, players.encoder_optimizer, anchors)
 
     # 2. The masker raises it and pays. It asks the encoder just updated, which is held still;
     # simultaneously, the answer is what the backward passes above have left in the masks.
     if masker_optimizer is not None:
-        asks = nullcontext() if at_once else held_still(players.encoder)
-        with _turn(players, players.masker, masker_optimizer, "masker"), asks:
+        masker_optimizer.zero_grad(set_to_none=True)
+        with nullcontext() if at_once else held_still(players.encoder):
             for part in parts:
                 if not keep_graph:
                     part.draw_masks(generator)
                 if not at_once:
                     part.backward(train=False, ask_masks=True)
                 part.metrics |= part.pay()
-    return {n: torch.stack([p.metrics[n] for p in parts]).mean() for n in parts[0].metrics}
+        yield Turn("masker", players.masker, masker_optimizer)
+    for name in parts[0].metrics:
+        metrics[name] = torch.stack([part.metrics[name] for part in parts]).mean()
 
 
 class _Part:
@@ -190,18 +235,6 @@ class _Part:
         shared = any(PENALTIES[name].of_mean for name in players.penalty_weights)
         average = players.average_masks if shared else alone  # a message only where it is paid for
         return all_penalties(views, players.reduction, average)
-
-
-@contextmanager
-def _turn(
-    players: TwoPlayers, network: nn.Module, optimizer: Optimizer, name: str
-) -> Iterator[None]:
-    """Within, losses leave gradients in one player's network; then it takes its step."""
-    optimizer.zero_grad(set_to_none=True)
-    yield
-    with named(f"{name}'s optimiser"):
-        players.average(list(network.parameters()))
-        optimizer.step()
 
 
 def cut(tensors: Iterable[Tensor], gather: bool = True) -> list[Tensor]:

@@ -66,10 +66,14 @@ class Budget:
         return f"{EXACT}:{what}" if self.exact else what
 
     @property
+    def moves(self) -> bool:
+        """Whether b is another at the end of the training than at its start."""
+        return self.of == "image" and self.end is not None and self.end != self.share
+
+    @property
     def fixed(self) -> float | None:
         """The share that every mask should remove all the time; None: it moves, or differs."""
-        moves = self.end is not None and self.end != self.share
-        return None if moves or self.of == "superpixels" else self.share
+        return None if self.moves or self.of == "superpixels" else self.share
 
     def at(self, done: float) -> float:
         """Return b after a share `done` in [0, 1] of the training."""

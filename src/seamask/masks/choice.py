@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from seamask.base.devices import upload
+from seamask.base.draws import drawn
 
 
 def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
@@ -16,7 +16,9 @@ def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
         generator: a CPU generator, so that the choice does not depend on the device.
     """
     batch, n_masks = masks.shape[:2]
-    return upload(torch.randint(n_masks, (batch, 1, 1, 1), generator=generator), masks.device)
+    return drawn(
+        lambda: torch.randint(n_masks, (batch, 1, 1, 1), generator=generator), masks.device
+    )
 
 
 def take_one(masks: Tensor, index: Tensor) -> Tensor:

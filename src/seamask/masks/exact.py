@@ -12,6 +12,7 @@ from seamask.base.precision import at_least_float32
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
 TOLERANCE = 1e-7  # of the share removed
 STEPS = 64  # at most; about eight are taken
+UNSEEN = 24  # where nobody may look whether that is enough: in a CUDA graph
 
 
 def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = None) -> Tensor:
@@ -89,10 +90,11 @@ def _solve(logits: Tensor, budget: Tensor, room: Tensor) -> tuple[Tensor, Tensor
     low, high = level - logits.amax(-1), level - logits.amin(-1)
     # The quantile that splits off the share b is near the answer when masks are nearly binary.
     bias = (level - logits.mean(-1)).clamp(low, high)
-    for _ in range(STEPS):
+    recorded = torch.cuda.is_current_stream_capturing()
+    for _ in range(UNSEEN if recorded else STEPS):
         share = torch.sigmoid(logits + bias[..., None])
         value = (room * share).mean(-1) - budget
-        if bool(((value.abs() <= TOLERANCE) | full).all()):
+        if not recorded and bool(((value.abs() <= TOLERANCE) | full).all()):
             break
         low, high = torch.where(value < 0, bias, low), torch.where(value > 0, bias, high)
         step = bias - value / (room * share * (1 - share)).mean(-1).clamp(min=1e-300)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.devices import upload
+from seamask.base.draws import drawn
 from seamask.base.errors import UserError
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
@@ -71,10 +71,14 @@ class RandomPatchMasker(nn.Module):
         batch, _, height, width = images.shape
         check_patch(self.patch, height, width)
         rows, columns = height // self.patch, width // self.patch
-        noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
-        rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
-        cells = (rank < round(self.ratio * rows * columns)).to(images.dtype)
-        grid = upload(cells.view(batch, self.n_masks, rows, columns), images.device)
+        shape = batch, self.n_masks, rows, columns
+
+        def draw() -> Tensor:
+            noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
+            rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
+            return (rank < round(self.ratio * rows * columns)).to(images.dtype).view(shape)
+
+        grid = drawn(draw, images.device)
         return F.interpolate(grid, size=(height, width), mode="nearest")
 
 
@@ -134,7 +138,8 @@ def random_blocks(
     Returns:
         bool `[B, N, height, width]`, on the device of `ratio`.
     """
-    draws = upload(torch.rand(BLOCK_ROUNDS, 4, *ratio.shape, generator=generator), ratio.device)
+    shape = BLOCK_ROUNDS, 4, *ratio.shape
+    draws = drawn(lambda: torch.rand(shape, generator=generator), ratio.device)
     y = torch.arange(height, device=ratio.device)[:, None]
     x = torch.arange(width, device=ratio.device)
     pixels = height * width

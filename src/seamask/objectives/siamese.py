@@ -62,8 +62,9 @@ class PredictingEncoder(Encoder):
             (self.target.head, self.head),
         )
         for ours, theirs in pairs:
-            for slow, fast in zip(ours.parameters(), theirs.parameters(), strict=True):
-                slow.lerp_(fast, 1 - momentum)
+            slow: list[Tensor] = [*ours.parameters()]
+            fast: list[Tensor] = [*theirs.parameters()]
+            torch._foreach_lerp_(slow, fast, 1 - momentum)
 
 
 @OBJECTIVES.register("simsiam", SiameseSettings)

@@ -7,17 +7,17 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from seamask.base.draws import derive_seed, generator
 from seamask.base.ranges import named
 from seamask.config import Config
 from seamask.game.players import View
-from seamask.game.step import two_player_step
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count, count_ranges
 from seamask.training.players import build_networks, build_players
+from seamask.training.stepper import Pairs, Stepper, records
 from seamask.views import Views
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -46,20 +46,24 @@ class Workload:
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.pair = self.make_views()
+        self.stepper = Stepper(self.players, self._see, records(config, device))
         self.metrics: dict[str, Tensor] = {}
         self.steps = 0
 
     def make_views(self) -> tuple[View, View]:
         """Return the two views of the batch."""
-        x_a, _ = self.views(self.images, self.draw)
-        x_b, _ = self.views(self.images, self.draw)
-        return View(x_a), View(x_b)
+        return self._see(self.images, {}, self.draw)[0]
+
+    def _see(self, images: Tensor, maps: dict[str, Tensor], draw: Generator) -> Pairs:
+        (x_a, _), (x_b, _) = self.views(images, draw), self.views(images, draw)
+        return [(View(x_a), View(x_b))]
 
     def step(self) -> None:
         """Take one step, views included, as the loop does; its named range is `step`."""
         move = self.steps % self.config.masks.every == 0
         with named("step"):
-            self.metrics = two_player_step(self.players, [self.make_views()], self.draw, move)
+            taken = self.stepper.take(self.images, {}, move, (self.config.seed, self.steps))
+            self.metrics = taken[1]
             self.objective.update(self.networks.encoder, 0.0)
         self.steps += 1
 

@@ -17,13 +17,13 @@ from seamask.base.provenance import commit
 from seamask.config import Config
 from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
 from seamask.game.players import View
-from seamask.game.step import two_player_step
 from seamask.masks.superpixels import VERSION, clusters
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import average_gradients, average_with_gradient
+from seamask.training.stepper import Stepper, records
 from seamask.views import Views, crop_masks
 
 
@@ -92,6 +92,8 @@ class Run:
             name: Loader(labels[..., None], fabric.device, resident)
             for name, labels in maps.items()
         }
+        graph = records(config, fabric.device) and not many
+        self.stepper = Stepper(self.players, self._pairs, graph)
         self.step = 0
         self.seconds = 0.0
 
@@ -137,9 +139,8 @@ class Run:
         epoch = self.step // self.steps_per_epoch
         draw = (config.seed, epoch, self.step, self.fabric.global_rank)
         torch.manual_seed(derive_seed(*draw, "layers"))  # for layers that draw (drop path, dropout)
-        pairs = self._pairs(images, maps, generator(*draw, "views"))
         move_masks = self.step % config.masks.every == 0
-        metrics = two_player_step(self.players, pairs, generator(*draw, "masks"), move_masks)
+        pairs, metrics = self.stepper.take(images, maps, move_masks, draw)
         self.step += 1
         self.objective.update(self.networks.encoder, self.step / self.total_steps)
         return Step(metrics, rates, pairs[0], generator(*draw, "health"))

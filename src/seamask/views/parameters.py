@@ -11,6 +11,10 @@ from torch import Tensor
 from seamask.base.devices import upload
 from seamask.views.settings import ViewsConfig
 
+# Columns and types of `ViewParameters`, in its order.
+WIDTHS = [4, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1]
+KINDS = [torch.float32, torch.bool, torch.bool, torch.int64, *4 * [torch.float32], torch.bool,
+         torch.float32, torch.bool]  # fmt: skip
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
 
 
@@ -31,9 +35,22 @@ class ViewParameters:
     solarize: Tensor  # [B] bool: invert the values from one half up
 
     def to(self, device: torch.device | str) -> ViewParameters:
-        """Return the parameters on `device`; sending them to a GPU does not wait for it."""
+        """Return the parameters on `device`, sent as one; a GPU is not waited for."""
         device = torch.device(device)
-        return ViewParameters(*(upload(getattr(self, f.name), device) for f in fields(self)))
+        if device == self.crop.device:
+            return self
+        return ViewParameters.unpack(upload(self.pack(), device))
+
+    def pack(self) -> Tensor:
+        """Return all of them side by side, float32 `[B, 17]`, exactly."""
+        parts = (getattr(self, f.name) for f in fields(self))
+        return torch.cat([p.view(len(p), -1).float() for p in parts], dim=1)
+
+    @classmethod
+    def unpack(cls, packed: Tensor) -> ViewParameters:
+        """Return what was packed, on the device of `packed` `[B, 17]`."""
+        parts = [p.squeeze(1) for p in packed.split(WIDTHS, dim=1)]
+        return cls(*(p.to(kind) for p, kind in zip(parts, KINDS, strict=True)))
 
 
 def draw(

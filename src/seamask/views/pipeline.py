@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seamask.base.devices import upload
+from seamask.base.draws import drawn
 from seamask.base.ranges import named
 from seamask.views import colour
 from seamask.views.geometry import Interpolation, blur, crop_images
@@ -35,14 +36,19 @@ class Views:
         self.std = std
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, ViewParameters]:
-        """Return views [B, 3, size, size], normalised float32, and what was done (on the CPU).
+        """Return views [B, 3, size, size], normalised float32, and what was done.
 
         Args:
             images: [B, 3, H, W] uint8 on any device.
             generator: a CPU generator.
         """
         with named("views"):
-            params = draw(len(images), images.shape[2], images.shape[3], self.config, generator)
+            n, _, height, width = images.shape
+            make = partial(draw, n, height, width, self.config, generator)
+            if images.device.type == "cpu":
+                params = make()
+            else:
+                params = ViewParameters.unpack(drawn(lambda: make().pack(), images.device))
             views = apply(images, params, self.size, self.config.interpolation)
             return _standardize(views, self.mean, self.std), params
 
@@ -52,37 +58,38 @@ def apply(
     params: ViewParameters,
     size: int,
     interpolation: Interpolation = "bicubic",
+    every: bool | None = None,
 ) -> Tensor:
     """Crop, flip, jitter, grey, blur and solarise each image with its own parameters.
 
-    Computes in float32, also under autocast, and never waits for the device as long as `params`
-    are on the CPU, as `draw` leaves them. The crop is clamped to [0, 1], as torchvision does for
-    uint8 images (and does not for float images).
+    Computes in float32, also under autocast, and does not wait for a GPU. The crop is clamped to
+    [0, 1], as torchvision does for uint8 images (and does not for float images).
 
     Args:
         images: [B, 3, H, W], uint8, or floating in [0, 1]; any strides. Not changed.
-        params: of B views.
+        params: of B views, on any device.
         size: side of the views in pixels.
         interpolation: `bicubic` or `bilinear`, always antialiased.
+        every: apply each step to every image, and keep the result where it is due, instead of only
+            to the images that take it; None: on a GPU, which would have to be asked which these
+            are.
 
     Returns:
         [B, 3, size, size] float32 in [0, 1], contiguous: channel planes suit both the matrix
         products and the colour operators.
     """
-    host, params = params.to("cpu"), params.to(images.device)
-    steps = _steps(host, params)
-    # Which images take which step is known on the host, so only these are computed; the indices
-    # of all steps travel together.
-    chosen = [mask.nonzero()[:, 0] for mask, *_ in steps]
-    indices = torch.split(upload(torch.cat(chosen), images.device), [len(c) for c in chosen])
-
+    params = params.to(images.device)
+    every = images.device.type != "cpu" if every is None else every
     with torch.autocast(images.device.type, enabled=False):
         planes = images.to(torch.float32, memory_format=torch.contiguous_format)
         if images.dtype == torch.uint8:
             planes.div_(255)
         views = crop_images(planes, params, size, interpolation).clamp_(0, 1)
-        for rows, (_, operator, arguments) in zip(indices, steps, strict=True):
-            if len(rows):
+        for due, operator, arguments in _steps(params):
+            if every:
+                changed = operator(views.clone(), *arguments)
+                views = torch.where(due[:, None, None, None], changed, views)
+            elif len(rows := due.nonzero()[:, 0]):
                 taken = (t.index_select(0, rows) for t in (views, *arguments))
                 views.index_copy_(0, rows, operator(*taken))
     return views
@@ -114,8 +121,8 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
 Step = tuple[Tensor, Callable[..., Tensor], tuple[Tensor, ...]]
 
 
-def _steps(host: ViewParameters, params: ViewParameters) -> list[Step]:
-    """List what follows the crop: which images [B] bool (host), the operator, its parameters."""
+def _steps(params: ViewParameters) -> list[Step]:
+    """List what follows the crop: which images [B] bool, the operator, its parameters."""
     jitters: list[tuple[Callable[..., Tensor], Tensor]] = [
         (colour.brightness, params.brightness),
         (colour.contrast, params.contrast),
@@ -123,15 +130,15 @@ def _steps(host: ViewParameters, params: ViewParameters) -> list[Step]:
         (colour.hue, params.hue),
     ]
     steps: list[Step] = [
-        (host.jitter & (host.order[:, place] == which), operator, (parameter,))
+        (params.jitter & (params.order[:, place] == which), operator, (parameter,))
         for place in range(4)
         for which, (operator, parameter) in enumerate(jitters)
     ]
     return [
         *steps,
-        (host.grayscale, colour.grayscale, ()),
-        (host.sigma > 0, blur, (params.sigma,)),
-        (host.solarize, colour.solarize, ()),
+        (params.grayscale, colour.grayscale, ()),
+        (params.sigma > 0, blur, (params.sigma,)),
+        (params.solarize, colour.solarize, ()),
     ]
 
 
