@@ -24,6 +24,7 @@ from seamask.base.devices import torch_device
 from seamask.speed.bench import matrix_rate
 from seamask.speed.timing import in_turns
 from seamask.speed.workload import Workload
+from seamask.training.stepper import WARM_UP
 
 LIGHT = {"updates": "simultaneous", "masks.single": True, "masks.downscale": 4}
 VARIANTS = {
@@ -40,7 +41,7 @@ VARIANTS = {
 
 def measured(step, rounds: int, device: torch.device) -> dict[str, float]:
     """Return milliseconds of a step by host and device, launches, and GiB at most."""
-    for _ in range(3):
+    for _ in range(WARM_UP + 2):
         step()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -92,12 +93,17 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
     parser.add_argument("--variants", nargs="+", default=[*VARIANTS, "ADIOS's order", "floor"])
     parser.add_argument("--set", nargs="*", default=[], help="settings of all, as path=JSON")
+    parser.add_argument("--search", action="store_true", help="let cuDNN try its algorithms")
+    parser.add_argument("--tf32", action="store_true", help="fp32 products in TF32 too")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=120, help="no row is begun after so many")
     parser.add_argument("--lines", type=Path, required=True)
     o = parser.parse_args()
     o.device = torch_device("cuda")
+    torch.backends.cudnn.benchmark = o.search
+    torch.set_float32_matmul_precision("high" if o.tf32 else "highest")
     shared = {name: json.loads(value) for name, value in (pair.split("=") for pair in o.set)}
+    how = shared | {name: True for name in ("search", "tf32") if getattr(o, name)}
     start = time.perf_counter()
 
     def write(**line: object) -> None:
@@ -133,7 +139,9 @@ def main() -> None:
                     found = measured(step, o.rounds, o.device)
                 except (RuntimeError, ValueError, TypeError) as error:  # one row
                     found = {"error": str(error).splitlines()[0]}
-                write(precision=precision, size=size, variant=variant, batch=o.batch, **found)
+                write(
+                    precision=precision, size=size, variant=variant, batch=o.batch, **how, **found
+                )
 
 
 if __name__ == "__main__":
