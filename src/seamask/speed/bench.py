@@ -23,6 +23,7 @@ from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
 from seamask.speed.timing import Times, in_ranges, in_turns, median, ratio
 from seamask.speed.workload import Workload, counted
+from seamask.training.stepper import records
 
 STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
 PROBE = 8  # images of the batch that tells how large that may be
@@ -38,6 +39,7 @@ LEVERS: tuple[Lever, ...] = (
     ("stacked views", {"masks.stack": True}, SAME),
     ("bf16", {"precision": "bf16"}, ROUNDED),
     ("compiled", {"compile": True}, ROUNDED),
+    ("operation by operation", {"cuda_graph": False}, SAME),
     ("simultaneous updates", {"updates": "simultaneous"}, OTHER),
     ("light mask network", {"masks.downscale": 4}, OTHER),
     ("light mask network", {"masks.downscale": 2}, OTHER),
@@ -71,7 +73,8 @@ class Bench:
         device: that computed.
         threads: on a CPU.
         rate: operations per second of a large matrix product.
-        times: seconds of the `step` and of its named ranges.
+        seconds: of a step as it is trained, recorded where it is.
+        times: seconds of the `step`, taken operation by operation, and of its named ranges.
         costs: operations and bytes per image of the same.
         memory: peak, bytes, at the batch that was measured.
         trials: single settings, then those that paid together.
@@ -83,6 +86,7 @@ class Bench:
     device: torch.device
     threads: int
     rate: float
+    seconds: float
     times: Times
     costs: dict[str, Cost]
     memory: int
@@ -92,7 +96,7 @@ class Bench:
     @property
     def images_per_second(self) -> float:
         """Of whole steps with the settings asked about."""
-        return self.config.batch_size / median(self.times)["step"]
+        return self.config.batch_size / self.seconds
 
     @property
     def over_floor(self) -> float:
@@ -169,13 +173,16 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))
     memory = peak_bytes(config, device)
-    times = in_ranges(work.step, device, STEPS // 4, seconds / 4)
+    plain = replace(config, cuda_graph=False)  # a recorded step has no ranges
+    times = in_ranges(Workload(plain, device).step, device, STEPS // 4, seconds / 8)
+    step = median(in_turns({"": work.step}, device, STEPS // 4, seconds / 8))[""]
     return Bench(
         config,
         asked.batch_size,
         device,
         torch.get_num_threads(),
         matrix_rate(device, config.precision),
+        step,
         times,
         costs,
         memory,
@@ -235,6 +242,8 @@ def _applies(
     """Say whether settings are worth a try here, and can work; `learned` are the masks or not."""
     if "compile" in changed:  # minutes of warm-up on a CPU, for 1 %
         return device.type == "cuda"
+    if "cuda_graph" in changed:
+        return records(config, device)
     if not learned and {"updates", "masks.downscale"} & set(changed):
         return False
     if changed.get("masks.downscale", 4) < config.masks.downscale:  # a heavier one

@@ -17,7 +17,7 @@ from seamask.networks.small_maps import convolve_small_maps
 from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count, count_ranges
 from seamask.training.players import build_networks, build_players
-from seamask.training.stepper import Pairs, Stepper, records
+from seamask.training.stepper import WARM_UP, Pairs, Stepper, records
 from seamask.views import Views
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -25,6 +25,8 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 class Workload:
     """Players as `seamask pretrain` builds them, and a batch.
+
+    Where the step is recorded as a CUDA graph, the next one is: those before it are taken.
 
     Args:
         config: of the run that is asked about; one process, no accumulation.
@@ -49,6 +51,9 @@ class Workload:
         self.stepper = Stepper(self.players, self._see, records(config, device))
         self.metrics: dict[str, Tensor] = {}
         self.steps = 0
+        if self.stepper.graph:
+            for _ in range(WARM_UP):
+                self.step()
 
     def make_views(self) -> tuple[View, View]:
         """Return the two views of the batch."""
