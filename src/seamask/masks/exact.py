@@ -90,7 +90,7 @@ def _solve(logits: Tensor, budget: Tensor, room: Tensor) -> tuple[Tensor, Tensor
     low, high = level - logits.amax(-1), level - logits.amin(-1)
     # The quantile that splits off the share b is near the answer when masks are nearly binary.
     bias = (level - logits.mean(-1)).clamp(low, high)
-    recorded = torch.cuda.is_current_stream_capturing()
+    recorded = logits.is_cuda and torch.cuda.is_current_stream_capturing()
     for _ in range(UNSEEN if recorded else STEPS):
         share = torch.sigmoid(logits + bias[..., None])
         value = (room * share).mean(-1) - budget
