@@ -69,7 +69,7 @@ class Tape:
     def draw(self) -> None:
         """Draw anew, into the memory that `playing` gave out."""
         for make, place in self.entries:
-            place.copy_(make().pin_memory(), non_blocking=True)
+            place.copy_(upload(make(), place.device))
 
 
 @contextmanager
