@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -86,7 +87,8 @@ def start_run(config: Config) -> Summary:
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
         threads=config.threads or max(1, free_cores() // config.devices),
     )
-    return _launch(config, folder, None)
+    with folder.claimed():
+        return _launch(config, folder, None)
 
 
 def resume_run(path: str | os.PathLike[str]) -> Summary:
@@ -99,14 +101,15 @@ def resume_run(path: str | os.PathLike[str]) -> Summary:
     folder = RunFolder.of_run(os.fspath(path))
     config = folder.read_config()
     preflight(config)
-    latest = folder.latest_checkpoint()
-    if latest is None:
-        raise UserError(
-            f"cannot resume {path}: it has no checkpoint; start it again with "
-            f"`seamask pretrain --config {folder.config} --overwrite`"
-        )
-    snapshot.read(latest)  # says what is wrong before anything is started
-    return _launch(config, folder, latest)
+    with folder.claimed():
+        latest = folder.latest_checkpoint()
+        if latest is None:
+            raise UserError(
+                f"cannot resume {path}: it has no checkpoint; start it again with "
+                f"`seamask pretrain --config {folder.config} --overwrite`"
+            )
+        snapshot.read(latest)  # says what is wrong before anything is started
+        return _launch(config, folder, latest)
 
 
 def preflight(config: Config) -> None:
@@ -196,6 +199,17 @@ def _work(
         latest: the checkpoint to go on from; None: a new run.
         fabric: launched.
     """
+    with folder.joined() if fabric.world_size > 1 else nullcontext():
+        return _train(plugins, plain, folder, latest, fabric)
+
+
+def _train(
+    plugins: Sequence[Path],
+    plain: dict[str, Any],
+    folder: RunFolder,
+    latest: Path | None,
+    fabric: Fabric,
+) -> Summary | Stopped:
     for plugin in plugins:
         load_plugin(plugin)
     config = settings.from_dict(plain, with_parts(Config()))

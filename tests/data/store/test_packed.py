@@ -160,12 +160,12 @@ def start(photos, cache, delay=0.0, limit=0):
 def test_a_kill_leaves_no_half_store(tmp_path, photos, open_data):
     process = start(photos, tmp_path / "cache", delay=20)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "cache").glob(".tmp-*/train.pixels")):
+    while not list((tmp_path / "cache").glob(".seamask-*.tmp/train.pixels")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert [name[:5] for name in stores(tmp_path)] == [".tmp-"]
+    assert [name.endswith(".tmp") for name in stores(tmp_path)].count(True) == 1
     data = open_data(photos)
     assert len(data.train) == 6
     assert stores(tmp_path) == [f"photos-{data.fingerprint[:16]}-16"]
@@ -177,20 +177,9 @@ def test_two_processes_build_at_once(tmp_path, photos):
     assert len(stores(tmp_path)) == 1
 
 
-def test_a_running_process_keeps_its_half_store(tmp_path, photos, open_data):
-    (tmp_path / "cache").mkdir()
-    running = tmp_path / "cache" / f"{packed._prefix()}{os.getppid()}-photos"
-    elsewhere = tmp_path / "cache" / ".tmp-another_host-1-photos"
-    running.mkdir()
-    elsewhere.mkdir()
-    open_data(photos)
-    assert running.exists()
-    assert elsewhere.exists()
-
-
 def test_file_size_limit_is_one_clear_error(tmp_path, photos):
     out = start(photos, tmp_path / "cache", limit=2000).communicate()[0]
-    assert "UserError cannot store the decoded images" in out
+    assert "UserError cannot store what is made of photos" in out
     assert "File too large" in out
     assert stores(tmp_path) == []
 
@@ -208,7 +197,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
     monkeypatch.setattr(packed, "_write_split", None)
-    with pytest.raises(UserError, match=r"No space left on device; they take 0\.03 GB: free some"):
+    with pytest.raises(UserError, match=r"No space left on device; it takes 0\.03 GB: free some"):
         open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
     assert list(small_disk.iterdir()) == []
 
