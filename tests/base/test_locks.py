@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from seamask.base.locks import Held, give_up, join, locked
+from seamask.base.locks import Held, give_up, locked
 
 HOLD = """
 import sys, time
@@ -48,10 +48,9 @@ def path(tmp_path):
 def test_it_falls_with_the_process_that_is_killed(path):
     other = start(path)
     assert other.stdout.readline() == "held\n"
-    today = time.strftime("%Y-%m-%d")
-    with pytest.raises(Held, match=f"^process {other.pid} on {os.uname().nodename} since {today}"):
-        with locked(path, give_up):
-            pass
+    holder = f"^process {other.pid} on {os.uname().nodename} since {time.strftime('%Y-%m-%d')}"
+    with pytest.raises(Held, match=holder), locked(path, give_up):
+        pass
     kill(other)
     assert path.exists()
     with locked(path, give_up) as held:

@@ -157,7 +157,7 @@ def open_or_make(
         with _storing(label, cache):
             make_folder(cache)
             is_ours_alone = stack.enter_context(locked(_lock(folder), say))
-        found = _open(folder, read, label, show)  # made while we waited?
+        found = _open(folder, read, label, show, tell=show)  # made while we waited?
         if found is not None:
             return found
         if is_ours_alone:
@@ -201,9 +201,13 @@ def memory_map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Te
 
 
 def _open(
-    folder: Path, read: Callable[[Path, dict[str, Any]], T], label: str, show: bool
+    folder: Path,
+    read: Callable[[Path, dict[str, Any]], T],
+    label: str,
+    show: bool,
+    tell: bool = False,
 ) -> T | None:
-    """Return what `read` does, or None where there is nothing whole that it can read."""
+    """Return what `read` does, or None where there is nothing whole; `tell` what is not."""
     if not folder.exists():
         return None
     try:
@@ -215,7 +219,7 @@ def _open(
                 _note_checked(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Damaged) as error:
         why = f" ({error})" if isinstance(error, Damaged) else ""
-        if show:
+        if tell:
             print(f"{label}: {folder} is not whole{why}: made anew", file=sys.stderr, flush=True)
         return None
     return found
