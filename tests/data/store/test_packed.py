@@ -7,6 +7,7 @@ import time
 import zlib
 
 import pytest
+from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.base.locks import locked
@@ -95,6 +96,15 @@ def test_stop_at_a_bad_image(tmp_path, photos, open_data):
     open_data(photos)
     with pytest.raises(UserError, match=r"2\.png"):  # a store made by skipping does not hide it
         open_data(photos, on_bad_image="stop")
+
+
+def test_an_image_that_is_too_large_is_skipped_until_it_is_allowed(tmp_path, photos, open_data):
+    Image.new("RGB", (60, 50)).save(photos / "large.png")
+    ((name, reason),) = open_data(photos, max_megapixels=0.002).skipped
+    assert name == "large.png"
+    assert reason.endswith("--data.max-megapixels 1 allows that")
+    assert open_data(photos).skipped == ()
+    assert len(open_data(photos, max_megapixels=0.002).train) == 6
 
 
 def test_no_readable_image_at_all(tmp_path, photos, open_data):
