@@ -198,9 +198,7 @@ def _work(
         latest: the checkpoint to go on from; None: a new run.
         fabric: launched.
     """
-    if (
-        fabric.world_size > 1
-    ):  # a process of its own, which may outlive the one that claimed the run
+    if fabric.world_size > 1:  # we may outlive the process that claimed the run
         folder.join()
     for plugin in plugins:
         load_plugin(plugin)
