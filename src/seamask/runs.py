@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import yaml
 
 from seamask.base import settings
 from seamask.base.errors import UserError
-from seamask.base.files import atomic, cannot_write
+from seamask.base.files import OURS, atomic, cannot_write, is_empty, make_folder
+from seamask.base.locks import join, locked
 from seamask.base.registry import with_parts
 from seamask.config import Config, check
 
@@ -38,6 +40,7 @@ class RunFolder:
         self.manifest = self.path / "manifest.json"
         self.tensorboard = self.path / "tensorboard"
         self.evaluations = self.path / "evaluations"
+        self._lock = self.path / f"{OURS}lock"
 
     @classmethod
     def for_new_run(cls, config: Config) -> RunFolder:
@@ -51,8 +54,11 @@ class RunFolder:
         folder = cls(out)
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
+        if folder._lock.exists():  # whoever trains there is named, or was killed
+            with folder.claimed():
+                pass
         try:
-            if not folder.path.exists() or not any(folder.path.iterdir()):
+            if not folder.path.exists() or is_empty(folder.path):
                 return folder
         except OSError as error:
             raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
@@ -75,6 +81,41 @@ class RunFolder:
         if not folder.config.exists():
             raise UserError(f"no run at {path}: the folder has no config.yaml")
         return folder
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep every other command that would write this run away, for the length of the block.
+
+        The folder is made for it; if nothing is written to it, it goes again.
+
+        Raises:
+            UserError: another has the run, or the folder cannot be written.
+        """
+
+        def refuse(holder: str) -> None:
+            raise UserError(
+                f"{self.path}: {holder} is training this run; wait for it, stop it, or name "
+                "another folder with --out"
+            )
+
+        is_new = not self.path.exists()
+        with ExitStack() as stack:
+            try:
+                make_folder(self.path)
+                if is_new:
+                    stack.callback(self._remove_if_empty)
+                stack.enter_context(locked(self._lock, refuse, shared=True))
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+            yield
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def join(self) -> None:
+        """Claim the run together with the process that we work for, until this one ends."""
+        join(self._lock)
 
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from seamask.base.errors import UserError
-from seamask.data import read_image
+from seamask.data.files.decode import allow, read_square
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import RunFolder
@@ -34,7 +33,9 @@ def draw_masks_of_photos(
         UserError: no run, no weights, or an image that cannot be read.
     """
     folder = RunFolder.of_run(Path(run))
-    size = folder.read_config().image_size
+    config = folder.read_config()
+    size = config.image_size
+    allow(config.data.max_megapixels)
     masker = load_masker(folder.path)
     normalization = folder.read_manifest()["normalization"]
     if not masker.learned:
@@ -44,10 +45,7 @@ def draw_masks_of_photos(
     out = out.expanduser()
     if any(Path(p).resolve() == out.resolve() for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
-    pictures = [
-        ImageOps.fit(read_image(Path(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
-    ]
-    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures]))
+    pixels = torch.from_numpy(np.stack([read_square(Path(p), size) for p in paths]))
     mean, std = tuple(normalization["mean"]), tuple(normalization["std"])
     mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
     return out

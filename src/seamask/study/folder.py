@@ -13,16 +13,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from seamask.base import settings
 from seamask.base.errors import UserError
-from seamask.base.files import atomic, cannot_write
+from seamask.base.files import atomic, cannot_write, make_folder
+from seamask.base.locks import Held, give_up, locked
 from seamask.config import Config
 from seamask.evaluate import Result, task_config
 from seamask.evaluate.task import UNTRAINED as UNTRAINED_RUN
@@ -60,7 +60,7 @@ class StudyFolder:
                 raise UserError(
                     f"--out {self.path}: holds files that are not a study; name another folder"
                 )
-            self.jobs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.jobs)
             with self.lock("study"):
                 if self.study.exists():
                     self._check_same(study)
@@ -138,7 +138,9 @@ class StudyFolder:
 
     def clear(self, job: Job) -> None:
         """Remove all that is here of a pretraining and its evaluations."""
-        shutil.rmtree(self.run(job.row, job.seed).path)
+        run = self.run(job.row, job.seed)
+        with run.claimed():
+            shutil.rmtree(run.path)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """Return what was noted of a pretraining that is done; see `finish`."""
@@ -158,23 +160,23 @@ class StudyFolder:
 
     # Who works on what ----------------------------------------------------------------------
 
-    def lock(self, name: str) -> FileLock:
+    def lock(self, name: str) -> AbstractContextManager[bool]:
         """Return a lock that no two processes hold; it falls with the process that holds it."""
-        return FileLock(self.jobs / f"{name}.lock")
+        return locked(self._lock(name))
+
+    def _lock(self, name: str) -> Path:
+        return self.jobs / f"{name}.lock"
 
     @contextmanager
     def claim(self, job: Job) -> Iterator[bool]:
         """Hold a job for the length of the block; yield False if someone else holds it."""
-        lock = self.lock(job.slug)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._lock(job.slug), give_up))
+            except Held:
+                yield False
+                return
             yield True
-        finally:
-            lock.release()
 
     def error(self, job: Job) -> str | None:
         """Return why a job failed, if it did."""

@@ -86,7 +86,8 @@ def start_run(config: Config) -> Summary:
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
         threads=config.threads or max(1, free_cores() // config.devices),
     )
-    return _launch(config, folder, None)
+    with folder.claimed():
+        return _launch(config, folder, None)
 
 
 def resume_run(path: str | os.PathLike[str]) -> Summary:
@@ -99,14 +100,15 @@ def resume_run(path: str | os.PathLike[str]) -> Summary:
     folder = RunFolder.of_run(os.fspath(path))
     config = folder.read_config()
     preflight(config)
-    latest = folder.latest_checkpoint()
-    if latest is None:
-        raise UserError(
-            f"cannot resume {path}: it has no checkpoint; start it again with "
-            f"`seamask pretrain --config {folder.config} --overwrite`"
-        )
-    snapshot.read(latest)  # says what is wrong before anything is started
-    return _launch(config, folder, latest)
+    with folder.claimed():
+        latest = folder.latest_checkpoint()
+        if latest is None:
+            raise UserError(
+                f"cannot resume {path}: it has no checkpoint; start it again with "
+                f"`seamask pretrain --config {folder.config} --overwrite`"
+            )
+        snapshot.read(latest)  # says what is wrong before anything is started
+        return _launch(config, folder, latest)
 
 
 def preflight(config: Config) -> None:
@@ -196,6 +198,8 @@ def _work(
         latest: the checkpoint to go on from; None: a new run.
         fabric: launched.
     """
+    if fabric.world_size > 1:  # we may outlive the process that claimed the run
+        folder.join()
     for plugin in plugins:
         load_plugin(plugin)
     config = settings.from_dict(plain, with_parts(Config()))
