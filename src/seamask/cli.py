@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import seamask
-from seamask.base.errors import UserError, unknown
+from seamask.base.errors import UserError, printable, unknown
+from seamask.base.memory import no_memory
+from seamask.base.output import Lasting, close_failed, lasting_output
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
@@ -36,18 +38,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
-    code = 0
+    with lasting_output():
+        code = _code(list(sys.argv[1:] if arguments is None else arguments))
+        for stream in (sys.stdout, sys.stderr):
+            assert isinstance(stream, Lasting)
+            stream.flush()
+            close_failed(stream)
+    sys.exit(code)
+
+
+def _code(arguments: list[str]) -> int:
+    """Run one command; return the exit code."""
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        run(arguments)
+        return _printed(arguments)
     except UserError as error:
-        print(f"seamask: error: {error}", file=sys.stderr)
-        code = 2
+        return _complain(error)
     except KeyboardInterrupt:
         print("seamask: interrupted", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # the reader of our output has gone
-        pass
-    sys.exit(code)
+        return 130
+    except SystemExit as stop:  # after help: 0; after a signal: 128 + its number
+        return stop.code if isinstance(stop.code, int) and stop.code else _printed(arguments)
+    except (MemoryError, OSError, ImportError, RuntimeError) as error:
+        line = no_memory(error)
+        if line is None and isinstance(error, OSError) and error.filename and error.strerror:
+            line = UserError(f"{error.filename}: {error.strerror}")
+        if line is None:
+            raise
+        return _complain(line)
+
+
+def _complain(error: UserError) -> int:
+    print(f"seamask: error: {printable(str(error))}", file=sys.stderr)
+    return 2
+
+
+def _printed(arguments: list[str]) -> int:
+    """Say so, with exit code 2, if what a command is there to print could not be printed.
+
+    What these others find is in files, and who closes a pipe has read enough.
+    """
+    sys.stdout.flush()
+    failed = getattr(sys.stdout, "failed", None)
+    if arguments[:1] and arguments[0] in ("pretrain", "resume", "study", "masks", "data"):
+        failed = None
+    if failed is None or isinstance(failed, BrokenPipeError):
+        return 0
+    reason = failed.strerror if isinstance(failed, OSError) else failed
+    return _complain(UserError(f"cannot print: {reason}"))
 
 
 def run(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seamask.base.errors import UserError
+from seamask.base.paths import check_writable
 from seamask.base.progress import LOG_SECONDS, duration
 from seamask.base.provenance import commit
 from seamask.evaluate import evaluation
@@ -45,8 +46,11 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     """
     for config in study.methods.values():
         preflight(config)
+    if results is not None:
+        check_writable(results, "--results")
     folder = StudyFolder(out)
     folder.open(study)
+    folder.check(study)
     if results is not None:
         with folder.lock("table"):
             taken = read_results(study, folder, results)

@@ -21,6 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from seamask.base import settings
 from seamask.base.devices import check_device, free_cores, use_cpu, uses_gpu
 from seamask.base.errors import UserError
+from seamask.base.paths import absolute
 from seamask.base.registry import with_parts
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
@@ -80,7 +81,7 @@ def start_run(config: Config) -> Summary:
         paths["source"] = data.source
     if data.objects:
         paths["objects"] = data.objects
-    resolved = {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+    resolved = {name: str(absolute(path, f"--data.{name}")) for name, path in paths.items()}
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
