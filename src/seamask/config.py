@@ -100,6 +100,12 @@ def check(config: Config) -> Config:
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
     if c.masks.stack and c.masks.drop:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
+    stored = c.data.size or c.image_size
+    if budget.of == "superpixels" and c.masks.superpixels > stored**2:
+        raise UserError(
+            f"--masks.superpixels is {c.masks.superpixels}: an image of {stored} pixels a side has "
+            f"{stored**2} pixels; take fewer"
+        )
     if c.masks.downscale not in (1, 2, 4):
         raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
     parts = c.accumulate * c.devices

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seamask.base import settings
 from seamask.base.devices import torch_device
 from seamask.base.errors import UserError
@@ -26,6 +24,7 @@ from seamask.evaluate.task import (
     Task,
     check,
 )
+from seamask.networks.check import check_backbone
 from seamask.runs import RunFolder
 
 
@@ -110,18 +109,9 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     size = config.image_size or subject.image_size
     config = check(replace(config, image_size=size))
     if not own_sizes:
-        _check_size(subject.name, subject.backbone, size, device)
+        check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
     return Context(subject, _open(task, config), config, size, device, masker)
-
-
-@torch.no_grad()
-def _check_size(name: str, backbone: torch.nn.Module, size: int, device: torch.device) -> None:
-    try:
-        backbone(torch.zeros(1, 3, size, size, device=device))
-    except (AssertionError, RuntimeError) as error:  # timm's models raise either
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{name} cannot take {size} pixels: {reason}") from error
 
 
 def _open(task: Task, config: EvaluationConfig) -> Data | Segmentation:
