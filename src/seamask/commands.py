@@ -117,7 +117,7 @@ def evaluate(arguments: list[str]) -> None:
         print(inspect.getdoc(evaluate))
         return
     from seamask.evaluate import TASKS, task_config
-    from seamask.evaluate.evaluation import run_evaluation
+    from seamask.evaluate.evaluation import NotKept, run_evaluation
     from seamask.terminal import print_result
 
     encoder, task = words
@@ -128,8 +128,14 @@ def evaluate(arguments: list[str]) -> None:
         prog=f"seamask evaluate {encoder} {task}",
         description=f"{TASKS[task].about}.",
     )
-    result = run_evaluation(encoder, task, config)
+    failure = None
+    try:
+        result = run_evaluation(encoder, task, config)
+    except NotKept as error:  # what was found is printed all the same
+        failure, result = error, error.result
     print(result.to_json()) if config.json else print_result(result)
+    if failure is not None:
+        raise failure
 
 
 @command

@@ -63,7 +63,8 @@ def test_every_task_leaves_a_result_and_the_run_as_it_was(run, task, tmp_path):
     assert result.data == "shapes"
     assert all(np.isfinite(value) for value in result.metrics.values())
     (file,) = tmp_path.glob("*.json")
-    assert file.name == f"{result.column}-seed0.json"
+    assert file.name.startswith(f"{result.column}-of-")
+    assert file.name.endswith("-seed0.json")
     kept = json.loads(file.read_text())
     assert kept == json.loads(result.to_json())
     assert {"metrics", "protocol", "seconds", "commit", "seed", "fingerprint"} <= set(kept)
