@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, shown
 
 LARGEST = 1 << 26  # bytes of a file that is read whole
 MOST = 100_000  # values that a YAML file stands for, those behind an alias counted each time
@@ -47,7 +47,7 @@ def parse_yaml(text: str, what: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise UserError(f"cannot read {what}: {line}{error.problem or error.context}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as "\\UFFFFFFFF"
         raise UserError(f"cannot read {what}: {' '.join(str(error).split())}") from error
 
 
@@ -105,14 +105,17 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:  # PyYAML's own of a value are not YAMLErrors
-            raise _at(node.start_mark, str(error).partition(";")[0]) from error
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # of a value that is none PyYAML raises nearly anything
+            raise _at(node.start_mark, f"no value: {str(error).partition(';')[0]}") from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key, _ in node.value:
-            if own.count(key.value) > 1 and key.value != "<<":
-                raise _at(key.start_mark, f"{key.value!r} is there twice")
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen and key.value != "<<":
+                raise _at(key.start_mark, f"{shown(key.value)} is there twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

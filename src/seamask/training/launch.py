@@ -85,7 +85,10 @@ def start_run(config: Config) -> Summary:
         paths["source"] = data.source
     if data.objects:
         paths["objects"] = data.objects
-    resolved = {name: str(absolute(path, f"--data.{name}")) for name, path in paths.items()}
+    resolved = {
+        name: str(absolute(path, settings.flag(f"data.{name}", Config)))
+        for name, path in paths.items()
+    }
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]

@@ -152,5 +152,9 @@ def read(path: Path) -> dict[str, Any]:
         )
     if kind != FORMAT:
         raise UserError(f"cannot read checkpoint {path}: not a checkpoint of seamask; {remedy}")
-    settings.record(State, state, f"checkpoint {path}")
-    return dict(state)
+    known = settings.record(State, state, f"checkpoint {path}")
+    try:
+        settings.from_dict(known.config, with_parts(Config()))
+    except UserError as error:
+        raise UserError(f"cannot read checkpoint {path}: damaged: {error}") from error
+    return {**state, **vars(known)}
