@@ -38,8 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with lasting_output():
-        code = _code(list(sys.argv[1:] if arguments is None else arguments))
+        code = 0
+        try:
+            run(words)
+        except BaseException as error:
+            code = _explain(error)
+        code = code or _check_printed(words)
         for stream in (sys.stdout, sys.stderr):
             assert isinstance(stream, Lasting)
             stream.flush()
@@ -47,25 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _code(arguments: list[str]) -> int:
-    """Run one command; return the exit code."""
-    try:
-        run(arguments)
-        return _printed(arguments)
-    except UserError as error:
-        return _complain(error)
-    except KeyboardInterrupt:
+def _explain(error: BaseException) -> int:
+    """Say in one line what a user can mend; return the exit code. What is a fault of ours goes on.
+
+    Raises:
+        BaseException: the error itself.
+    """
+    if isinstance(error, SystemExit):  # after help: 0; after a signal: 128 + its number
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+    elif isinstance(error, KeyboardInterrupt):
         print("seamask: interrupted", file=sys.stderr)
         return 130
-    except SystemExit as stop:  # after help: 0; after a signal: 128 + its number
-        return stop.code if isinstance(stop.code, int) and stop.code else _printed(arguments)
-    except (MemoryError, OSError, ImportError, RuntimeError) as error:
-        line = no_memory(error)
-        if line is None and isinstance(error, OSError) and error.filename and error.strerror:
-            line = UserError(f"{error.filename}: {error.strerror}")
-        if line is None:
-            raise
+    elif isinstance(error, UserError):
+        return _complain(error)
+    elif line := no_memory(error):
         return _complain(line)
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        return _complain(UserError(f"{error.filename}: {error.strerror}"))
+    raise error
 
 
 def _complain(error: UserError) -> int:
@@ -73,7 +79,7 @@ def _complain(error: UserError) -> int:
     return 2
 
 
-def _printed(arguments: list[str]) -> int:
+def _check_printed(arguments: list[str]) -> int:
     """Say so, with exit code 2, if what a command is there to print could not be printed.
 
     What these others find is in files, and who closes a pipe has read enough.
@@ -97,6 +103,10 @@ def run(arguments: list[str]) -> None:
     if name == "--version":
         print(f"seamask {seamask.__version__}")
         return
+    try:
+        os.getcwd()
+    except OSError as error:  # MKL, which computes for torch, would end the process
+        raise UserError("the current folder is gone; change to one that exists") from error
     from seamask.commands import COMMANDS
     from seamask.plugins import take_plugins
 

@@ -461,7 +461,7 @@ def test_what_may_not_be_seen_or_written(closed, tmp_path):
             with pytest.raises(UserError, match=r"--out .*: Permission denied"):
                 local(text, "--out")
         if not top:
-            with pytest.raises(UserError, match="cannot write --out .*: no permission in"):
+            with pytest.raises(UserError, match=r"cannot write --out .*: no permission in"):
                 check_writable(closed.parent / "new" / "er", "--out")
 
 
@@ -495,8 +495,9 @@ def test_a_current_folder_that_is_gone(here, run, capsys, monkeypatch):
     Path("gone").mkdir()
     monkeypatch.chdir("gone")
     Path().absolute().rmdir()
-    assert "--out out: the current folder is gone" in complaint(capsys, run, "…")
-    assert "the current folder is gone" in complaint(capsys, run, "resume r")
+    assert complaint(capsys, run, "…").startswith("the current folder is gone")
+    with pytest.raises(UserError, match="--out run: the current folder is gone"):
+        local("run", "--out")
 
 
 def test_variables_of_a_cluster_change_nothing(here, run, monkeypatch):
@@ -539,10 +540,12 @@ KEYS = (
 
 def one_line(make: Callable[[], object]) -> None:
     """Let something be made, or refused in one line."""
+    said = "made"
     try:
         make()
     except UserError as error:
-        assert len(str(error).splitlines()) == 1, error
+        said = str(error)
+    assert len(said.splitlines()) == 1, said
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=14).map("".join) | st.text(max_size=40))

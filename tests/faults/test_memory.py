@@ -9,20 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from seamask.base.errors import UserError
 from seamask.base.memory import memory_asked, memory_errors
 from seamask.base.settings import override
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
+from seamask.runs import RunFolder
 from seamask.training import start_run
-from seamask.training.launch import check_memory, least_bytes, preflight
+from seamask.training.launch import _process_ended, check_memory, least_bytes, preflight
 from seamask.training.players import build_networks
+from seamask.training.spawn import UNGUARDED
 from training.runs import after_each_step, config_of
 
 CALL = """
 import sys, seamask
-settings = {"data.shapes_train": 32, "data.shapes_test": 16, "masks.width": 2, "data.cache": "cache"}
+settings = {"data.shapes_train": 32, "data.shapes_test": 16, "masks.width": 2}
+settings["data.cache"] = "cache"
 found = seamask.pretrain(
     recipe="shapes-sequential", out="out", image_size=16, epochs=1, n_masks=2, batch_size=8,
     threads=1, devices=2, device="cpu", **{"objective.hidden": (32,), **settings},
@@ -96,6 +100,19 @@ def test_more_than_there_is_is_refused_before_anything_is_built(tiny, changed, s
         preflight(override(recipe_config("shapes-seamask"), {**tiny, **changed}))
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "name", "says"),
+    [
+        (1, None, "a training process ended with exit code 1; what it said is above"),
+        (UNGUARDED, None, 'put what starts the run below `if __name__ == "__main__":`'),
+        (-9, "SIGKILL", "was killed by SIGKILL (out of memory? then take a smaller --batch-size"),
+    ],
+)
+def test_a_process_that_ended_without_a_word(exit_code, name, says, tmp_path):
+    error = ProcessExitedException("ended", 0, 1, exit_code, name)
+    assert says in str(_process_ended(error, RunFolder(tmp_path)))
+
+
 def python(code: str, folder: Path, stdin: bool = False) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(code)
     words = [sys.executable, "-" if stdin else "script.py"]
@@ -136,7 +153,9 @@ def test_two_processes_of_a_script_that_has_parts_and_no_guard(tmp_path):
 def test_out_of_memory_in_one_of_two_processes(tmp_path):
     plugin = tmp_path / "hungry.py"
     plugin.write_text(
-        "import torch\nfrom seamask.masks import PENALTIES\nfrom seamask.masks.penalties import Penalty\n"
+        "import torch\n"
+        "from seamask.masks import PENALTIES\n"
+        "from seamask.masks.penalties import Penalty\n"
         "PENALTIES.register('hungry')(Penalty(lambda masks, budget: torch.empty(2**50).sum()))\n"
     )
     words = (

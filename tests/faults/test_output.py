@@ -26,8 +26,8 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no devic
 def shell(line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     line = line.replace("seamask", f"{sys.executable} -m seamask")
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"], cwd=folder, capture_output=True, text=True,
-        env={**os.environ, **more},
+        ["bash", "-c", f"set -o pipefail; {line}"], cwd=folder, env={**os.environ, **more},
+        capture_output=True, text=True, errors="replace",
     )  # fmt: skip
 
 
