@@ -53,8 +53,8 @@ def test_what_is_no_encoder_is_refused(function, says, device):
 @pytest.mark.parametrize("size", [32, 96])
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224", "inception_v3", "crossvit_tiny_240",
-     "efficientformer_l1", "convnext_atto", "regnetx_002"],
+    ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224", "inception_v3",
+     "crossvit_tiny_240", "efficientformer_l1", "convnext_atto", "regnetx_002"],
 )  # fmt: skip
 def test_meta_says_what_the_cpu_does(name, size):
     with torch.device("meta"):
