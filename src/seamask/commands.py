@@ -202,7 +202,7 @@ def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest 
     if not 0 < seconds < float("inf"):
         raise UserError(f"--seconds is {seconds}: it must be above 0")
     figure = local(figure, "--figure")
-    check_writable(figure, "--figure")
+    check_writable(figure, "--figure", file=True)
     config = parse_pretrain(list(settings))
     from seamask.speed.bench import bench as run_bench
 

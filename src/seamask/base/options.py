@@ -79,6 +79,9 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
     @functools.wraps(function)
     def run(arguments: list[str]) -> None:
         description = _description(function)
+        for name, parameter in parameters.items():
+            if parameter.annotation in ("int", "float"):
+                _check_number(_option(name), arguments, parameter.annotation.upper(), see)
         call, rest = _ask(bind, arguments, see, prog=prog, description=description)
         if "settings" in parameters:
             call(settings=tuple(rest))
@@ -91,6 +94,16 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
             call()
 
     return run
+
+
+def _check_number(option: str, arguments: list[str], kind: str, see: str) -> None:
+    """Refuse a number after an option of a command that is written as nobody else would."""
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    for before, word in itertools.pairwise(words):
+        try:
+            check_digits(*[word] * (before == option))
+        except ValueError:
+            raise UserError(f"{option} is {shown(word)}: expected {kind}; {see}") from None
 
 
 def take(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:

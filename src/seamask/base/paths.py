@@ -60,17 +60,21 @@ def absolute(text: PathLike, name: str = "") -> Path:
         raise UserError(f"{name} {printable(text)}: {error}".strip()) from error
 
 
-def check_writable(path: Path, name: str = "") -> None:
+def check_writable(path: Path, name: str = "", file: bool = False) -> None:
     """Refuse a place where no file can be made, before time is spent on what belongs there.
 
     Args:
         path: of a file or a folder, which need not exist, nor its parents.
         name: of the setting that names it.
+        file: it is to be a file.
 
     Raises:
-        UserError: the nearest folder that exists is none, or may not be written to.
+        UserError: it is a folder where a file is wanted, or the nearest folder that exists is none,
+            or may not be written to.
     """
     said = f"{name} {printable(path)}".strip()
+    if file and path.is_dir():
+        raise UserError(f"{said}: is a folder; name a file")
     nearest = next((p for p in (path, *path.parents) if p.exists()), Path())
     if nearest != path and not nearest.is_dir():
         raise UserError(f"{said}: {printable(nearest)} is a file, not a folder")

@@ -23,7 +23,7 @@ from seamask.base.documents import read_yaml as read_yaml_file
 from seamask.base.errors import UserError, shown, unknown
 
 T = TypeVar("T")
-MOST = 2**31 - 1  # a whole number without another bound: what every library takes
+MOST = 2**31 - 1  # of a whole number without another bound: what libraries in C take
 MOST_PIXELS = 8192  # a side of an image that a network sees
 SEEDS = 2**32 - 1  # the largest seed: scikit-learn's
 
@@ -306,7 +306,7 @@ class Within:
     """
 
     low: float
-    high: float = math.inf  # of a whole number, what libraries in C take
+    high: float = math.inf
     above: bool = False
     below: bool = False
     rising: bool = False
@@ -314,8 +314,6 @@ class Within:
 
     def holds(self, numbers: Sequence[float]) -> bool:
         """Say whether all of these are as they must be; see `check_ranges` for the rest."""
-        if self.high == math.inf and any(type(n) is int and n > MOST for n in numbers):
-            return False
         over = all(n > self.low if self.above else n >= self.low for n in numbers)
         under = all(n < self.high if self.below else n <= self.high for n in numbers)
         rises = not self.rising or list(numbers) == sorted(numbers)
@@ -359,6 +357,6 @@ def _check_range(name: str, value: Any, hint: Any) -> None:
     for within in ranges:
         if not within.holds(numbers):
             raise UserError(f"{name} is {said}: it must be {within}")
-    for number in numbers:
-        if not ranges and type(number) is int and abs(number) > MOST:
-            raise UserError(f"{name} is {said}: it must be at most {MOST}")
+    bounded = any(within.high < math.inf for within in ranges)
+    if not bounded and any(type(n) is int and n > MOST for n in numbers):
+        raise UserError(f"{name} is {said}: it must be at most {MOST}")

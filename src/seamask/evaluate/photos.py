@@ -48,7 +48,7 @@ def draw_masks_of_photos(
     if not paths:
         raise UserError("name at least one image")
     out = local(out, "--out")
-    check_writable(out, "--out")
+    check_writable(out, "--out", file=True)
     if any(absolute(p) == absolute(out) for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
     pictures = [

@@ -48,7 +48,7 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     for config in study.methods.values():
         preflight(config)
     if results is not None:
-        check_writable(results, "--results")
+        check_writable(results, "--results", file=True)
     folder = StudyFolder(out)
     folder.open(study)
     folder.check(study)
