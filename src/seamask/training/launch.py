@@ -175,7 +175,8 @@ def check_memory(config: Config, networks: Networks) -> None:
         raise UserError(
             f"{asked}, of which networks and optimisers take "
             f"{processes * weights / 2**30:,.1f} GiB: take a smaller --backbone "
-            f"{config.encoder.backbone}, --masks.width {config.masks.width}, "
+            f"{config.encoder.backbone}, --masks.width {config.masks.width}, --masks.bottleneck "
+            f"{config.masks.bottleneck}, --objective.hidden, "
             f"--objective.out-dim {config.objective.out_dim} or --objective.queue "
             f"{config.objective.queue}"
         )
