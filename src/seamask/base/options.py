@@ -15,11 +15,21 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import tyro
-import yaml
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from seamask.base.errors import UserError, unknown
-from seamask.base.settings import Within, flag, get, hints, is_group, leaves, override, short_names
+from seamask.base.documents import parse_yaml
+from seamask.base.errors import UserError, shown, unknown
+from seamask.base.settings import (
+    Within,
+    check_digits,
+    flag,
+    get,
+    hints,
+    is_group,
+    leaves,
+    override,
+    short_names,
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -69,6 +79,9 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
     @functools.wraps(function)
     def run(arguments: list[str]) -> None:
         description = _description(function)
+        for name, parameter in parameters.items():
+            if parameter.annotation in ("int", "float"):
+                _check_number(_option(name), arguments, parameter.annotation.upper(), see)
         call, rest = _ask(bind, arguments, see, prog=prog, description=description)
         if "settings" in parameters:
             call(settings=tuple(rest))
@@ -81,6 +94,16 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
             call()
 
     return run
+
+
+def _check_number(option: str, arguments: list[str], kind: str, see: str) -> None:
+    """Refuse a number after an option of a command that is written as nobody else would."""
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    for before, word in itertools.pairwise(words):
+        try:
+            check_digits(*[word] * (before == option))
+        except ValueError:
+            raise UserError(f"{option} is {shown(word)}: expected {kind}; {see}") from None
 
 
 def take(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -137,8 +160,8 @@ def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
 
 def _typed(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, "a setting")
+    except UserError:
         return text
 
 
@@ -200,8 +223,12 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
                 raise unknown(f"value for {option}:", word, spec.choices)
         if spec.nargs in ("*", len(words)):
             with contextlib.suppress(ValueError):
-                return spec.instance_from_str(words)
-        found = f"is {' '.join(words)!r}" if words else "has no value"
+                value = spec.instance_from_str(words)
+                made = value if type(value) is tuple else (value,)
+                if {int, float} & {*map(type, made)}:
+                    check_digits(*words)
+                return value
+        found = f"is {shown(' '.join(words))}" if words else "has no value"
         raise UserError(f"{option} {found}: expected {spec.metavar}; {see}")
 
     # Any number of words is taken, for `read` to say what is wrong with them.

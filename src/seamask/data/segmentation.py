@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
+from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import BadImage, allow, opened, printable
@@ -80,7 +81,9 @@ def load_segmentation(
     name, layout, extra = _find(config)
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
     train += extra
-    classes = _check(name, train, test, layout.classes, Path(config.cache).expanduser(), progress)
+    classes = _check(
+        name, train, test, layout.classes, local(config.cache, "--data.cache"), progress
+    )
     if layout.val is None:
         train, test = _hold_out(layout.root, train, config.holdout, seed)
     mark = fingerprint((train, test), classes)
@@ -144,7 +147,7 @@ def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
     """Return the data set's name, its layout and further images to train on."""
     source = config.source
     if source == "voc2012":
-        root = Path(config.root).expanduser()
+        root = local(config.root, "--data.root")
         layout = read_voc2012(root)
         own = {item.name for item in layout.train + (layout.val or ())}
         return source, layout, read_sbd(root, own)

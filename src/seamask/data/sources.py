@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.base.paths import local
 from seamask.data.files.decode import allow, printable
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
@@ -74,7 +74,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
         text += f" {config.max_megapixels}"
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    cache = Path(config.cache).expanduser()
+    cache = local(config.cache, "--data.cache")
     store = open_or_build(
         cache / f"{source.name}-{fingerprint[:16]}-{size}", size, source.plan, source.name, progress
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seamask.base import settings
 from seamask.base.errors import UserError
+from seamask.base.paths import absolute, check_writable, local
 from seamask.data.files.decode import allow, read_square
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
-from seamask.runs import RunFolder
+from seamask.runs import Normalization, RunFolder
 from seamask.show.figures import mask_figure
 
 
@@ -32,20 +34,25 @@ def draw_masks_of_photos(
     Raises:
         UserError: no run, no weights, or an image that cannot be read.
     """
-    folder = RunFolder.of_run(Path(run))
+    folder = RunFolder.of_run(os.fspath(run))
     config = folder.read_config()
     size = config.image_size
     allow(config.data.max_megapixels)
     masker = load_masker(folder.path)
-    normalization = folder.read_manifest()["normalization"]
+    normalization = settings.record(
+        Normalization,
+        folder.read_manifest().get("normalization"),
+        f"{folder.manifest}: normalization",
+    )
     if not masker.learned:
         raise UserError(f"{run} has no learned masks: its masker draws them at random, or has none")
     if not paths:
         raise UserError("name at least one image")
-    out = out.expanduser()
-    if any(Path(p).resolve() == out.resolve() for p in paths):
+    out = local(out, "--out")
+    check_writable(out, "--out", file=True)
+    if any(absolute(p) == absolute(out) for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
-    pixels = torch.from_numpy(np.stack([read_square(Path(p), size) for p in paths]))
-    mean, std = tuple(normalization["mean"]), tuple(normalization["std"])
+    pixels = torch.from_numpy(np.stack([read_square(local(p), size) for p in paths]))
+    mean, std = normalization.mean, normalization.std
     mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
     return out
