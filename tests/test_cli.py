@@ -20,7 +20,6 @@ from seamask.base.settings import Within, override, to_dict
 from seamask.commands import parse_pretrain
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
-from seamask.runs import RunFolder
 from seamask.study.shipped import shipped
 
 
@@ -309,15 +308,6 @@ def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(Config())))
     rest = ["a.png"] if command == "masks" else []
     assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
-
-
-@pytest.mark.parametrize(("done", "finished"), [(None, False), (1.5, False), (2.0, True)])
-def test_a_run_is_finished_after_its_last_epoch(done, finished, tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.create(override(Config(), {"epochs": 2}))
-    if done is not None:
-        folder.write_manifest({"epochs_done": done})
-    assert folder.finished is finished
 
 
 OPTIONS = [settings.flag(path, Config) for path, _ in settings.leaves(Config)]

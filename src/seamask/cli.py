@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 import seamask
 from seamask.base.errors import UserError, unknown
+from seamask.base.signals import Interrupted, handled, interrupt
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
@@ -38,13 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     code = 0
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        with handled(interrupt):
+            run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         print(f"seamask: error: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("seamask: interrupted", file=sys.stderr)
-        code = 130
+    except KeyboardInterrupt as stop:
+        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        print(f"seamask: stopped by {name}; files that were complete are kept", file=sys.stderr)
+        code = 128 + number
     except BrokenPipeError:  # the reader of our output has gone
         pass
     sys.exit(code)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,16 @@ from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
 from seamask.base.registry import with_parts
 from seamask.config import Config, check
+from seamask.plugins import command, flags, loaded_plugins
 
+PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
     "masker.safetensors", "manifest.json", "tensorboard", "evaluations",
 )  # fmt: skip
+
+
+STEP = re.compile(r"step-\d+\.pt")
 
 
 class RunFolder:
@@ -38,6 +47,7 @@ class RunFolder:
         self.manifest = self.path / "manifest.json"
         self.tensorboard = self.path / "tensorboard"
         self.evaluations = self.path / "evaluations"
+        self.replaced = self.path / ".config.yaml.replaced"  # of a run that is being removed
 
     @classmethod
     def for_new_run(cls, config: Config) -> RunFolder:
@@ -52,14 +62,15 @@ class RunFolder:
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
         try:
-            if not folder.path.exists() or not any(folder.path.iterdir()):
-                return folder
+            names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
         except OSError as error:
             raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
-        if not folder.config.exists():
+        if all(name[0] == "." for name in names):  # nothing, or what a killed process left
+            return folder
+        if not folder.config.exists() and not folder.replaced.exists():
             raise UserError(f"--out {out}: holds files that are not a run; name another folder")
-        if not config.overwrite:
-            raise already_a_run(out)
+        if folder.config.exists() and not config.overwrite:
+            raise folder.taken()
         return folder
 
     @classmethod
@@ -79,35 +90,68 @@ class RunFolder:
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.
 
+        Whenever it is killed, the folder holds the earlier run whole, or may be used as if empty,
+        or holds the new run.
+
         Raises:
             UserError: another run has taken the folder since, or it cannot be written.
         """
-        if self.config.exists() and not config.overwrite:
-            raise already_a_run(str(self.path))
         try:
+            if self.config.exists():
+                if not config.overwrite:
+                    raise self.taken()
+                os.replace(self.config, self.replaced)  # from here on there is no earlier run
             for name in FILES:
                 old = self.path / name
                 if old.is_dir():
                     shutil.rmtree(old)
                 else:
                     old.unlink(missing_ok=True)
+            self.write_config(config)
+            self.remove_leftovers()
         except OSError as error:
             raise cannot_write(self.path, error) from error
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written; for the one process that has the run."""
+        for folder in (self.path, self.checkpoints, self.masks):
+            for left in folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+        self.replaced.unlink(missing_ok=True)
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings to `config.yaml`, with the names of the plugins that they need."""
         lines = settings.to_dict(config)
         del lines["out"], lines["overwrite"]  # of this run, not of one started from its settings
+        plugins = "".join(f"{PLUGIN}{json.dumps(str(path))}\n" for path in loaded_plugins())
         with atomic(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(lines, sort_keys=False))
+            temporary.write_text(plugins + yaml.safe_dump(lines, sort_keys=False))
 
     def read_config(self) -> Config:
         """Return the settings the run was started with."""
-        return check(settings.read_yaml(self.config, with_parts(Config())))
+        with self.naming_plugins():
+            return check(settings.read_yaml(self.config, with_parts(Config())))
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run has been trained to its last epoch."""
-        if not self.manifest.exists():
-            return False
-        return bool(self.read_manifest()["epochs_done"] >= self.read_config().epochs)
+    @contextmanager
+    def naming_plugins(self) -> Iterator[None]:
+        """Add to an error the plugins that the run was made with and that are not here."""
+        try:
+            yield
+        except UserError as error:
+            here = {path.name for path in loaded_plugins()}
+            missing = [path for path in self._plugins() if Path(path).name not in here]
+            if not missing:
+                raise
+            given = shlex.join(flags(missing))
+            raise UserError(f"{error}; this run was made with {given}: give it here too") from error
+
+    def _plugins(self) -> list[str]:
+        found = []
+        with suppress(OSError, ValueError):  # whatever else the file is: the first error is told
+            for line in self.config.read_text().splitlines():
+                if line.startswith(PLUGIN):
+                    found.append(str(json.loads(line[len(PLUGIN) :])))
+        return found
 
     def checkpoint(self, step: int) -> Path:
         """Return where the checkpoint after a step lies."""
@@ -115,11 +159,30 @@ class RunFolder:
 
     def all_checkpoints(self) -> list[Path]:
         """Return the checkpoints that are there, the latest last."""
-        return sorted(self.checkpoints.glob("step-*.pt"))
+        found = self.checkpoints.glob("step-*.pt")
+        return sorted((path for path in found if STEP.fullmatch(path.name)), key=self.step_of)
+
+    @staticmethod
+    def step_of(checkpoint: Path) -> int:
+        """Return the step that a checkpoint was written after."""
+        return int(checkpoint.stem.removeprefix("step-"))
 
     def latest_checkpoint(self) -> Path | None:
         """Return the latest checkpoint, or None."""
-        return max(self.all_checkpoints(), default=None)
+        return next(reversed(self.all_checkpoints()), None)
+
+    def kept(self) -> str:
+        """Say what a run that was stopped has kept, and how to go on."""
+        latest = self.latest_checkpoint()
+        kept = f"kept is {latest}" if latest else "there is no checkpoint yet"
+        return f"{kept}; go on with: {command('resume', self.path)}"
+
+    def taken(self) -> UserError:
+        """Build the one-line error for a new run in the folder of this one."""
+        return UserError(
+            f"--out {self.path}: already holds a run; name another folder, continue that run with "
+            f"`{command('resume', self.path)}`, or replace it with --overwrite"
+        )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`."""
@@ -161,11 +224,3 @@ class RunFolder:
         """Write `manifest.json`."""
         with atomic(self.manifest) as temporary:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def already_a_run(out: str) -> UserError:
-    """Build the one-line error for a folder that holds another run."""
-    return UserError(
-        f"--out {out}: already holds a run; name another folder, continue that run with "
-        f"`seamask resume {out}`, or replace it with --overwrite"
-    )

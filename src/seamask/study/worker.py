@@ -142,8 +142,6 @@ class Worker:
         if run.latest_checkpoint() is not None:
             summary = resume_run(run.path)
         else:
-            for left in run.path.glob(".*.tmp"):  # half a file of a killed worker
-                left.unlink()
             config = self.study.methods[job.row]
             config = replace(config, seed=job.seed, out=str(run.path), overwrite=True)
             summary = start_run(config)
