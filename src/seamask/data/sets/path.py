@@ -49,6 +49,7 @@ def of_layout(
         images: training images, if that is known.
     """
     stop = config.on_bad_image == "stop"
+    cache = Path(config.cache).expanduser()
     layout = functools.cache(read)
 
     @functools.cache
@@ -56,11 +57,11 @@ def of_layout(
         if not config.objects:
             return None
         folder = Path(config.objects).expanduser()
-        return find_object_maps(folder, layout().root, layout().names)
+        return find_object_maps(folder, layout().root, layout().names, cache)
 
     def identity() -> str:
         found = maps()
-        return " ".join([layout().fingerprint] + ([found.fingerprint] if found else []))
+        return " ".join([layout().fingerprint(cache)] + ([found.fingerprint] if found else []))
 
     def plan() -> Plan:
         found = maps()
