@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -230,7 +231,7 @@ def data(
     made = make_imagenet100s(imagenet, out, size)
     print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")
     print_skipped(made.skipped)
-    print(f"use them with --data {name} --data.root {made.folder}")
+    print(f"use them with --data {name} --data.root {shlex.quote(str(made.folder))}")
 
 
 @command

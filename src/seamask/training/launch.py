@@ -103,7 +103,8 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
     config = settings.override(then, changed)
     for setting, _ in settings.leaves(type(config)):
         was, is_now = settings.get(then, setting), settings.get(config, setting)
-        if was != is_now and not snapshot.may_change(setting):
+        own = setting in ("out", "overwrite")  # of a new run
+        if was != is_now and (own or not snapshot.may_change(setting)):
             raise UserError(
                 f"{settings.flag(setting, type(config))} {is_now}: this run was started with "
                 f"{was}, which cannot change when it goes on; these can: --epochs (to more), "
