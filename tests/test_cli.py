@@ -220,7 +220,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --masks.zqxwj 3", "unknown setting '--masks.zqxwj': there are "),
     ("pretrain --log.zqxwj 3", "unknown setting '--log.zqxwj': choose from: --log.chec"),
     ("resume", "Missing from seamask resume: RUN its folder (required); see `seamask resume --h"),
-    ("resume a b", "unexpected 'b'; see `seamask resume --help`"),
+    ("resume a b", "unexpected 'b': settings are given as --NAME VALUE"),
     ("masks", "Missing from seamask masks: RUN a run's folder (required); see `seamask masks --h"),
     ("masks run", "no IMAGE is given; see `seamask masks --help`"),
     ("masks run a.png --oout x", "unknown option '--oout': did you mean '--out'?; see `seamask ma"),
@@ -236,7 +236,7 @@ def test_mistakes_of_the_command_line(arguments, says, capsys):
     if says.endswith("; see"):
         says += " `seamask pretrain"
     assert message.startswith(says)
-    assert len(message) < 180
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize("word", ["--zqxwj", "--backbone zqxwj"])
@@ -301,13 +301,11 @@ def test_a_folder_that_is_no_run(command, make, capsys, tmp_path):
     assert str(folder) in complaint(capsys, command, folder, *rest)
 
 
-@pytest.mark.parametrize("command", ["resume", "masks"])
-def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
+def test_a_run_that_has_not_got_far(capsys, tmp_path):
     import yaml
 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(Config())))
-    rest = ["a.png"] if command == "masks" else []
-    assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
+    assert str(tmp_path) in complaint(capsys, "masks", tmp_path, "a.png")
 
 
 OPTIONS = [settings.flag(path, Config) for path, _ in settings.leaves(Config)]

@@ -27,9 +27,14 @@ FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
     "masker.safetensors", "manifest.json", "tensorboard", "evaluations",
 )  # fmt: skip
-
-
 STEP = re.compile(r"step-\d+\.pt")
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """Return the settings of a run as plain values, without those of one start."""
+    lines = settings.to_dict(config)
+    del lines["out"], lines["overwrite"]
+    return lines
 
 
 class RunFolder:
@@ -121,8 +126,7 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """Write the settings to `config.yaml`, with the names of the plugins that they need."""
-        lines = settings.to_dict(config)
-        del lines["out"], lines["overwrite"]  # of this run, not of one started from its settings
+        lines = resolved(config)
         plugins = "".join(f"{PLUGIN}{json.dumps(str(path))}\n" for path in loaded_plugins())
         with atomic(self.config) as temporary:
             temporary.write_text(plugins + yaml.safe_dump(lines, sort_keys=False))

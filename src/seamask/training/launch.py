@@ -118,8 +118,7 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
         )
     with folder.naming_plugins():
         preflight(config)
-        if changed:
-            config = _settled(config)
+        config = _settled(config)
         latest = folder.latest_checkpoint()
         if latest is not None:
             snapshot.read(latest)  # says what is wrong before anything is started

@@ -14,6 +14,7 @@ from seamask.base.files import atomic
 from seamask.base.registry import with_parts
 from seamask.config import Config
 from seamask.export import save_weights
+from seamask.runs import resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
 from seamask.training.run import Run
@@ -50,7 +51,7 @@ def save(run: Run, finite: Finiteness) -> None:
     masker_optimizer = players.masker_optimizer
     state = {
         "format": FORMAT,
-        "config": settings.to_dict(run.config),
+        "config": resolved(run.config),
         "data": run.data.fingerprint,
         "step": run.step,
         "seconds": run.seconds,
