@@ -12,8 +12,8 @@ from kills import Command, differences, left_by, run
 SMALLEST = [
     "--image-size", "16", "--epochs", "2", "--n-masks", "2", "--data.shapes-train", "16",
     "--data.shapes-test", "16", "--batch-size", "8", "--masks.width", "2", "--objective.hidden",
-    "16", "--objective.out-dim", "8", "--log.every", "2", "--log.probe-every", "1", "--log.masks-every", "0",
-    "--device", "cpu", "--threads", "1",
+    "16", "--objective.out-dim", "8", "--log.every", "2", "--log.probe-every", "1",
+    "--log.masks-every", "0", "--device", "cpu", "--threads", "1",
 ]  # fmt: skip
 
 

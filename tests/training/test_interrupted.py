@@ -383,3 +383,30 @@ def test_weights_are_those_of_the_checkpoint(whole):
         part, _, inner = name.partition(".")
         ours = backbone if part == "encoder" else state["masker"]
         assert torch.equal(tensor, ours[inner])
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_the_cursor_comes_back_and_nothing_is_left_half(tmp_path, name):
+    # While images are prepared there is nothing to save yet.
+    terminal, its = os.openpty()
+    changed = {"out": tmp_path / "run", "data.cache": tmp_path / "cache"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seamask", "pretrain",
+         *words(**changed, **{"data.shapes-train": 100_000})],
+        stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    said = b""
+    while b"\x1b[?25l" not in said:  # the cursor is hidden: the bar has begun
+        said += os.read(terminal, 4096)
+    process.send_signal(getattr(signal, name))
+    try:
+        while more := os.read(terminal, 4096):
+            said += more
+    except OSError:  # so ends a terminal
+        pass
+    assert process.wait(timeout=30) == 128 + getattr(signal, name)
+    assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
+    assert f"seamask: stopped by {name}".encode() in said
+    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "cache").glob("*/*"))

@@ -44,7 +44,11 @@ class Progress:
                 *columns, console=Console(stderr=True), refresh_per_second=2, transient=True
             )
             self._task = self._bar.add_task(self.label, total=self.total, status="")
-            self._bar.start()
+            try:
+                self._bar.start()
+            except BaseException:  # a signal, say, when the cursor is hidden already
+                self._bar.stop()
+                raise
         return self
 
     def skip(self, n: int) -> None:
