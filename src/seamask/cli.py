@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 import seamask
-from seamask.base.errors import UserError, unknown
+from seamask.base.errors import UserError, printable, unknown
+from seamask.base.memory import no_memory
+from seamask.base.output import Lasting, close_failed, lasting_output
 from seamask.base.signals import Interrupted, handled, interrupt
 
 HELP = """\
@@ -38,21 +40,63 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
-    code = 0
-    try:
-        with handled(interrupt):
-            run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        print(f"seamask: error: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt as stop:
-        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with lasting_output():
+        code = 0
+        try:
+            with handled(interrupt):
+                run(words)
+        except BaseException as error:
+            code = _explain(error)
+        code = code or _check_printed(words)
+        for stream in (sys.stdout, sys.stderr):
+            assert isinstance(stream, Lasting)
+            stream.flush()
+            close_failed(stream)
+    sys.exit(code)
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line what a user can mend; return the exit code. What is a fault of ours goes on.
+
+    Raises:
+        BaseException: the error itself.
+    """
+    if isinstance(error, SystemExit):  # after help: 0; after a signal: 128 + its number
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+    elif isinstance(error, KeyboardInterrupt):
+        number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name
         print(f"seamask: stopped by {name}; files that were complete are kept", file=sys.stderr)
-        code = 128 + number
-    except BrokenPipeError:  # the reader of our output has gone
-        pass
-    sys.exit(code)
+        return 128 + number
+    elif isinstance(error, UserError):
+        return _complain(error)
+    elif line := no_memory(error):
+        return _complain(line)
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        return _complain(UserError(f"{error.filename}: {error.strerror}"))
+    raise error
+
+
+def _complain(error: UserError) -> int:
+    print(f"seamask: error: {printable(str(error))}", file=sys.stderr)
+    return 2
+
+
+def _check_printed(arguments: list[str]) -> int:
+    """Say so, with exit code 2, if what a command is there to print could not be printed.
+
+    What these others find is in files, and who closes a pipe has read enough.
+    """
+    sys.stdout.flush()
+    failed = getattr(sys.stdout, "failed", None)
+    if arguments[:1] and arguments[0] in ("pretrain", "resume", "study", "masks", "data"):
+        failed = None
+    if failed is None or isinstance(failed, BrokenPipeError):
+        return 0
+    reason = failed.strerror if isinstance(failed, OSError) else failed
+    return _complain(UserError(f"cannot print: {reason}"))
 
 
 def run(arguments: list[str]) -> None:
@@ -64,6 +108,10 @@ def run(arguments: list[str]) -> None:
     if name == "--version":
         print(f"seamask {seamask.__version__}")
         return
+    try:
+        os.getcwd()
+    except OSError as error:  # MKL, which computes for torch, would end the process
+        raise UserError("the current folder is gone; change to one that exists") from error
     from seamask.commands import COMMANDS
     from seamask.plugins import take_plugins
 

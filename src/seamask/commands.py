@@ -17,6 +17,7 @@ from tyro.conf import Suppress, arg
 
 from seamask.base.errors import UserError
 from seamask.base.options import check_names, command, free_settings, parse, take
+from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
@@ -49,7 +50,7 @@ def parse_pretrain(arguments: list[str]) -> Config:
         raise UserError("give a recipe or --config, not both")
     start = recipe_config(named[0] if named else default_recipe(_source(arguments)))
     for file in files:
-        start = read_yaml(Path(file), start)
+        start = read_yaml(local(file, "--config"), start)
     config = parse(
         start,
         arguments,
@@ -124,7 +125,7 @@ def evaluate(arguments: list[str]) -> None:
         print(inspect.getdoc(evaluate))
         return
     from seamask.evaluate import TASKS, task_config
-    from seamask.evaluate.evaluation import run_evaluation
+    from seamask.evaluate.evaluation import NotKept, run_evaluation
     from seamask.terminal import print_result
 
     encoder, task = words
@@ -135,8 +136,14 @@ def evaluate(arguments: list[str]) -> None:
         prog=f"seamask evaluate {encoder} {task}",
         description=f"{TASKS[task].about}.",
     )
-    result = run_evaluation(encoder, task, config)
+    failure = None
+    try:
+        result = run_evaluation(encoder, task, config)
+    except NotKept as error:  # what was found is printed all the same
+        failure, result = error, error.result
     print(result.to_json()) if config.json else print_result(result)
+    if failure is not None:
+        raise failure
 
 
 @command
@@ -176,11 +183,11 @@ def study(
     from seamask.study.study import read_study
     from seamask.study.worker import run_study
 
-    file = Path(name)  # the study.yaml of a study's folder is that study
+    file = local(name)  # the study.yaml of a study's folder is that study
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
     chosen = read_study(name, data or None, seeds or None, given)
     table = _unless_stopped(
-        lambda: run_study(chosen, out or str(own), Path(results) if results else None)
+        lambda: run_study(chosen, out or str(own), local(results, "--results") if results else None)
     )
     print(f"\n{table.read_text()}")
     for file in sorted(table.parent.glob("*.*")):
@@ -202,6 +209,8 @@ def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest 
     """
     if not 0 < seconds < float("inf"):
         raise UserError(f"--seconds is {seconds}: it must be above 0")
+    figure = local(figure, "--figure")
+    check_writable(figure, "--figure")
     config = parse_pretrain(list(settings))
     from seamask.speed.bench import bench as run_bench
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from seamask.base.errors import UserError
-from seamask.base.settings import Within, check_ranges
+from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges
 from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
@@ -53,15 +53,15 @@ class Config:
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
     once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
-    image_size: Annotated[int, Within(8)] = 96
+    image_size: Annotated[int, Within(8, MOST_PIXELS)] = 96
     """Side of the views in pixels."""
-    seed: Annotated[int, Within(0)] = 0
+    seed: Annotated[int, Within(0, SEEDS)] = 0
     """Every random draw is a function of (seed, epoch, step, rank)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
     devices: Annotated[int, Within(1)] = 1
     """Number of GPUs, or of processes on the CPU."""
-    threads: Annotated[int, Within(0)] = 0
+    threads: Annotated[int, Within(0, 1024)] = 0
     """CPU threads of a process that trains on the CPU; 0: the cores that are free at the start
     (written to `config.yaml`: another number adds in another order, to other last bits)."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -100,6 +100,12 @@ def check(config: Config) -> Config:
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
     if c.masks.stack and c.masks.drop:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
+    stored = c.data.size or c.image_size
+    if budget.of == "superpixels" and c.masks.superpixels > stored**2:
+        raise UserError(
+            f"--masks.superpixels is {c.masks.superpixels}: an image of {stored} pixels a side has "
+            f"{stored**2} pixels; take fewer"
+        )
     if c.masks.downscale not in (1, 2, 4):
         raise UserError(f"--masks.downscale is {c.masks.downscale}: it must be 1, 2 or 4")
     parts = c.accumulate * c.devices

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seamask.base.errors import UserError
 from seamask.base.options import take
+from seamask.base.paths import absolute
 
 _loaded: list[Path] = []
 
@@ -27,7 +28,7 @@ def load_plugin(file: str | Path) -> None:
     Raises:
         UserError: there is no such file, or it raises an error.
     """
-    path = Path(file).expanduser().resolve()
+    path = absolute(file, "--plugin")
     if path in _loaded:
         return
     if not path.is_file():
@@ -40,7 +41,7 @@ def load_plugin(file: str | Path) -> None:
     sys.modules[name] = module  # where the types of its settings are looked up
     try:
         specification.loader.exec_module(module)
-    except Exception as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # whatever a user's code raises
         del sys.modules[name]
         raise UserError(f"--plugin {file}: {type(error).__name__}: {error}") from error
     _loaded.append(path)

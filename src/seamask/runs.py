@@ -10,15 +10,19 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
 from seamask.base import settings
+from seamask.base.documents import read_json
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
+from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
+from seamask.base.settings import Within
 from seamask.config import Config, check
 from seamask.plugins import command, flags, loaded_plugins
 
@@ -41,7 +45,7 @@ class RunFolder:
     """The files of one run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = local(path)
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.jsonl"
         self.masks = self.path / "masks"
@@ -63,7 +67,8 @@ class RunFolder:
         """
         date = time.strftime("%Y-%m-%d-%H%M%S")
         out = config.out or f"runs/{config.recipe}-{date}-seed{config.seed}"
-        folder = cls(out)
+        folder = cls(local(out, "--out"))
+        check_writable(folder.path, "--out")
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
         try:
@@ -197,11 +202,14 @@ class RunFolder:
             raise cannot_write(self.metrics, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`, without a last one that was cut short."""
+        """Return the lines of `metrics.jsonl`, without those that are damaged or cut short."""
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            lines = self.metrics.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise UserError(f"cannot read {self.metrics}: {error.strerror}") from error
+        return [entry for line in lines if (entry := _metrics(line)) is not None]
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the lines of `metrics.jsonl` that were logged after a step."""
@@ -216,15 +224,44 @@ class RunFolder:
             UserError: it is missing or damaged.
         """
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest.read_text())
-        except (OSError, ValueError) as error:
+            manifest = read_json(self.manifest)
+        except UserError as error:
             raise UserError(
                 f"cannot read {self.manifest}: the run has not reached its first checkpoint, "
-                "or the file is damaged"
+                f"or the file is damaged ({error})"
             ) from error
-        return manifest
+        settings.record(Manifest, manifest, str(self.manifest))
+        return dict(manifest)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`."""
         with atomic(self.manifest) as temporary:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What images are normalised by, red, green, blue."""
+
+    mean: tuple[float, float, float]
+    std: Annotated[tuple[float, float, float], Within(0, above=True)]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is read of a `manifest.json`; it says more."""
+
+    epochs_done: Annotated[float, Within(0)] = 0.0
+    normalization: Normalization | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def _metrics(line: bytes) -> dict[str, Any] | None:
+    """Return a line of the log; None if it is damaged: other lines are none the worse for it."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(found, dict) and all(type(found.get(k)) is int for k in ("epoch", "step"))
+    numbers = good and all(isinstance(value, int | float) for value in found.values())
+    return found if numbers and found.get("images_per_second", 1) > 0 else None

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import seamask
+from command import call
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.cli import main
@@ -22,6 +23,7 @@ from seamask.evaluate import (
     evaluate,
     task_config,
 )
+from seamask.evaluate.evaluation import NotKept
 from seamask.evaluate.finetune import FinetuneConfig, finetune
 from seamask.evaluate.linear import LinearConfig, linear_sgd
 from seamask.evaluate.subject import open_subject
@@ -63,7 +65,8 @@ def test_every_task_leaves_a_result_and_the_run_as_it_was(run, task, tmp_path):
     assert result.data == "shapes"
     assert all(np.isfinite(value) for value in result.metrics.values())
     (file,) = tmp_path.glob("*.json")
-    assert file.name == f"{result.column}-seed0.json"
+    assert file.name.startswith(f"{result.column}-of-")
+    assert file.name.endswith("-seed0.json")
     kept = json.loads(file.read_text())
     assert kept == json.loads(result.to_json())
     assert {"metrics", "protocol", "seconds", "commit", "seed", "fingerprint"} <= set(kept)
@@ -92,6 +95,46 @@ def test_results_of_a_run_are_kept_in_its_folder_and_others_nowhere(run, cache):
         "untrained:test_resnet", "cluster", image_size=32, **{"data.shapes_train": 64}, **common
     )
     assert result.file is None
+
+
+def test_results_of_two_encoders_share_no_file(run, cache, tmp_path):
+    common = {"data": "shapes", "data.cache": str(cache), "data.shapes_test": 32, "threads": 1}
+    common |= {"data.shapes_train": 64, "image_size": 32, "restarts": 1, "out": str(tmp_path)}
+    encoders = ("untrained:test_resnet", "untrained:test_resnet.r160_in1k", f"untrained:{run}", run)
+    found = [evaluate(encoder, "cluster", **common) for encoder in encoders]
+    assert len({result.column for result in found}) == 1
+    assert len({result.file for result in found}) == len(list(tmp_path.glob("*.json"))) == 4
+    again = evaluate(run / ".." / run.name, "cluster", **common)  # the same one
+    assert again.file == found[-1].file
+
+
+def test_a_result_that_cannot_be_written_is_printed(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def lose(context):
+        out.write_text("")  # something else takes the place of the folder meanwhile
+        return {"one": 1.5}
+
+    task = Task("a number", EvaluationConfig, lose, (Metric("one"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    assert call("evaluate", run, "number", "--out", out, "--threads", 1) == 2
+    said = capsys.readouterr()
+    assert "  one       1.5" in said.out
+    assert said.err.startswith(f"seamask: error: the result is not kept: cannot write {out}")
+    out.unlink()
+    with pytest.raises(NotKept) as found:
+        evaluate(run, "number", out=str(out), threads=1)
+    assert found.value.result.metrics == {"one": 1.5}
+
+
+def test_what_cannot_be_written_is_found_before_anything_is_computed(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    started = []
+    task = Task("", EvaluationConfig, lambda c: started.append(c) or {"one": 1.0}, (Metric("one"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    with pytest.raises(UserError, match=r"--out .*: .*file is a file, not a folder"):
+        evaluate(run, "number", out=str(tmp_path / "file" / "x"), threads=1)
+    assert not started
 
 
 def test_a_task_finds_nothing_that_it_does_not_name(run, tmp_path, monkeypatch):

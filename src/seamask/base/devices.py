@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import torch
@@ -56,6 +58,21 @@ def memory_free(device: torch.device) -> int:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return int(psutil.virtual_memory().available)
+
+
+def memory_total(device: torch.device) -> int:
+    """Return the bytes of a device's memory, or of what this process may take of the host's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [int(psutil.virtual_memory().total)]
+    with suppress(OSError, ValueError):  # of a container
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with suppress(ImportError, AttributeError):  # of a shell: `ulimit -v`
+        import resource
+
+        own = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [own] * (own != resource.RLIM_INFINITY)
+    return min(limits)
 
 
 def memory_used(device: torch.device) -> int:

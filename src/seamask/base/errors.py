@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 SHOWN = 12  # choices listed in an error at most
+LONGEST = 100  # characters of a value that is shown in an error
 
 
 class UserError(Exception):
@@ -37,6 +40,24 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     else:
         hint = f"there are {len(choices)}, e.g. {', '.join(choices[:: len(choices) // 5][:5])}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: one line, the middle left out where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}…{text[-half:]}"
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """Write a text or a path so that it can be printed in one line, whatever bytes it holds."""
+    found = os.fspath(text)
+    with suppress(UnicodeEncodeError):  # half a character, which is no byte of a file's name
+        found = os.fsencode(found).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in found)
 
 
 def _last(name: str) -> str:

@@ -15,11 +15,21 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import tyro
-import yaml
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from seamask.base.errors import UserError, unknown
-from seamask.base.settings import Within, flag, get, hints, is_group, leaves, override, short_names
+from seamask.base.documents import parse_yaml
+from seamask.base.errors import UserError, shown, unknown
+from seamask.base.settings import (
+    Within,
+    check_digits,
+    flag,
+    get,
+    hints,
+    is_group,
+    leaves,
+    override,
+    short_names,
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -137,8 +147,8 @@ def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
 
 def _typed(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, "a setting")
+    except UserError:
         return text
 
 
@@ -200,8 +210,12 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
                 raise unknown(f"value for {option}:", word, spec.choices)
         if spec.nargs in ("*", len(words)):
             with contextlib.suppress(ValueError):
-                return spec.instance_from_str(words)
-        found = f"is {' '.join(words)!r}" if words else "has no value"
+                value = spec.instance_from_str(words)
+                made = value if type(value) is tuple else (value,)
+                if {int, float} & {*map(type, made)}:
+                    check_digits(*words)
+                return value
+        found = f"is {shown(' '.join(words))}" if words else "has no value"
         raise UserError(f"{option} {found}: expected {spec.metavar}; {see}")
 
     # Any number of words is taken, for `read` to say what is wrong with them.

@@ -10,6 +10,7 @@ line, in YAML and in Python, also where the part comes from a plugin.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ class Registry(Mapping[str, P]):
         self.kind, self.group = kind, group
         self._parts: dict[str, P] = {}
         self._settings: dict[str, type] = {}
+        self._modules: dict[str, str] = {}
         _registries.append(self)
 
     def register(self, name: str, settings: type | None = None) -> Callable[[P], P]:
@@ -48,6 +50,7 @@ class Registry(Mapping[str, P]):
         def add(part: P) -> P:
             self._parts[name] = part
             self._settings.pop(name, None)
+            self._modules[name] = sys._getframe(1).f_globals["__name__"]
             if settings is not None:
                 self._settings[name] = settings
             return part
@@ -77,6 +80,11 @@ class Registry(Mapping[str, P]):
     def settings(self) -> tuple[type, ...]:
         """The settings of all parts that have some."""
         return tuple(self._settings.values())
+
+
+def registered_by(module: str) -> bool:
+    """Say whether a module, by its name, has registered a part that is still there."""
+    return any(r._modules.get(name) == module for r in _registries for name in r)
 
 
 def with_parts(config: T) -> T:

@@ -13,15 +13,19 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-import yaml
 
-from seamask.base.errors import UserError, unknown
+from seamask.base.documents import read_yaml as read_yaml_file
+from seamask.base.errors import UserError, shown, unknown
 
 T = TypeVar("T")
+MOST = 2**31 - 1  # a whole number without another bound: what every library takes
+MOST_PIXELS = 8192  # a side of an image that a network sees
+SEEDS = 2**32 - 1  # the largest seed: scikit-learn's
 
 hints: Callable[[type], dict[str, Any]] = functools.cache(  # slow, and asked for all the time
     functools.partial(typing.get_type_hints, include_extras=True)
@@ -112,14 +116,13 @@ def read_yaml(path: Path, start: T) -> T:
     Raises:
         UserError: the file is missing, not YAML, or holds unknown settings.
     """
-    try:
-        nested = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read the settings in {path}: {reason}") from error
+    nested = read_yaml_file(path, "the settings in")
     if not isinstance(nested, dict):
         raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
-    return from_dict(nested, start)
+    try:
+        return from_dict(nested, start)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def get(config: Any, path: str) -> Any:
@@ -157,21 +160,62 @@ def convert(flag: str, value: Any, hint: Any) -> Any:
         if variadic or len(value) == len(arguments):
             kinds = [arguments[0]] * len(value) if variadic else arguments
             return tuple(convert(flag, v, k) for v, k in zip(value, kinds, strict=True))
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif hint is float and isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif isinstance(hint, type) and type(value) is hint:
+    elif origin is list and isinstance(value, list):
+        return [convert(flag, v, arguments[0]) for v in value]
+    elif origin is dict and isinstance(value, dict):
+        return {str(k): convert(f"{flag}: {k}", v, arguments[1]) for k, v in value.items()}
+    elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and not isinstance(value, hint):
+        return record(hint, value, flag)
+    elif hint is Any or (isinstance(hint, type) and type(value) is hint):
         return value
+    elif hint is float and isinstance(value, str | int) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            check_digits(str(value))
+            return float(value)  # YAML reads 1e-4 as text
     elif hint is str and isinstance(value, Path):
         return str(value)
     elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # YAML reads a folder named 2024 as a number
     wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise UserError(f"{flag} is {value!r}: expected {wanted}")
+    raise UserError(f"{flag} is {shown(value)}: expected {wanted}")
+
+
+def check_digits(*words: str) -> None:
+    """Refuse what Python takes for a number and nobody else: `1_0`, digits of other scripts.
+
+    Raises:
+        ValueError: one of the words is such.
+    """
+    for word in words:
+        if "_" in word or not word.isascii():
+            raise ValueError(word)
+
+
+def record(kind: type[T], raw: Any, where: str) -> T:
+    """Return what a file says, as a dataclass: each field of its type and within its range.
+
+    Args:
+        kind: a dataclass; a field without a default must be there, and what is no field is left.
+        raw: as it was read, plain values.
+        where: the file, and the line where there is one, for errors.
+
+    Raises:
+        UserError: it is no mapping, or a value is missing or cannot be right.
+    """
+    if not isinstance(raw, dict):
+        raise UserError(f"cannot read {where}: damaged: {shown(raw)} instead of names and values")
+    found = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name, hint = field.name, hints(kind)[field.name]
+        try:
+            if name in raw:
+                found[name] = convert(name, raw[name], hint)
+                _check_range(name, found[name], hint)
+            elif field.default is field.default_factory is dataclasses.MISSING:
+                raise UserError(f"{name} is missing")
+        except UserError as error:
+            raise UserError(f"cannot read {where}: damaged: {error}") from error
+    return kind(**found)
 
 
 def required(hint: Any) -> tuple[Any, bool]:
@@ -262,7 +306,7 @@ class Within:
     """
 
     low: float
-    high: float = math.inf
+    high: float = math.inf  # of a whole number, what libraries in C take
     above: bool = False
     below: bool = False
     rising: bool = False
@@ -270,6 +314,8 @@ class Within:
 
     def holds(self, numbers: Sequence[float]) -> bool:
         """Say whether all of these are as they must be; see `check_ranges` for the rest."""
+        if self.high == math.inf and any(type(n) is int and n > MOST for n in numbers):
+            return False
         over = all(n > self.low if self.above else n >= self.low for n in numbers)
         under = all(n < self.high if self.below else n <= self.high for n in numbers)
         rises = not self.rising or list(numbers) == sorted(numbers)
@@ -277,12 +323,13 @@ class Within:
 
     def __str__(self) -> str:
         """Return it in words, as in "it must be …"."""
-        low = f"{'above' if self.above else 'at least'} {self.low:g}"
-        words = f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
+        least, most = (n if isinstance(n, int) else f"{n:g}" for n in (self.low, self.high))
+        low = f"{'above' if self.above else 'at least'} {least}"
+        words = f"{low} and {'below' if self.below else 'at most'} {most}"
         if self.high == math.inf:
             words = low
         elif not self.above and not self.below:
-            words = f"between {self.low:g} and {self.high:g}"
+            words = f"between {least} and {most}"
         return words + " and rise" * self.rising
 
 
@@ -294,14 +341,24 @@ def check_ranges(config: Any) -> None:
     """
     kind = type(config)
     for path, hint in leaves(kind):
-        value = get(config, path)
-        if value is None:  # left to something else
-            continue
-        numbers = value if isinstance(value, tuple) else (value,)
-        shown = " ".join(map(str, numbers)) or "empty"
-        for number in numbers:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{flag(path, kind)} is {shown}: it must be a finite number")
-        for within in getattr(hint, "__metadata__", ()):
-            if isinstance(within, Within) and not within.holds(numbers):
-                raise UserError(f"{flag(path, kind)} is {shown}: it must be {within}")
+        _check_range(flag(path, kind), get(config, path), hint)
+
+
+def _check_range(name: str, value: Any, hint: Any) -> None:
+    if value is None:  # left to something else
+        return
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not numbers:
+        said = "empty"
+    else:
+        said = " ".join(n if isinstance(n, str) else shown(n) for n in numbers)
+    for number in numbers:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"{name} is {said}: it must be a finite number")
+    ranges = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Within)]
+    for within in ranges:
+        if not within.holds(numbers):
+            raise UserError(f"{name} is {said}: it must be {within}")
+    for number in numbers:
+        if not ranges and type(number) is int and abs(number) > MOST:
+            raise UserError(f"{name} is {said}: it must be at most {MOST}")

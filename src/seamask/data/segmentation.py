@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
+from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import BadImage, open_rgb, printable
@@ -77,7 +78,7 @@ def load_segmentation(
     if config.source == "shapes":
         return _shapes(config, image_size, seed, progress)
     name, layout, extra = _find(config)
-    cache = Path(config.cache).expanduser()
+    cache = local(config.cache, "--data.cache")
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
     train += extra
     classes = _check(name, train, test, layout.classes, cache, progress)
@@ -144,7 +145,7 @@ def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
     """Return the data set's name, its layout and further images to train on."""
     source = config.source
     if source == "voc2012":
-        root = Path(config.root).expanduser()
+        root = local(config.root, "--data.root")
         layout = read_voc2012(root)
         own = {item.name for item in layout.train + (layout.val or ())}
         return source, layout, read_sbd(root, own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from seamask.base.settings import Within, short
+from seamask.base.settings import MOST_PIXELS, Within, short
 from seamask.data.sets.shapes import ShapesSettings
 
 
@@ -24,7 +24,7 @@ class AnyData:
     """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
     palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its
     `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size."""
-    size: Annotated[int, Within(0)] = 0
+    size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side in pixels at which images are stored (shorter side resized, centre cropped);
     0 means the image size."""
     limit: Annotated[int, Within(0)] = 0

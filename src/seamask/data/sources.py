@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.base.paths import local
 from seamask.data.files.decode import printable
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
@@ -72,7 +72,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     name = source.name if config.source in SOURCES else ""  # a folder may be moved to another name
     text = f"{FORMAT} {name} {size} {source.identity()}"
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    cache = Path(config.cache).expanduser()
+    cache = local(config.cache, "--data.cache")
     stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
     store = open_or_build(
         stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",

@@ -17,7 +17,7 @@ from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
 class ClusterConfig(EvaluationConfig):
     """k-means on frozen features of the held-out images, as many clusters as classes."""
 
-    restarts: Annotated[int, Within(1)] = 10
+    restarts: Annotated[int, Within(1, 10_000)] = 10
     """Of k-means; the best is kept."""
 
 

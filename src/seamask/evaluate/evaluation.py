@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from seamask.base import settings
 from seamask.base.devices import torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
+from seamask.base.memory import memory_errors
+from seamask.base.output import lasting_output
+from seamask.base.paths import absolute, check_writable, local
 from seamask.base.provenance import commit, processor
 from seamask.base.registry import with_parts
 from seamask.data import Data, Segmentation, load, load_segmentation
@@ -26,7 +30,11 @@ from seamask.evaluate.task import (
     Task,
     check,
 )
+from seamask.networks.check import check_backbone
 from seamask.runs import RunFolder
+
+if TYPE_CHECKING:
+    from seamask.evaluate.subject import Subject
 
 
 def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
@@ -54,13 +62,14 @@ def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
         UserError: an unknown task, or a folder that holds no run.
     """
     config = with_parts(TASKS[task].config())
-    run = Path((encoder or "").removeprefix(UNTRAINED)).expanduser()
-    if encoder is not None and run.is_dir():
+    if encoder is not None and (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
         data = RunFolder.of_run(run).read_config().data
         config = replace(config, data=replace(data, limit=0, size=0, objects=""))
     return config
 
 
+@lasting_output()
+@memory_errors("take a smaller --batch-size or --image-size")
 def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     """Evaluate an encoder with fully resolved settings; see `evaluate`.
 
@@ -69,6 +78,7 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     """
     config = check(config)
     commit()  # of the code that is in memory now
+    folder = _folder(encoder, config)
     context = _prepare(encoder, TASKS[task], config)
     config, data = context.config, context.data
     protocol = {
@@ -76,12 +86,10 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
         for path, _ in settings.leaves(type(config))
         if path not in NOT_PROTOCOL and path not in config.unused()
     }
-    folder = Path(config.out).expanduser() if config.out else None
-    if folder is None and context.subject.run is not None:
-        folder = context.subject.run.evaluations
-    picture = folder / f".{task}.png" if folder and TASKS[task].draws else None
     started = time.perf_counter()
-    try:
+    with tempfile.TemporaryDirectory(prefix="seamask-") as scratch:
+        draws = folder is not None and TASKS[task].draws
+        picture = Path(scratch) / f"{task}.png" if draws else None
         metrics = TASKS[task].run(replace(context, figure=picture))
         for name in metrics:
             if not TASKS[task].names(name):
@@ -91,12 +99,30 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
             encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
             commit(), processor(),
         )  # fmt: skip
-        if folder is not None:
-            result = _keep(result, folder, picture)
-    finally:
-        if picture is not None:
-            picture.unlink(missing_ok=True)
-    return result
+        if folder is None:
+            return result
+        return _keep(result, folder, context.subject, picture)
+
+
+def _folder(encoder: str, config: EvaluationConfig) -> Path | None:
+    """Return where the result belongs, if anywhere.
+
+    Raises:
+        UserError: it could not be written there: said before anything is computed.
+    """
+    if config.out:
+        folder = local(config.out, "--out")
+        check_writable(folder, "--out")
+        return folder
+    run = Path() if encoder.startswith(UNTRAINED) else local(encoder)
+    if encoder.startswith(UNTRAINED) or not run.is_dir():
+        return None
+    folder = RunFolder.of_run(run).evaluations
+    try:
+        check_writable(folder)
+    except UserError as error:
+        raise UserError(f"{error} with --out DIR") from error
+    return folder
 
 
 def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
@@ -110,18 +136,9 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     size = config.image_size or subject.image_size
     config = check(replace(config, image_size=size))
     if not own_sizes:
-        _check_size(subject.name, subject.backbone, size, device)
+        check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
     return Context(subject, _open(task, config), config, size, device, masker)
-
-
-@torch.no_grad()
-def _check_size(name: str, backbone: torch.nn.Module, size: int, device: torch.device) -> None:
-    try:
-        backbone(torch.zeros(1, 3, size, size, device=device))
-    except (AssertionError, RuntimeError) as error:  # timm's models raise either
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{name} cannot take {size} pixels: {reason}") from error
 
 
 def _open(task: Task, config: EvaluationConfig) -> Data | Segmentation:
@@ -144,13 +161,48 @@ def _open(task: Task, config: EvaluationConfig) -> Data | Segmentation:
     return data
 
 
-def _keep(result: Result, folder: Path, picture: Path | None) -> Result:
-    """Write a result, and give its picture its name; return it with both paths."""
-    file = folder / f"{result.column}-seed{result.seed}.json"
+class NotKept(UserError):
+    """A result that could not be written.
+
+    Attributes:
+        result: what was found all the same.
+    """
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def _keep(result: Result, folder: Path, subject: Subject, picture: Path | None) -> Result:
+    """Write a result and its picture; return it with both paths.
+
+    Raises:
+        NotKept: they cannot be written.
+    """
+    file = folder / f"{_name(result, folder, subject)}.json"
     figure = str(file.with_suffix(".png")) if picture is not None else None
-    result = replace(result, file=str(file), figure=figure)
-    with atomic(file) as temporary:
+    kept = replace(result, file=str(file), figure=figure)
+    try:
         if picture is not None:
-            picture.rename(file.with_suffix(".png"))
-        temporary.write_text(result.to_json() + "\n")
-    return result
+            with atomic(file.with_suffix(".png")) as temporary:
+                shutil.copyfile(picture, temporary)
+        with atomic(file) as temporary:
+            temporary.write_text(kept.to_json() + "\n")
+    except UserError as error:
+        raise NotKept(f"the result is not kept: {error}", result) from error
+    return kept
+
+
+def _name(result: Result, folder: Path, subject: Subject) -> str:
+    """Return the name of a result's file, which no result of another encoder has.
+
+    In a run's own folder the encoder is that run; elsewhere its digest is part of the name.
+    """
+    encoder = absolute(result.encoder.removeprefix(UNTRAINED))
+    untrained = result.encoder.startswith(UNTRAINED)
+    own = subject.run is not None and not untrained
+    if own and absolute(folder).is_relative_to(encoder):
+        return f"{result.column}-seed{result.seed}"
+    text = f"{untrained} {encoder if encoder.exists() else result.encoder}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{result.column}-of-{digest}-seed{result.seed}"

@@ -100,6 +100,6 @@ def finetuned(
             derive_seed(config.seed, step, "layers")
         )  # for layers that draw (dropout)
         loss += learn(model(images), labels, optimizer, schedule)
-    if not torch.isfinite(loss):
+    if not torch.isfinite(loss + sum(p.sum() for p in model.parameters())):
         raise UserError(f"fine-tuning diverged at --lr {config.lr}: take a lower one")
     return model

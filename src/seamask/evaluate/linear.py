@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
+from seamask.base.errors import UserError
 from seamask.base.settings import Within
 from seamask.data import Data
 from seamask.evaluate.features import Features, labelled_features
@@ -145,6 +146,9 @@ def linear_sgd(
         size: side of the views in pixels.
         config: SGD and views, resolved.
         device: where to compute.
+
+    Raises:
+        UserError: losses or weights are not finite any more.
     """
     backbone = backbone.to(device).eval()
 
@@ -158,8 +162,12 @@ def linear_sgd(
     optimizer = build_sgd(head, config)
     batches = Batches(data, size, config, device, "linear probe")
     schedule = falling(optimizer, config, batches.steps)
+    loss = torch.zeros((), device=device)
     for images, labels in batches:
-        learn(head(features(images)), labels, optimizer, schedule)
+        loss += learn(head(features(images)), labels, optimizer, schedule)
+    # Weights too: after the last step no loss has seen them.
+    if not torch.isfinite(loss + sum(p.sum() for p in head.parameters())):
+        raise UserError(f"the linear classifier diverged at --lr {config.lr}: take a lower one")
     return accuracy(nn.Sequential(backbone, head), data, size, config)
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from seamask.base import settings
 from seamask.base.errors import UserError
+from seamask.base.paths import absolute, check_writable, local
 from seamask.data import read_image
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
-from seamask.runs import RunFolder
+from seamask.runs import Normalization, RunFolder
 from seamask.show.figures import mask_figure
 
 
@@ -33,21 +35,26 @@ def draw_masks_of_photos(
     Raises:
         UserError: no run, no weights, or an image that cannot be read.
     """
-    folder = RunFolder.of_run(Path(run))
+    folder = RunFolder.of_run(os.fspath(run))
     size = folder.read_config().image_size
     masker = load_masker(folder.path)
-    normalization = folder.read_manifest()["normalization"]
+    normalization = settings.record(
+        Normalization,
+        folder.read_manifest().get("normalization"),
+        f"{folder.manifest}: normalization",
+    )
     if not masker.learned:
         raise UserError(f"{run} has no learned masks: its masker draws them at random, or has none")
     if not paths:
         raise UserError("name at least one image")
-    out = out.expanduser()
-    if any(Path(p).resolve() == out.resolve() for p in paths):
+    out = local(out, "--out")
+    check_writable(out, "--out")
+    if any(absolute(p) == absolute(out) for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
     pictures = [
-        ImageOps.fit(read_image(Path(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
+        ImageOps.fit(read_image(local(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
     ]
     pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures]))
-    mean, std = tuple(normalization["mean"]), tuple(normalization["std"])
+    mean, std = normalization.mean, normalization.std
     mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
     return out

@@ -38,7 +38,7 @@ class SgdConfig(EvaluationConfig):
     """Images per step; None: the protocol's, 256 for `paper` ([Seq]), 128 for `adios` ([ADIOS])."""
     lr: Annotated[float, Within(0)] = 0.1
     """Peak learning rate, never rescaled by the batch size."""
-    momentum: Annotated[float, Within(0)] = 0.9
+    momentum: Annotated[float, Within(0, 1, below=True)] = 0.9
     """Of SGD."""
     weight_decay: Annotated[float | None, Within(0)] = None
     """None: the protocol's, which is 0 ([Seq]; [ADIOS] linear)."""

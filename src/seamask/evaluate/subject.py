@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from seamask.base import settings
 from seamask.base.draws import derive_seed
 from seamask.base.errors import UserError, unknown
+from seamask.base.paths import local
+from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
@@ -73,7 +77,7 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
     """
     if name.startswith(UNTRAINED):
         return _untrained(name, image_size, seed)
-    path = Path(name).expanduser()
+    path = local(name)
     if path.is_dir():
         run = RunFolder.of_run(path)
         config = run.read_config()
@@ -89,7 +93,7 @@ def _untrained(name: str, image_size: int, seed: int) -> Subject:
     what = name.removeprefix(UNTRAINED)
     stem: Stem = "auto"
     patch, zeros = 0, False
-    if Path(what).expanduser().is_dir():
+    if local(what).is_dir():
         config = RunFolder.of_run(what).read_config()
         seed, stem, patch = config.seed, config.encoder.stem, config.encoder.patch
         zeros = config.encoder.zero_init_last
@@ -101,6 +105,15 @@ def _untrained(name: str, image_size: int, seed: int) -> Subject:
     return Subject(name, backbone.eval(), size)
 
 
+@dataclass(frozen=True)
+class About:
+    """What exported weights say of themselves, as `seamask.training.snapshot` writes it."""
+
+    backbone: str
+    image_size: Annotated[int, Within(8, MOST_PIXELS)]
+    patch_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
+
+
 def _exported(name: str, path: Path, image_size: int) -> Subject:
     if not path.is_file():
         raise UserError(f"no weights at {path}: no such file")
@@ -109,16 +122,16 @@ def _exported(name: str, path: Path, image_size: int) -> Subject:
             about = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read {path}: not a safetensors file, or damaged") from error
-    if "backbone" not in about or not about.get("image_size", "").isdigit():
+    if not {"backbone", "image_size"} <= about.keys():
         raise UserError(
             f"{path} does not say which backbone it holds: give a file that seamask exported, "
             "or the run's folder"
         )
-    size = int(about["image_size"])
-    stem: Stem = "small" if about["backbone"].endswith(SMALL_STEM) else "standard"
-    patch = int(about.get("patch_size", 0))
-    backbone, _, _ = build_backbone(about["backbone"], size, stem, patch)
-    return Subject(name, read_weights(backbone, path), image_size or size)
+    numbers = {k: int(v) if v.isdecimal() and len(v) < 10 else v for k, v in about.items()}
+    said = settings.record(About, numbers, f"the metadata of {path}")
+    stem: Stem = "small" if said.backbone.endswith(SMALL_STEM) else "standard"
+    backbone, _, _ = build_backbone(said.backbone, said.image_size, stem, said.patch_size)
+    return Subject(name, read_weights(backbone, path), image_size or said.image_size)
 
 
 def _pretrained(name: str, image_size: int) -> Subject:

@@ -22,7 +22,7 @@ import torch
 
 from seamask.base.errors import unknown
 from seamask.base.registry import Registry
-from seamask.base.settings import Within, check_ranges
+from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges
 from seamask.data.settings import DataConfig
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ class EvaluationConfig:
     """What every evaluation can be told."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    image_size: Annotated[int, Within(0)] = 0
+    image_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side of the images in pixels; 0: the one the encoder was made for."""
-    seed: Annotated[int, Within(0)] = 0
+    seed: Annotated[int, Within(0, SEEDS)] = 0
     """Of all that is drawn: splits, the order of images, views, a new head."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
-    threads: Annotated[int, Within(0)] = 0
+    threads: Annotated[int, Within(0, 1024)] = 0
     """CPU threads; 0: the cores that are free at the start."""
     out: str = ""
     """Folder for the result and its picture; default `evaluations/` in the run's folder, and

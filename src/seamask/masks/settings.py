@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from seamask.base.settings import Within, short, written
+from seamask.base.settings import MOST_PIXELS, Within, short, written
 from seamask.masks.budget import Budget
 
 
@@ -19,7 +19,7 @@ class MaskerSettings:
     masker: Annotated[str, short("masker")] = "sequential"
     """`none`, `random-patch`, `random-block`, `given` (object masks, [ADIOS]'s upper bound),
     `simultaneous` (ADIOS) or `sequential` ([Seq])."""
-    n_masks: Annotated[int, short("n_masks"), Within(1)] = 4
+    n_masks: Annotated[int, short("n_masks"), Within(1, 254)] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[Budget, written(Budget), short("budget")] = Budget(0.25)
     """b: the share of pixels that the budget penalty pulls each mask towards ([Seq] table 4).
@@ -27,7 +27,7 @@ class MaskerSettings:
     `exact:0.1->0.5`: the share moves from one to the other over the training. `superpixel`,
     `exact:superpixel`: mask k of an image has the size of cluster k of its superpixels ([Seq]
     §5)."""
-    superpixels: Annotated[int, Within(2)] = 100
+    superpixels: Annotated[int, Within(2, MOST_PIXELS**2)] = 100
     """Superpixels of an image (SLIC), about, that are clustered by colour into N clusters."""
 
 
@@ -38,7 +38,7 @@ class RandomSettings(MaskerSettings):
     ratio: Annotated[float, Within(0, 1)] = 0.25
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
-    patch: Annotated[int, Within(1)] = 8
+    patch: Annotated[int, Within(1, MOST_PIXELS)] = 8
     """Side in pixels of the cells that `random-patch` removes."""
 
 
@@ -48,7 +48,7 @@ class GivenSettings(MaskerSettings):
 
     morph: Literal["none", "erode", "dilate", "box"] = "none"
     """`given` only: what is done to the object masks ([ADIOS] code)."""
-    morph_radius: Annotated[int, Within(1)] = 1
+    morph_radius: Annotated[int, Within(1, 1024)] = 1
     """`given` only: radius of erosion and dilation, in pixels of the view."""
 
 
@@ -56,11 +56,11 @@ class GivenSettings(MaskerSettings):
 class LearnedSettings(MaskerSettings):
     """The mask network."""
 
-    width: Annotated[int, Within(1)] = 32
+    width: Annotated[int, Within(1, 4096)] = 32
     """Base channels of the U-Net ([ADIOS] `fbase`)."""
-    blocks: Annotated[int, Within(0)] = 0
+    blocks: Annotated[int, Within(0, 12)] = 0
     """Levels of the U-Net; 0: floor(log2 of its side) − 1 ([ADIOS]'s rule, not all its scripts)."""
-    bottleneck: Annotated[int, Within(0)] = 128
+    bottleneck: Annotated[int, Within(0, 2**20)] = 128
     """Hidden width of the MLP across the U-Net's lowest level ([ADIOS] code); 0: no MLP, so that
     masks depend on place through the borders alone."""
     norm: Literal["instance", "group"] = "instance"

@@ -54,6 +54,9 @@ def build_backbone(
     """
     if not timm.is_model(name):
         raise unknown("backbone", name, timm.list_models())
+    architecture, _, tag = name.partition(".")
+    if tag and name not in (known := timm.list_pretrained(f"{architecture}.*")):
+        raise unknown("backbone", name, [architecture, *known])
     plain = name.removesuffix(SMALL_STEM)
     can_be_small = timm.is_model(plain + SMALL_STEM)
     if stem == "small" and not can_be_small:
@@ -76,7 +79,7 @@ def build_backbone(
         model = timm.create_model(name, num_classes=0, **arguments)
     except TypeError:  # a model that takes any size
         model, arguments = timm.create_model(name, num_classes=0), {}
-    except AssertionError as error:
+    except (AssertionError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
     if not zero_init_last:
         _start_from_ones(model)

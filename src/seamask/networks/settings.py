@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from seamask.base.settings import Within, short
+from seamask.base.settings import MOST_PIXELS, Within, short
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class EncoderConfig:
     stem: Literal["auto", "standard", "small"] = "auto"
     """`small`: 3×3 stride-1 first convolution and no max-pool (ResNets); `auto` takes it below
     64 pixels ([ADIOS], solo-learn at 32 px), and prints which it took."""
-    patch: Annotated[int, Within(0)] = 0
+    patch: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side in pixels of a ViT's patches; 0: that of its name, or the next of 16, 8 and 4 that
     leaves at least 6×6 of them ([ADIOS]: 16 at 96 px)."""
     zero_init_last: bool = False

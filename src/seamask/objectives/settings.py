@@ -18,9 +18,9 @@ class ObjectiveSettings:
 
     name: Annotated[str, short("objective")] = "simclr"
     """`simclr`, `byol`, `simsiam`, `vicreg` or `moco`."""
-    hidden: Annotated[tuple[int, ...], Within(1)] = (2048,)
+    hidden: Annotated[tuple[int, ...], Within(1, 2**20)] = (2048,)
     """Hidden widths of the projector ([ADIOS] code); empty: one linear map ([Seq])."""
-    out_dim: Annotated[int, Within(1)] = 128
+    out_dim: Annotated[int, Within(1, 2**20)] = 128
     """Width of the embeddings ([ADIOS] script)."""
 
 
@@ -54,7 +54,7 @@ class MomentumSettings(ObjectiveSettings):
 class SiameseSettings(MomentumSettings):
     """One view is predicted from the other."""
 
-    predictor: Annotated[int, Within(1)] = 512
+    predictor: Annotated[int, Within(1, 2**20)] = 512
     """`byol`, `simsiam`: hidden width of the predictor ([ADIOS]: SimSiam 512, BYOL 8192)."""
 
 
@@ -62,7 +62,7 @@ class SiameseSettings(MomentumSettings):
 class MoCoSettings(ContrastiveSettings, MomentumSettings):
     """A queue of keys."""
 
-    queue: Annotated[int, Within(1)] = 4096
+    queue: Annotated[int, Within(1, 2**26)] = 4096
     """`moco`: keys of earlier batches that serve as negatives (the paper: 65,536 for ImageNet)."""
 
 

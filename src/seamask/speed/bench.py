@@ -13,6 +13,7 @@ import torch
 from seamask.base.devices import memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
+from seamask.base.paths import local
 from seamask.base.progress import duration
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
@@ -282,7 +283,7 @@ def training_images(config: Config) -> int | None:
         UserError: a folder without images.
     """
     data = config.data
-    if data.source not in SOURCES and not Path(data.source).expanduser().exists():
+    if data.source not in SOURCES and not local(data.source, "--data").exists():
         return None
     known = find_source(data, data.size or config.image_size, config.seed).images
     return min(known, data.limit) if known and data.limit else known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,7 +37,11 @@ def peak_bytes(config: Config, device: torch.device) -> int:
         "config": to_dict(config),
     })  # fmt: skip
     command = [sys.executable, "-m", "seamask.speed.memory"]
-    done = subprocess.run(command, input=order, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=order, capture_output=True, text=True)
+    if done.returncode == -signal.SIGKILL:
+        raise MemoryError
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return int(done.stdout.split()[-1])
 
 

@@ -14,15 +14,19 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from filelock import FileLock, Timeout
 
 from seamask.base import settings
+from seamask.base.documents import read_json, read_yaml
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
+from seamask.base.paths import check_writable, local
+from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.evaluate import Result, task_config
 from seamask.evaluate.task import UNTRAINED as UNTRAINED_RUN
@@ -35,11 +39,14 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
+R = TypeVar("R", "Done", Result)
+
+
 class StudyFolder:
     """The files of one study."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = local(path, "--out")
         self.study = self.path / "study.yaml"
         self.table = self.path / "table.md"
         self.csv = self.path / "table.csv"
@@ -60,6 +67,7 @@ class StudyFolder:
                 raise UserError(
                     f"--out {self.path}: holds files that are not a study; name another folder"
                 )
+            check_writable(self.path, "--out")
             self.jobs.mkdir(parents=True, exist_ok=True)
             with self.lock("study"):
                 if self.study.exists():
@@ -73,9 +81,8 @@ class StudyFolder:
     def _check_same(self, study: Study) -> None:
         """Refuse a study that is not the one here, with perhaps more of everything."""
         try:
-            here = yaml.safe_load(self.study.read_text())
-            changed = first_change(here, study.resolved())
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            changed = first_change(read_yaml(self.study, "the study"), study.resolved())
+        except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"cannot read {self.study}: damaged; name another folder for the study"
             ) from error
@@ -142,11 +149,11 @@ class StudyFolder:
 
     def summary(self, job: Job) -> dict[str, Any]:
         """Return what was noted of a pretraining that is done; see `finish`."""
-        return _read(self._files(job)[0])
+        return asdict(_read(self._files(job)[0], Done))
 
     def results(self, job: Job) -> list[Result]:
         """Return what an evaluation found: one result, or more if its meaning has changed since."""
-        return [Result(**_read(path)) for path in self._files(job)]
+        return [_read(path, Result) for path in self._files(job)]
 
     def manifest(self, job: Job) -> dict[str, Any] | None:
         """Return what `manifest.json` says of a pretraining that is done."""
@@ -154,7 +161,20 @@ class StudyFolder:
 
     def seconds(self, job: Job) -> float | None:
         """Return how long a job took, if it is done."""
-        return float(_read(files[0])["seconds"]) if (files := self._files(job)) else None
+        if not (files := self._files(job)):
+            return None
+        if job.evaluation is None:
+            return _read(files[0], Done).seconds
+        return _read(files[0], Result).seconds
+
+    def check(self, study: Study) -> None:
+        """Refuse a folder in which a file that says that a job is done cannot be read.
+
+        Raises:
+            UserError: with the file, and what is wrong in it.
+        """
+        for job in study.jobs():
+            self.seconds(job)
 
     # Who works on what ----------------------------------------------------------------------
 
@@ -196,12 +216,29 @@ class StudyFolder:
         return self.jobs / f"{job.slug}.failed"
 
 
-def _read(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Done:
+    """What is noted of a pretraining that is done.
+
+    Attributes:
+        seconds: spent training.
+        images_per_second: while training.
+        results: see `seamask.training.report.Summary`.
+    """
+
+    seconds: Annotated[float, Within(0)]
+    images_per_second: Annotated[float, Within(0)] = 0.0
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def _read(path: Path, kind: type[R]) -> R:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: damaged; delete it to have it made again") from error
-    return found
+        return settings.record(kind, read_json(path), str(path))
+    except UserError as error:
+        reason = str(error).removeprefix(f"cannot read {path}: damaged: ")
+        raise UserError(
+            f"cannot read {path}: damaged; delete it to have it made again ({reason})"
+        ) from error
 
 
 def first_change(here: dict[str, Any], now: dict[str, Any], added_only: bool = True) -> str | None:

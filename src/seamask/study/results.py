@@ -14,10 +14,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from seamask.base import settings
+from seamask.base.documents import parse_json
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.evaluate import Result
-from seamask.study.folder import StudyFolder, first_change
+from seamask.study.folder import Done, StudyFolder, first_change
 from seamask.study.grid import Job, Study, slug
 
 HERE_ONLY = ("data.root", "data.cache", "data.objects")  # paths of one machine
@@ -72,10 +74,16 @@ def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the study, and what is said of each job."""
     try:
-        first, *rest = [json.loads(line) for line in path.read_text().splitlines()]
+        texts = path.read_text("utf-8").splitlines()
+        first, *rest = [
+            parse_json(text, f"{path}: line {n}") for n, text in enumerate(texts, start=1)
+        ]
         return first["study"], {line.pop("job"): line for line in rest}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {path}: not the results of a study, or damaged") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        more = f" ({error})" if isinstance(error, UserError) else ""
+        raise UserError(
+            f"cannot read {path}: not the results of a study, or damaged{more}"
+        ) from error
 
 
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
@@ -121,13 +129,14 @@ def _unpack(folder: StudyFolder, job: Job, line: Mapping[str, Any]) -> None:
     if job.evaluation is not None:
         where = folder.evaluations(job.row, job.seed, job.evaluation)
         for about in line["results"]:
-            result = Result(**about)
+            result = settings.record(Result, about, f"the result of {job}")
             with atomic(where / f"{result.column}-seed{result.seed}.json") as temporary:
                 temporary.write_text(result.to_json() + "\n")
         return
     run.write_manifest(line["manifest"])
     with atomic(run.metrics) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in line["metrics"]))
+    settings.record(Done, line["summary"], f"the summary of {job}")
     folder.finish(job, line["summary"])  # last: it says that all is there
 
 

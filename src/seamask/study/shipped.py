@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from seamask.base.documents import parse_yaml, read_yaml
 from seamask.base.errors import UserError, unknown
+from seamask.base.paths import local
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -24,18 +23,14 @@ def read(name: str) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is not YAML.
     """
-    path = Path(name).expanduser()
+    path = local(name)
     texts = _texts()
-    try:
-        if name in texts:
-            raw = yaml.safe_load(texts[name])
-        elif path.suffix in SUFFIXES or path.is_file():
-            raw = yaml.safe_load(path.read_text())
-        else:
-            raise unknown("study", name, texts)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot read the study {name}: {reason}") from error
+    if name in texts:
+        raw = parse_yaml(texts[name], f"the study {name}")
+    elif path.suffix in SUFFIXES or path.is_file():
+        raw = read_yaml(path, "the study")
+    else:
+        raise unknown("study", name, texts)
     if not isinstance(raw, dict):
         raise UserError(f"cannot read the study {name}: expected `name: value` lines")
     return raw

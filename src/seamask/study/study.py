@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seamask.base import settings
-from seamask.base.errors import UserError, unknown
+from seamask.base.errors import UserError, shown, unknown
 from seamask.config import Config, check
 from seamask.evaluate import TASKS, task_config
 from seamask.masks import build_masker
@@ -23,6 +23,7 @@ KEYS = (
     "title", "source", "data", "methods", "baseline", "settings", "evaluations", "seeds",
     "published", "untrained",
 )  # fmt: skip
+MOST_SEEDS = 1000
 EVALUATIONS = "evaluations."  # settings that begin so are of every evaluation
 
 
@@ -184,12 +185,17 @@ def _refuse_own(given: Mapping[str, Any]) -> None:
 
 
 def _seeds(given: Any) -> tuple[int, ...]:
-    numbers = list(range(given)) if type(given) is int else given
+    numbers = range(min(given, MOST_SEEDS + 1)) if type(given) is int else given
     if isinstance(numbers, Sequence) and not isinstance(numbers, str):
-        whole = all(type(seed) is int and seed >= 0 for seed in numbers)
+        if len(numbers) > MOST_SEEDS:
+            raise UserError(f"seeds is {shown(given)}: a study has at most {MOST_SEEDS} of them")
+        whole = all(type(seed) is int and 0 <= seed <= settings.SEEDS for seed in numbers)
         if numbers and whole and len(set(numbers)) == len(numbers):
             return tuple(numbers)
-    raise UserError(f"seeds is {given!r}: expected their number, or a list of different ones")
+    raise UserError(
+        f"seeds is {shown(given)}: expected their number, or a list of different ones "
+        f"between 0 and {settings.SEEDS}"
+    )
 
 
 def _published(

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, unknown
+from seamask.base.paths import check_writable
 from seamask.base.progress import LOG_SECONDS, duration
 from seamask.base.provenance import commit
 from seamask.evaluate import evaluation
+from seamask.study.columns import columns
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
@@ -45,8 +47,11 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     """
     for config in study.methods.values():
         preflight(config)
+    if results is not None:
+        check_writable(results, "--results")
     folder = StudyFolder(out)
     folder.open(study)
+    folder.check(study)
     if results is not None:
         with folder.lock("table"):
             taken = read_results(study, folder, results)
@@ -58,6 +63,7 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     with folder.lock("table"):
         write_figure(study, folder)
     worker.check_failures()
+    worker.check_metrics()
     return folder.table
 
 
@@ -193,6 +199,20 @@ class Worker:
             raise UserError(
                 f"{len(failed)} of {len(self.jobs)} jobs failed: {_some(failed)}; {kept}"
             )
+
+    def check_metrics(self) -> None:
+        """Refuse to call a study done of which a metric that is asked for was never found.
+
+        Raises:
+            UserError: it is named, with those that there are.
+        """
+        for column in columns(self.study, self.folder):
+            known = sorted(set(column.known()))
+            if known and column.metric not in known:
+                raise UserError(
+                    f"{unknown(f'metric of {column.evaluation.title!r}', column.metric, known)}; "
+                    f"the rest is in {self.folder.table}"
+                )
 
 
 def _some(jobs: Sequence[Job]) -> str:

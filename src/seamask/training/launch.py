@@ -18,19 +18,20 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from seamask.base import settings
-from seamask.base.devices import check_device, free_cores, use_cpu, uses_gpu
+from seamask.base.devices import check_device, free_cores, memory_total, use_cpu, uses_gpu
 from seamask.base.errors import UserError
+from seamask.base.memory import REMEDY, memory_errors
+from seamask.base.output import lasting_output
+from seamask.base.paths import absolute
 from seamask.base.registry import with_parts
 from seamask.base.signals import handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
-from seamask.masks import build_masker
-from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
+from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
 from seamask.plugins import command, load_plugin, loaded_plugins
@@ -38,10 +39,11 @@ from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import snapshot
 from seamask.training.loop import train
-from seamask.training.players import penalty_weights
+from seamask.training.players import Networks, build_networks, penalty_weights
 from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import Stopped, StopSignal
+from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
 
 ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in
 
@@ -71,6 +73,8 @@ def pretrain(
     return start_run(settings.override(recipe_config(recipe), changed))
 
 
+@lasting_output()
+@memory_errors()
 def start_run(config: Config) -> Summary:
     """Start a run with fully resolved settings.
 
@@ -78,11 +82,14 @@ def start_run(config: Config) -> Summary:
         UserError: what a user can mend, in one line.
         Stopped: a signal asked for it.
     """
+    leave_if_unguarded()
     folder = RunFolder.for_new_run(config)
     preflight(config)
     return _launch(_settled(config), folder, None)
 
 
+@lasting_output()
+@memory_errors()
 def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
     """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
 
@@ -98,6 +105,7 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
             would make it another run.
         Stopped: a signal asked for it.
     """
+    leave_if_unguarded()
     folder = RunFolder.of_run(os.fspath(path))
     then = folder.read_config()
     config = settings.override(then, changed)
@@ -141,7 +149,10 @@ def _settled(config: Config) -> Config:
         paths["source"] = data.source
     if data.objects:
         paths["objects"] = data.objects
-    resolved = {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+    resolved = {
+        name: str(absolute(path, settings.flag(f"data.{name}", Config)))
+        for name, path in paths.items()
+    }
     return dataclasses.replace(
         config,
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
@@ -172,25 +183,72 @@ def preflight(config: Config) -> None:
         )
     penalty_weights(config, objective)
     with torch.device("meta"):
-        build_masker(config.masks, config.image_size)
-        encoder = config.encoder
-        backbone, name, _ = build_backbone(
-            encoder.backbone, config.image_size, encoder.stem, encoder.patch
-        )
+        networks = build_networks(config, objective)
+    backbone, encoder = networks.encoder.backbone, config.encoder
+    check_memory(config, networks)
+    check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
     if config.masks.drop:
-        check_drops(backbone, name)
+        check_drops(backbone, networks.backbone_name)
+
+
+def check_memory(config: Config, networks: Networks) -> None:
+    """Refuse settings that ask for more memory than a device has, by the least that they take.
+
+    Args:
+        config: all settings.
+        networks: on any device, such as `meta`.
+
+    Raises:
+        UserError: with both amounts.
+    """
+    weights, images = least_bytes(config, networks)
+    on_gpu = uses_gpu(config.device)
+    processes = 1 if on_gpu else config.devices  # that share the memory
+    there = memory_total(torch.device("cuda" if on_gpu else "cpu"))
+    if processes * (weights + images) <= there:
+        return
+    asked = (
+        f"these settings take {processes * (weights + images) / 2**30:,.1f} GiB at least, and "
+        f"{'the GPU' if on_gpu else 'this machine'} has {there / 2**30:,.1f} GiB"
+    )
+    if processes * weights > there:
+        raise UserError(
+            f"{asked}, of which networks and optimisers take "
+            f"{processes * weights / 2**30:,.1f} GiB: take a smaller --backbone "
+            f"{config.encoder.backbone}, --masks.width {config.masks.width}, "
+            f"--objective.out-dim {config.objective.out_dim} or --objective.queue "
+            f"{config.objective.queue}"
+        )
+    raise UserError(
+        f"{asked}: take a smaller --batch-size {config.batch_size}, --image-size "
+        f"{config.image_size} or --n-masks {config.masks.n_masks}, or a larger --accumulate"
+    )
+
+
+def least_bytes(config: Config, networks: Networks) -> tuple[int, int]:
+    """Return what a process takes at least: for networks and optimisers, and for a part's images.
+
+    Weights, their gradients and one momentum; two views of the images, and their masks.
+    """
+    weights = 0
+    for network in (networks.encoder, networks.masker):
+        for tensor in (*network.parameters(), *network.buffers()):
+            weights += tensor.nbytes * (3 if tensor.requires_grad else 1)
+    masks = 0 if config.masks.masker == "none" else config.masks.n_masks
+    images = config.micro_batch * config.image_size**2 * 4 * (2 * 3 + masks)
+    return weights, images
 
 
 def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
-    strategy: Any = "auto"
+    # Whatever a cluster's variables say, the processes are those that `--devices` asks for.
     if config.devices > 1:
-        strategy = DDPStrategy(cluster_environment=LightningEnvironment(), start_method="spawn")
         # Decoded and clustered once, here; the processes find the store.
         training_maps(config, load(config.data, config.image_size, config.seed))
     fabric = Fabric(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=config.devices,
-        strategy=strategy,
+        strategy=Spawn() if config.devices > 1 else "auto",
+        plugins=None if config.devices > 1 else LightningEnvironment(),
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
     # Plain settings, since a plugin's make a type of them that no other process knows yet.
@@ -227,10 +285,7 @@ def _launch_several(fabric: Fabric, work: Any, folder: RunFolder) -> Any:
             name = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
             found = re.findall(rf"{name}: (.*)", str(error))
             raise (UserError(found[-1]) if found else error) from error
-        raise UserError(
-            f"a training process was killed ({error}; out of memory?): take a smaller --batch-size "
-            f"or --accumulate 2, then `{command('resume', folder.path)}`"
-        ) from error
+        raise _process_ended(error, folder) from error
     if stop.number and isinstance(outcome, Summary):  # it came after the last step
         return Stopped(stop.number, f"stopped when all was done; {folder.kept()}")
     return outcome
@@ -250,6 +305,25 @@ def _leave_with_parent(stop: StopSignal) -> None:
     threading.Thread(target=watch, name="seamask-parent", daemon=True).start()
 
 
+def _process_ended(error: ProcessExitedException, folder: RunFolder) -> UserError:
+    """Build the line for a process that ended without a word of Python's."""
+    if error.exit_code == UNGUARDED:
+        return UserError(
+            "devices > 1 starts Python anew, and this script adds parts of its own there: put what "
+            'starts the run below `if __name__ == "__main__":`, or the parts into a plugin\'s file'
+        )
+    if error.exit_code >= 0:
+        return UserError(
+            f"a training process ended with exit code {error.exit_code}; what it said is above"
+        )
+    return UserError(
+        f"a training process was killed by {error.signal_name or -error.exit_code} (out of memory? "
+        f"then {REMEDY}); go on with `{command('resume', folder.path)}`"
+    )
+
+
+@lasting_output()
+@memory_errors()
 def _work(
     plugins: Sequence[Path],
     plain: dict[str, Any],

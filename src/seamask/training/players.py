@@ -16,6 +16,7 @@ from seamask.game.players import TwoPlayers, masked_share
 from seamask.masks import build_masker, weights_at
 from seamask.masks.penalties import alone
 from seamask.networks import Encoder, build_backbone
+from seamask.networks.check import feature_width
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import Objective
@@ -43,9 +44,7 @@ def build_networks(config: Config, objective: Objective) -> Networks:
     backbone, name, arguments = build_backbone(
         c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last
     )
-    # Some models, MobileNetV3 say, have one more layer after their `num_features`.
-    features = int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
-    encoder = objective.encoder(backbone, features, c.channels_last)
+    encoder = objective.encoder(backbone, feature_width(backbone), c.channels_last)
     for part in encoder.modules():  # with the slow copy of BYOL
         if isinstance(part, Encoder):
             part.drop = config.masks.drop

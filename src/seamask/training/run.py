@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from torch import Generator, Tensor
 
 from seamask.base.draws import derive_seed, generator
 from seamask.base.errors import UserError
+from seamask.base.paths import local
 from seamask.base.provenance import commit
 from seamask.config import Config
 from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
@@ -211,7 +211,7 @@ def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Te
     made = f"clusters{VERSION}-{masks.n_masks}of{masks.superpixels}"
     name = f"{data.name}-{data.fingerprint[:16]}-{pixels.shape[1]}{chosen}-{made}.maps"
     found["clusters"] = cached_maps(
-        Path(config.data.cache).expanduser() / name,
+        local(config.data.cache, "--data.cache") / name,
         pixels,
         partial(clusters, count=masks.n_masks, superpixels=masks.superpixels),
         f"clustering superpixels of {data.name}",

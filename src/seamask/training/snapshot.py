@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -12,6 +12,7 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.registry import with_parts
+from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.export import save_weights
 from seamask.runs import resolved
@@ -33,6 +34,20 @@ MAY_CHANGE = (
 def may_change(setting: str) -> bool:
     """Say whether a setting, by its dotted path, may differ when a run goes on."""
     return setting in MAY_CHANGE or setting.startswith("log.")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds: plain values, and tensors in dicts."""
+
+    config: dict[str, Any]
+    data: str
+    step: Annotated[int, Within(0)]
+    seconds: Annotated[float, Within(0)]
+    encoder: dict[str, Any]
+    masker: dict[str, Any]
+    encoder_optimizer: dict[str, Any]
+    masker_optimizer: dict[str, Any]
 
 
 def save(run: Run, finite: Finiteness) -> None:
@@ -111,8 +126,13 @@ def restore(run: Run, path: Path) -> None:
             players.masker_optimizer.load_state_dict(state["masker_optimizer"])
         if "window" in state:  # none of before
             run.window.restore(state["window"], run.fabric.device)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot resume from {path}: it belongs to another model") from error
+    if state["step"] > run.total_steps:
+        raise UserError(
+            f"cannot resume from {path}: it is of step {state['step']}, and the run has only "
+            f"{run.total_steps}: not its checkpoint, or damaged"
+        )
     run.step, run.seconds = state["step"], state["seconds"]
     if run.lead:
         run.folder.keep_metrics_until(run.step)
@@ -152,7 +172,7 @@ def read(path: Path) -> dict[str, Any]:
     remedy = "delete it to go on from the checkpoint before it, if there is one"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged archive raises nearly anything
         raise UserError(
             f"cannot read checkpoint {path}: damaged, or not a checkpoint of seamask; {remedy}"
         ) from error
@@ -165,4 +185,9 @@ def read(path: Path) -> dict[str, Any]:
         )
     if kind != FORMAT:
         raise UserError(f"cannot read checkpoint {path}: not a checkpoint of seamask; {remedy}")
-    return state
+    known = settings.record(State, state, f"checkpoint {path}")
+    try:
+        settings.from_dict(known.config, with_parts(Config()))
+    except UserError as error:
+        raise UserError(f"cannot read checkpoint {path}: damaged: {error}") from error
+    return {**state, **vars(known)}

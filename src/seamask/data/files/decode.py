@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seamask.base.errors import UserError
+from seamask.base.errors import printable as printable  # others have it from here
 
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",
@@ -116,12 +117,6 @@ def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """Write a path so that it can be printed in one line, whatever bytes its name holds."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _upright(image: Image.Image) -> Image.Image:

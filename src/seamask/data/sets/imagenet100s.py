@@ -12,6 +12,7 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write
+from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import EXTENSIONS, BadImage, open_rgb, printable, square
@@ -31,7 +32,7 @@ IMAGES = 126_689  # to train on
 @SOURCES.register("imagenet100s")
 def imagenet100s(config: DataConfig, size: int, seed: int) -> Source:
     """Return the source: what `make_imagenet100s` made, in `config.root`."""
-    root = Path(config.root).expanduser()
+    root = local(config.root, "--data.root")
     read = partial(read_imagenet100s, root, config.holdout, seed)
     return of_layout("imagenet100s", config, size, read, IMAGES)
 
@@ -74,7 +75,7 @@ def make_imagenet100s(imagenet: Path, out: Path, size: int = SIZE, progress: boo
         UserError: not an ImageNet folder, classes are missing, `out` lies in it, or a file cannot
             be written.
     """
-    imagenet, out = Path(imagenet).expanduser(), Path(out).expanduser()
+    imagenet, out = local(imagenet, "--imagenet"), local(out, "--out")
     _check_places(imagenet, out)
     paths = _list(imagenet)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seamask.base.paths import local
 from seamask.data.files.decode import printable
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.download import Archive, read_or_download
@@ -48,7 +49,7 @@ def inaturalist(config: DataConfig, size: int, seed: int) -> Source:
 
     `config.root` holds `2021_train/` or `2021_train_mini/`, and `2021_valid/`.
     """
-    name, root = config.source, Path(config.root).expanduser()
+    name, root = config.source, local(config.root, "--data.root")
     stop = config.on_bad_image == "stop"
     versions = {"train": TRAIN[name], "test": TEST}
 

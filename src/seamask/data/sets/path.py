@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seamask.base.errors import UserError
+from seamask.base.paths import local
 from seamask.data.files.decode import printable
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.folder import Layout, read_layout
@@ -49,14 +50,14 @@ def of_layout(
         images: training images, if that is known.
     """
     stop = config.on_bad_image == "stop"
-    cache = Path(config.cache).expanduser()
+    cache = local(config.cache, "--data.cache")
     layout = functools.cache(read)
 
     @functools.cache
     def maps() -> ObjectMaps | None:
         if not config.objects:
             return None
-        folder = Path(config.objects).expanduser()
+        folder = local(config.objects, "--data.objects")
         return find_object_maps(folder, layout().root, layout().names, cache)
 
     def identity() -> str:
@@ -76,7 +77,7 @@ def existing_folder(source: str) -> Path:
     Raises:
         UserError: there is none, with the named data set that may have been meant.
     """
-    folder = Path(source).expanduser()
+    folder = local(source, "--data")
     if folder.is_dir():
         return Path(os.path.abspath(folder))
     if folder.exists():

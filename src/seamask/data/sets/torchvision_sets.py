@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seamask.base.paths import local
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets.download import Archive, read_or_download
 from seamask.data.store.chunks import array_chunks
@@ -36,7 +37,7 @@ class TorchvisionSet:
 
     def __call__(self, config: DataConfig, size: int, seed: int) -> Source:
         """Return the source; `seed` changes nothing."""
-        root = Path(config.root).expanduser()
+        root = local(config.root, "--data.root")
         return Source(
             self.name, self.identity, partial(self.plan, root, size), self.normalization,
             self.images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from seamask.base.settings import Within
+from seamask.base.settings import MOST_PIXELS, Within
 from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
 from seamask.show.figures import segmentation_figure
 
@@ -18,9 +18,9 @@ class SegmentConfig(EvaluationConfig):
     its reference training of FCN; [Seq] gives none.
     """
 
-    image_size: Annotated[int, Within(0)] = 480
+    image_size: Annotated[int, Within(0, MOST_PIXELS)] = 480
     """Shorter side in pixels that images are resized to, aspect kept ([torchvision]: 480–520)."""
-    crop: Annotated[int, Within(0)] = 0
+    crop: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side in pixels of the square training crops; 0 means the image size ([torchvision])."""
     scale: Annotated[tuple[float, float], Within(0, 100, above=True, rising=True)] = (0.5, 2.0)
     """Images are rescaled by a random factor before the crop (least, most; [torchvision])."""
@@ -34,11 +34,11 @@ class SegmentConfig(EvaluationConfig):
     """The backbone's learning rate, as a factor of `lr`; 1 as in [FCN] and [torchvision]."""
     weight_decay: Annotated[float, Within(0)] = 1e-4
     """[torchvision]."""
-    momentum: Annotated[float, Within(0)] = 0.9
+    momentum: Annotated[float, Within(0, 1, below=True)] = 0.9
     """[torchvision]."""
     warmup_epochs: Annotated[int, Within(0)] = 1
     """Epochs over which the learning rate rises linearly."""
-    workers: Annotated[int, Within(-1)] = -1
+    workers: Annotated[int, Within(-1, 1024)] = -1
     """Processes that prepare images beside the training; −1: up to 8 beside a GPU, none on a CPU.
     Never changes a result."""
 

@@ -1,0 +1,80 @@
+"""The one place where a text that a user wrote becomes a path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from seamask.base.errors import UserError, printable
+
+PathLike = str | os.PathLike[str]
+
+
+def local(text: PathLike, name: str = "") -> Path:
+    """Return the path that a text names, `~` expanded. What it names need not exist.
+
+    Args:
+        text: as it was written.
+        name: of the setting it was given to, for errors: `--out`.
+
+    Raises:
+        UserError: no file can be there, or be seen: an unknown home, a name that is too long, a
+            folder that may not be entered, a current folder that is gone.
+    """
+    said = f"{name} {printable(text)}".strip()
+    if not os.fspath(text):
+        raise UserError(f"{name or 'a path'} is empty: name a file or a folder")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        home = Path(text).parts[0]
+        raise UserError(
+            f"{said}: there is no home folder {home}; write the path in full"
+        ) from error
+    try:
+        if not path.is_absolute():
+            os.getcwd()
+    except OSError as error:
+        raise UserError(f"{said}: the current folder is gone; change to one that exists") from error
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"{said}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in it, or half a character
+        raise UserError(f"{said}: not the name of a file") from error
+    return path
+
+
+def absolute(text: PathLike, name: str = "") -> Path:
+    """Return `local` as an absolute path without links.
+
+    Raises:
+        UserError: see `local`.
+    """
+    path = local(text, name)
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # links that go in a circle
+        raise UserError(f"{name} {printable(text)}: {error}".strip()) from error
+
+
+def check_writable(path: Path, name: str = "") -> None:
+    """Refuse a place where no file can be made, before time is spent on what belongs there.
+
+    Args:
+        path: of a file or a folder, which need not exist, nor its parents.
+        name: of the setting that names it.
+
+    Raises:
+        UserError: the nearest folder that exists is none, or may not be written to.
+    """
+    said = f"{name} {printable(path)}".strip()
+    nearest = next((p for p in (path, *path.parents) if p.exists()), Path())
+    if nearest != path and not nearest.is_dir():
+        raise UserError(f"{said}: {printable(nearest)} is a file, not a folder")
+    if not os.access(nearest, os.W_OK | (os.X_OK if nearest.is_dir() else 0)):
+        raise UserError(
+            f"cannot write {said}: no permission in {printable(nearest)}; choose another place"
+        )

@@ -1,0 +1,66 @@
+"""What a backbone must be able to do, tried before any image is read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seamask.base.errors import UserError
+from seamask.base.memory import memory_asked
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """Return the width of a timm model's features.
+
+    Some models, MobileNetV3 say, have one more layer after their `num_features`.
+    """
+    return int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
+
+
+def check_backbone(
+    backbone: nn.Module, name: str, size: int, channels_last: bool = True, named: str = "--backbone"
+) -> None:
+    """Refuse a backbone that does not map squares of this size to features `[B, F]`.
+
+    One forward pass, in the mode and on the device it is in: on `meta` nothing is computed.
+
+    Args:
+        backbone: just built.
+        name: of it.
+        size: side of the images in pixels.
+        channels_last: memory layout of the images.
+        named: what the user named it by, for errors.
+
+    Raises:
+        UserError: with the reason; a layout that it needs is named.
+    """
+    reason = _reason(backbone, size, channels_last)
+    if reason is None:
+        return
+    said = f"{named} {name}".strip()
+    if channels_last and _reason(backbone, size, False) is None:
+        raise UserError(
+            f"{said} cannot take images in the layout channels_last ({reason}): "
+            "give --encoder.no-channels-last"
+        )
+    raise UserError(f"{said} cannot take {size} pixels: {reason}")
+
+
+def _reason(backbone: nn.Module, size: int, channels_last: bool) -> str | None:
+    """Return why a backbone gives no features; None: it does."""
+    device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    images = torch.zeros(2, 3, size, size, device=device).contiguous(memory_format=layout)
+    try:
+        with torch.no_grad():
+            features = backbone(images)
+    except Exception as error:  # timm's models raise nearly anything
+        if memory_asked(error) is not None:
+            raise
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not isinstance(features, Tensor):
+        return f"it gives a {type(features).__name__}, not features [B, F]"
+    width = feature_width(backbone)
+    if features.shape != (2, width):
+        return f"it gives {list(features.shape)}, not features [2, {width}] of 2 images"
+    return None
