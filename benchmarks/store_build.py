@@ -13,7 +13,7 @@ import torch
 from harness import Row, benchmark, recipe
 from jpegs import make_jpegs
 from seamask.data import load
-from seamask.data.files.decode import open_rgb, square
+from seamask.data.files.decode import opened, square
 from seamask.speed.timing import in_turns, median, ratio
 
 
@@ -39,7 +39,8 @@ def measure(o):
 
             def bare(size=size):
                 def one(path):
-                    return square(open_rgb(path, size), size)
+                    with opened(path, size) as image:
+                        return square(image, size)
 
                 with ThreadPoolExecutor(os.cpu_count()) as pool:
                     for _ in pool.map(one, paths):

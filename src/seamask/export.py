@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from seamask.base.errors import UserError
@@ -31,11 +31,8 @@ def save_weights(module: nn.Module, path: Path, about: dict[str, str] | None = N
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    with atomic(path) as temporary:
-        try:
-            save_file(state, temporary, metadata={"format": "pt", **(about or {})})
-        except SafetensorError as error:
-            raise OSError(None, str(error)) from error
+    with atomic(path) as temporary:  # `save_file` would put another file there, of mode 0600
+        temporary.write_bytes(save(state, metadata={"format": "pt", **(about or {})}))
 
 
 def load_encoder(run: Path | str) -> nn.Module:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,15 @@ import yaml
 from seamask.base import settings
 from seamask.base.documents import read_json
 from seamask.base.errors import UserError
-from seamask.base.files import atomic, cannot_write
+from seamask.base.files import (
+    OURS,
+    atomic,
+    cannot_write,
+    is_empty,
+    make_folder,
+    remove_leftovers,
+)
+from seamask.base.locks import join, locked
 from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
@@ -56,7 +64,8 @@ class RunFolder:
         self.manifest = self.path / "manifest.json"
         self.tensorboard = self.path / "tensorboard"
         self.evaluations = self.path / "evaluations"
-        self.replaced = self.path / ".config.yaml.replaced"  # of a run that is being removed
+        self.replaced = self.path / f"{OURS}replaced"  # the settings of a run being removed
+        self._lock = self.path / f"{OURS}lock"
 
     @classmethod
     def for_new_run(cls, config: Config) -> RunFolder:
@@ -71,12 +80,14 @@ class RunFolder:
         check_writable(folder.path, "--out")
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
+        if folder._lock.exists():  # whoever trains there is named, or was killed
+            with folder.claimed():
+                pass
         try:
-            names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+            if not folder.path.exists() or is_empty(folder.path):
+                return folder
         except OSError as error:
             raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
-        if all(name[0] == "." for name in names):  # nothing, or what a killed process left
-            return folder
         if not folder.config.exists() and not folder.replaced.exists():
             raise UserError(f"--out {out}: holds files that are not a run; name another folder")
         if folder.config.exists() and not config.overwrite:
@@ -96,6 +107,41 @@ class RunFolder:
         if not folder.config.exists():
             raise UserError(f"no run at {path}: the folder has no config.yaml")
         return folder
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep every other command that would write this run away, for the length of the block.
+
+        The folder is made for it; if nothing is written to it, it goes again.
+
+        Raises:
+            UserError: another has the run, or the folder cannot be written.
+        """
+
+        def refuse(holder: str) -> None:
+            raise UserError(
+                f"{self.path}: {holder} is training this run; wait for it, stop it, or name "
+                "another folder with --out"
+            )
+
+        is_new = not self.path.exists()
+        with ExitStack() as stack:
+            try:
+                make_folder(self.path)
+                if is_new:
+                    stack.callback(self._remove_if_empty)
+                stack.enter_context(locked(self._lock, refuse, shared=True))
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+            yield
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def joined(self) -> AbstractContextManager[None]:
+        """Claim the run together with the process that we work for, and beyond its death."""
+        return join(self._lock)
 
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.
@@ -125,8 +171,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Remove what a killed process left half-written; for the one process that has the run."""
         for folder in (self.path, self.checkpoints, self.masks):
-            for left in folder.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
+            remove_leftovers(folder)
         self.replaced.unlink(missing_ok=True)
 
     def write_config(self, config: Config) -> None:

@@ -1,8 +1,9 @@
+import threading
 import time
 
 import pytest
 
-from seamask.base.threads import AHEAD, in_threads
+from seamask.base.threads import AHEAD, Allowance, in_threads
 
 
 def test_threads_keep_the_order_work_ahead_and_stop_when_nobody_wants_more():
@@ -34,3 +35,25 @@ def test_a_failure_in_a_thread_ends_the_rest():
     with pytest.raises(ValueError, match="three"):
         list(in_threads(fail, range(10**9)))
     assert len(done) <= 2 * AHEAD
+
+
+def test_threads_take_no_more_than_there_is():
+    allowance, lock = Allowance(10), threading.Lock()
+    taken, most = 0, 0
+
+    def work(amount):
+        nonlocal taken, most
+        with allowance.take(amount):
+            with lock:
+                taken += min(amount, 10)
+                most = max(most, taken)
+            time.sleep(0.001)
+            with lock:
+                taken -= min(amount, 10)
+
+    list(in_threads(work, [1, 4, 4, 30, 7, 0, 10] * 20, threads=8))  # 30: alone
+    assert 5 < most <= 10
+    with pytest.raises(ZeroDivisionError), allowance.take(10):
+        _ = 1 / 0
+    with allowance.take(10):  # it was given back
+        pass

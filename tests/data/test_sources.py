@@ -2,11 +2,13 @@ import hashlib
 import inspect
 import io
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +18,7 @@ import torchvision.datasets.cifar
 import torchvision.datasets.stl10
 
 from seamask.base.errors import UserError
+from seamask.base.locks import locked
 from seamask.data import SOURCES, DataConfig, find_source
 from seamask.data.sets import scenes
 from seamask.data.settings import AnyData
@@ -232,6 +235,24 @@ def test_a_download_is_checked_and_replaces_half_a_file(served_cifar10, open_dat
     (root / archive.name).write_bytes(archive.read_bytes()[:1000])
     assert len(open_data("cifar10", root=str(root)).train) == 20
     assert (root / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_what_another_process_downloads_is_waited_for(
+    served_cifar10, cifar10, open_data, monkeypatch, capfd
+):
+    root, archive, address = served_cifar10
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"{address}/gone")
+    root.mkdir()
+    said = ""
+    with ThreadPoolExecutor(1) as pool:
+        with locked(root / f".seamask-{archive.name}.lock"):
+            waiting = pool.submit(open_data, "cifar10", root=str(root))
+            while "cifar10: waiting for process" not in said:
+                assert not waiting.done(), waiting.result()
+                said += capfd.readouterr().err
+            shutil.copytree(cifar10[0], root, dirs_exist_ok=True)
+            shutil.copy(archive, root)
+        assert len(waiting.result().train) == 20
 
 
 def test_downloads_that_are_not_what_was_published(served_cifar10, open_data, monkeypatch):

@@ -104,10 +104,9 @@ def test_maps_are_kept_and_made_anew_where_half_written(tmp_path):
     assert torch.equal(first, clusters(pixels, 3))  # in order, whatever the threads
     assert torch.equal(cached_maps(path, pixels, make, "clustering", show=False), first)
     assert sum(made) == 40
-    path.write_bytes(path.read_bytes()[:-1])
-    left = path.parent / f".{path.name}.123.tmp"  # of a process that was killed
-    left.touch()
-    os.utime(left, (0, 0))
+    os.truncate(path / "maps", 7)
+    left = path.with_name(f".seamask-{path.name}-{'0' * 16}.tmp")  # of a process that was killed
+    left.mkdir()
     assert torch.equal(cached_maps(path, pixels, make, "clustering", show=False), first)
     assert sum(made) == 80
     assert [p.name for p in path.parent.iterdir()] == ["some.maps"]

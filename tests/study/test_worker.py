@@ -127,7 +127,7 @@ def test_a_killed_worker_costs_nothing_but_time(whole, partly, capfd):
 def test_a_pretraining_killed_before_its_first_checkpoint_starts_again(whole, partly):
     path, out = partly("simclr")
     (out / "simclr/seed0").mkdir(parents=True)
-    (out / "simclr/seed0/.config.yaml.1.tmp").write_text("epo")  # half of its first file
+    (out / "simclr/seed0/.seamask-0123456789abcdef.tmp").write_text("epo")  # half of its first file
     run_study(read_study(path), out)
     assert numbers(out) == numbers(whole[1])
 

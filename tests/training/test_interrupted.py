@@ -101,7 +101,7 @@ def test_a_run_killed_after_its_last_checkpoint_makes_what_is_missing(whole, tmp
             (out / "curves.png").unlink()
         else:
             (out / name).unlink()
-    (out / ".manifest.json.123.tmp").write_text("{")
+    (out / ".seamask-0123.tmp").write_text("{")
     resume_run(out)
     assert_same_run(out, whole)
 
@@ -162,7 +162,7 @@ def test_overwriting_is_all_or_nothing(whole, tmp_path, cache, killed_after):
     out = shutil.copytree(whole, tmp_path / "run")
     folder = RunFolder(out)
     os.replace(folder.config, folder.replaced)
-    (out / ".config.yaml.123.tmp").write_text("half")
+    (out / ".seamask-0123.tmp").write_text("half")
     if killed_after != "config":
         (out / "encoder.safetensors").unlink()
     if killed_after in ("all files", "new config"):
@@ -180,7 +180,7 @@ def test_overwriting_is_all_or_nothing(whole, tmp_path, cache, killed_after):
 
 def test_a_folder_that_holds_only_leftovers_can_be_used(whole, tmp_path, cache):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/.config.yaml.123.tmp").write_text("half")
+    (tmp_path / "run/.seamask-0123.tmp").write_text("half")
     assert call("pretrain", *words(out=tmp_path / "run", **{"data.cache": cache})) == 0
     assert_same_run(tmp_path / "run", whole)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 AHEAD = 512  # results, unless said otherwise
@@ -44,3 +46,29 @@ def in_threads(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class Allowance:
+    """An amount that threads share: who wants more than is left waits.
+
+    Args:
+        total: for all threads together.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = self._left = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, amount: int) -> Iterator[None]:
+        """Have some of it for the length of the block; all of it, where more is wanted."""
+        amount = min(amount, self.total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= amount)
+            self._left -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += amount
+                self._changed.notify_all()

@@ -18,7 +18,7 @@ from seamask.base.files import atomic
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, open_rgb, printable
+from seamask.data.files.decode import BadImage, allow, opened, printable
 from seamask.data.files.maps import VOID, check_value, largest, read_map
 from seamask.data.registry import IMAGENET, SOURCES, Normalization
 from seamask.data.sets import scenes
@@ -77,6 +77,7 @@ def load_segmentation(
     """
     if config.source == "shapes":
         return _shapes(config, image_size, seed, progress)
+    allow(config.max_megapixels)
     name, layout, extra = _find(config)
     cache = local(config.cache, "--data.cache")
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
@@ -102,13 +103,13 @@ class Files(Labelled):
         item = self.items[index]
         assert item.classes
         try:
-            image = open_rgb(item.image)
-            classes = read_map(item.classes, image, item.image)
+            with opened(item.image) as image:
+                classes = read_map(item.classes, image, item.image)
+                pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         except BadImage as error:
             raise UserError(
                 f"cannot read the image {printable(item.image)}: {error}; replace or remove it"
             ) from error
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         return pixels, torch.from_numpy(np.array(classes))
 
 

@@ -33,6 +33,9 @@ class AnyData:
     """Share of a labelled folder held out for the probes where it has no `val` or `test` folder."""
     on_bad_image: Annotated[Literal["skip", "stop"], short("on_bad_image")] = "skip"
     """An unreadable image is named and skipped, or stops the run."""
+    max_megapixels: Annotated[float, Within(0, above=True)] = 179.0
+    """Images of more million pixels are not read. The default is Pillow's: few photographs have so
+    many, and a small file can claim any number. Reading takes 5 to 20 bytes a pixel."""
     cache: str = "~/.cache/seamask"
     """Where decoded images are kept (one packed uint8 file per data set and size)."""
     resident: Literal["auto", "yes", "no"] = "auto"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seamask.base.errors import UserError
 from seamask.base.paths import local
-from seamask.data.files.decode import printable
+from seamask.data.files.decode import allow, printable
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
@@ -69,8 +69,11 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     """
     size = config.size or image_size
     source = find_source(config, size, seed)
+    allow(config.max_megapixels)
     name = source.name if config.source in SOURCES else ""  # a folder may be moved to another name
     text = f"{FORMAT} {name} {size} {source.identity()}"
+    if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
+        text += f" {config.max_megapixels}"
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     cache = local(config.cache, "--data.cache")
     stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.paths import absolute, check_writable, local
-from seamask.data import read_image
+from seamask.data.files.decode import allow, read_square
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import Normalization, RunFolder
@@ -36,7 +35,9 @@ def draw_masks_of_photos(
         UserError: no run, no weights, or an image that cannot be read.
     """
     folder = RunFolder.of_run(os.fspath(run))
-    size = folder.read_config().image_size
+    config = folder.read_config()
+    size = config.image_size
+    allow(config.data.max_megapixels)
     masker = load_masker(folder.path)
     normalization = settings.record(
         Normalization,
@@ -51,10 +52,7 @@ def draw_masks_of_photos(
     check_writable(out, "--out")
     if any(absolute(p) == absolute(out) for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
-    pictures = [
-        ImageOps.fit(read_image(local(p)), (size, size), Image.Resampling.BICUBIC) for p in paths
-    ]
-    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures]))
+    pixels = torch.from_numpy(np.stack([read_square(local(p), size) for p in paths]))
     mean, std = normalization.mean, normalization.std
     mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
     return out

@@ -13,18 +13,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from filelock import FileLock, Timeout
 
 from seamask.base import settings
 from seamask.base.documents import read_json, read_yaml
 from seamask.base.errors import UserError
-from seamask.base.files import atomic, cannot_write
+from seamask.base.files import atomic, cannot_write, make_folder
+from seamask.base.locks import Held, give_up, locked
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import Within
 from seamask.config import Config
@@ -68,7 +68,7 @@ class StudyFolder:
                     f"--out {self.path}: holds files that are not a study; name another folder"
                 )
             check_writable(self.path, "--out")
-            self.jobs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.jobs)
             with self.lock("study"):
                 if self.study.exists():
                     self._check_same(study)
@@ -178,23 +178,23 @@ class StudyFolder:
 
     # Who works on what ----------------------------------------------------------------------
 
-    def lock(self, name: str) -> FileLock:
+    def lock(self, name: str) -> AbstractContextManager[bool]:
         """Return a lock that no two processes hold; it falls with the process that holds it."""
-        return FileLock(self.jobs / f"{name}.lock")
+        return locked(self._lock(name))
+
+    def _lock(self, name: str) -> Path:
+        return self.jobs / f"{name}.lock"
 
     @contextmanager
     def claim(self, job: Job) -> Iterator[bool]:
         """Hold a job for the length of the block; yield False if someone else holds it."""
-        lock = self.lock(job.slug)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._lock(job.slug), give_up))
+            except Held:
+                yield False
+                return
             yield True
-        finally:
-            lock.release()
 
     def error(self, job: Job) -> str | None:
         """Return why a job failed, if it did."""

@@ -12,12 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from seamask.base import settings
 from seamask.base.documents import parse_json
 from seamask.base.errors import UserError
-from seamask.base.files import atomic
+from seamask.base.files import atomic, make_folder
+from seamask.base.locks import locked
 from seamask.evaluate import Result
 from seamask.study.folder import Done, StudyFolder, first_change
 from seamask.study.grid import Job, Study, slug
@@ -31,8 +30,8 @@ def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
     Raises:
         UserError: the file is there and cannot be read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):  # two folders may share a file
+    make_folder(path.parent)
+    with locked(path.with_name(f".{path.name}.lock")):  # two folders may share a file
         _, lines = _read(path) if path.exists() else ({}, {})
         known = {_without_seed(job.slug) for job in study.jobs()}
         lines = {name: line for name, line in lines.items() if _without_seed(name) in known}

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -85,7 +86,9 @@ def start_run(config: Config) -> Summary:
     leave_if_unguarded()
     folder = RunFolder.for_new_run(config)
     preflight(config)
-    return _launch(_settled(config), folder, None)
+    config = _settled(config)
+    with folder.claimed():
+        return _launch(config, folder, None)
 
 
 @lasting_output()
@@ -124,7 +127,7 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
             f"--epochs {config.epochs}: this run is one of {then.epochs} epochs, and can only get "
             "more"
         )
-    with folder.naming_plugins():
+    with folder.naming_plugins(), folder.claimed():
         preflight(config)
         config = _settled(config)
         latest = folder.latest_checkpoint()
@@ -340,6 +343,17 @@ def _work(
         latest: the checkpoint to go on from; None: a new run.
         fabric: launched.
     """
+    with folder.joined() if fabric.world_size > 1 else nullcontext():
+        return _train(plugins, plain, folder, latest, fabric)
+
+
+def _train(
+    plugins: Sequence[Path],
+    plain: dict[str, Any],
+    folder: RunFolder,
+    latest: Path | None,
+    fabric: Fabric,
+) -> Summary | Stopped:
     for plugin in plugins:
         load_plugin(plugin)
     config = settings.from_dict(plain, with_parts(Config()))

@@ -1,5 +1,7 @@
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -8,7 +10,8 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.data import read_image
-from seamask.data.files.decode import square, square_map
+from seamask.data.files import decode
+from seamask.data.files.decode import opened, square, square_map
 
 RED = (200, 30, 40)
 
@@ -123,7 +126,7 @@ def bad_images(folder):
         "cut.jpg": (jpg[: len(jpg) // 2], "truncated"),
         "cut.png": (png[: len(png) // 2], "truncated"),
         "flipped.png": (png[:60] + bytes(200) + png[260:], ""),
-        "huge.png": (bytes(head), "exceeds limit"),
+        "huge.png": (bytes(head), "3,600 million pixels"),
         "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n", "not an image"),
     }
     for name, (data, _) in contents.items():
@@ -145,6 +148,78 @@ def test_every_bad_image_is_named_with_its_reason(tmp_path):
         assert name in message
         assert word in message
         assert "\n" not in message
+
+
+def test_larger_images_can_be_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    decode.allow(0.0001)
+    for size, least in (((10, 10), None), ((11, 10), 1)):
+        solid(size=size).save(tmp_path / "a.png")
+        if least is None:
+            assert read_image(tmp_path / "a.png").size == size
+        else:
+            with pytest.raises(UserError, match=rf"a\.png: .*--data.max-megapixels {least} allows"):
+                read_image(tmp_path / "a.png")
+
+
+def test_jpegs_are_decoded_at_a_fraction_of_their_size(tmp_path):
+    solid(size=(800, 600)).save(tmp_path / "a.jpg")
+    for size, seen in ((16, (100, 75)), (76, (200, 150)), (0, (800, 600))):
+        with opened(tmp_path / "a.jpg", size) as image:
+            assert image.size == seen
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16", "I", "F"])
+def test_images_are_converted_in_bands(tmp_path, monkeypatch, mode):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8)
+    number = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    image = (
+        Image.fromarray(noise[..., 0].astype(number[mode]) * 100)
+        if mode in number
+        else Image.fromarray(noise).convert(mode)
+    )
+    assert image.mode == mode
+    image.save(tmp_path / "a.tif")
+    whole = np.asarray(read_image(tmp_path / "a.tif"))
+    monkeypatch.setattr(decode, "BAND", 300)  # 7 rows
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif")), whole)
+
+
+PEAK = """
+import resource, sys, warnings
+from seamask.base.threads import in_threads
+from seamask.data.files.decode import opened, square
+def cut(path):
+    with opened(path, 16) as image:
+        return square(image, 16)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small, *large = sys.argv[1:]
+cut(small)
+before = peak()
+assert len(list(in_threads(cut, large, len(large)))) == len(large)
+print(peak() - before)
+"""
+
+
+def bytes_taken(tmp_path, *large):
+    solid().save(tmp_path / "small.png")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "small.png"), *map(str, large)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.slow
+def test_a_huge_picture_takes_no_more_memory_than_is_said(tmp_path):
+    grey = np.zeros((6000, 8000), np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png", compress_level=1)
+    assert bytes_taken(tmp_path, tmp_path / "grey.png") < 10 * grey.size
+
+
+@pytest.mark.slow
+def test_huge_pictures_are_not_decoded_all_at_once(tmp_path):
+    Image.new("RGB", (8000, 8000)).save(tmp_path / "a.png", compress_level=1)
+    six = [tmp_path / "a.png"] * 6  # two of 64 million pixels at a time
+    assert bytes_taken(tmp_path, *six) < 3 * 5 * 8000 * 8000
 
 
 def test_missing_file_and_folder(tmp_path):

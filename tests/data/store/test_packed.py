@@ -4,13 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 from PIL import Image
 
 from seamask.base.errors import UserError
+from seamask.base.locks import locked
+from seamask.data import DataConfig, load
 from seamask.data.files import identity as identity_module
-from seamask.data.store import packed
+from seamask.data.store import arrays, packed
 
 
 @pytest.fixture
@@ -116,6 +119,15 @@ def test_stop_at_a_bad_image(tmp_path, photos, open_data):
         open_data(photos, on_bad_image="stop")
 
 
+def test_an_image_that_is_too_large_is_skipped_until_it_is_allowed(tmp_path, photos, open_data):
+    Image.new("RGB", (60, 50)).save(photos / "large.png")
+    ((name, reason),) = open_data(photos, max_megapixels=0.002).skipped
+    assert name == "large.png"
+    assert reason.endswith("--data.max-megapixels 1 allows that")
+    assert open_data(photos).skipped == ()
+    assert len(open_data(photos, max_megapixels=0.002).train) == 6
+
+
 def test_no_readable_image_at_all(tmp_path, photos, open_data):
     for path in photos.iterdir():
         path.write_bytes(b"x")
@@ -133,9 +145,15 @@ def test_no_readable_image_among_the_held_out(tmp_path, write, open_data):
     assert (len(data.train), data.probe_test, len(data.skipped)) == (4, None, 4)
 
 
-@pytest.mark.parametrize("harm", ["cut", "no meta", "bad meta", "old format", "missing"])
-def test_a_damaged_store_is_rebuilt(tmp_path, photos, open_data, harm):
-    good = open_data(photos).train.pixels.clone()
+HARMS = ["cut", "no meta", "bad meta", "old format", "missing", "one byte", "black", "labels"]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_store_is_rebuilt(tmp_path, write, open_data, harm):
+    photos = tmp_path / "photos"
+    write(photos, *(f"{c}/{i}.png" for c in "ab" for i in range(4)))
+    data = open_data(photos, holdout=0)
+    good, labels = data.train.pixels.clone(), data.train.labels.clone()
     (folder,) = (tmp_path / "cache").glob("[!.]*")
     meta = folder / "meta.json"
     if harm == "cut":
@@ -146,10 +164,66 @@ def test_a_damaged_store_is_rebuilt(tmp_path, photos, open_data, harm):
         meta.write_text("[1]")
     elif harm == "old format":
         meta.write_text(meta.read_text().replace('"format": 1', '"format": 0'))
-    else:
+    elif harm == "missing":
         (folder / "train.pixels").unlink()
-    assert (open_data(photos).train.pixels == good).all()
+    else:
+        name = "train.labels" if harm == "labels" else "train.pixels"
+        size = (folder / name).stat().st_size
+        with open(folder / name, "r+b") as file:
+            file.seek(100 if harm == "one byte" else 8)
+            file.write(b"\x01" if harm == "one byte" else bytes(size - 8))
+    again = open_data(photos, holdout=0)
+    assert (again.train.pixels == good).all()
+    assert (again.train.labels == labels).all()
     assert stores(tmp_path) == [folder.name]
+
+
+def test_a_damaged_store_is_named(tmp_path, photos, capfd):
+    config = DataConfig(source=str(photos), cache=str(tmp_path / "cache"))
+    load(config, 16)
+    (folder,) = (tmp_path / "cache").iterdir()
+    with open(folder / "train.pixels", "r+b") as file:
+        file.write(bytes(16))
+    assert capfd.readouterr().err == ""
+    load(config, 16)
+    said = capfd.readouterr().err
+    assert said == (
+        f"photos: {folder} is not whole (train.pixels was changed or lost at byte 0): made anew\n"
+    )
+
+
+def test_a_store_is_checked_once_for_each_start_of_the_machine(photos, open_data, monkeypatch):
+    checked, check = [], arrays._check
+
+    def count(folder, *args):
+        checked.append(folder)
+        check(folder, *args)
+
+    monkeypatch.setattr(arrays, "_check", count)
+    first = open_data(photos).train.pixels.clone()
+    open_data(photos)
+    assert len(checked) == 0  # just written
+    for start, checks in (("next", 1), ("next", 1), ("last", 2), ("next", 2)):
+        monkeypatch.setattr(arrays, "_start_of_machine", lambda start=start: start)
+        assert (open_data(photos).train.pixels == first).all()
+        assert len(checked) == checks
+    os.utime(checked[0] / "train.pixels", ns=(1, 1))  # touched: a copy, say
+    open_data(photos)
+    assert len(checked) == 3
+    (checked[0] / "checked.json").write_bytes(bytes(40))
+    assert (open_data(photos).train.pixels == first).all()
+    assert len(checked) == 4
+
+
+def test_a_store_that_others_filled_and_may_not_be_written_to(photos, open_data, monkeypatch):
+    first = open_data(photos).train.pixels.clone()
+    monkeypatch.setattr(arrays, "_start_of_machine", lambda: "next")
+
+    def refuse(path):
+        raise UserError("read-only")
+
+    monkeypatch.setattr(arrays, "_note_checked", refuse)
+    assert (open_data(photos).train.pixels == first).all()
 
 
 SCRIPT = """
@@ -157,6 +231,7 @@ import sys, time
 from seamask.data import DataConfig, load
 from seamask.data.store import chunks
 from seamask.base.errors import UserError
+from seamask.base.locks import locked
 source, cache, delay, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 square, chunks.CHUNK = chunks.square, 1
 def slow(image, size):
@@ -174,20 +249,24 @@ except UserError as error:
 """
 
 
-def start(photos, cache, delay=0.0, limit=0):
+def start(photos, cache, delay=0.0, limit=0, within=()):
     command = [sys.executable, "-c", SCRIPT, str(photos), str(cache), str(delay), str(limit)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([*within, *command], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(folder, pattern):
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_kill_leaves_no_half_store(tmp_path, photos, open_data):
     process = start(photos, tmp_path / "cache", delay=20)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "cache").glob(".tmp-*/train.pixels")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(tmp_path / "cache", ".seamask-*.tmp/train.pixels")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert [name[:5] for name in stores(tmp_path)] == [".tmp-"]
+    assert [name.endswith(".tmp") for name in stores(tmp_path)].count(True) == 1
     data = open_data(photos)
     assert len(data.train) == 6
     assert stores(tmp_path) == [f"photos-{data.fingerprint[:16]}-16"]
@@ -199,20 +278,45 @@ def test_two_processes_build_at_once(tmp_path, photos):
     assert len(stores(tmp_path)) == 1
 
 
-def test_a_running_process_keeps_its_half_store(tmp_path, photos, open_data):
-    (tmp_path / "cache").mkdir()
-    running = tmp_path / "cache" / f"{packed._prefix()}{os.getppid()}-photos"
-    elsewhere = tmp_path / "cache" / ".tmp-another_host-1-photos"
-    running.mkdir()
-    elsewhere.mkdir()
-    open_data(photos)
-    assert running.exists()
-    assert elsewhere.exists()
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--uts")
+
+
+@pytest.mark.slow
+def test_two_containers_of_one_host_name_build_at_once(tmp_path, photos, open_data):
+    """Each of their processes has the number 1; one is killed half-way, the other one goes on."""
+    if not shutil.which("unshare") or subprocess.run([*CONTAINER, "true"]).returncode:
+        pytest.skip("may not make a container")
+    expected = open_data(photos, cache=str(tmp_path / "own")).train.pixels
+    killed = start(photos, tmp_path / "cache", delay=20, within=CONTAINER)
+    wait_for(tmp_path / "cache", ".seamask-*.tmp/train.pixels")
+    others = [start(photos, tmp_path / "cache", delay=0.3, within=CONTAINER) for _ in range(2)]
+    assert [p.stdout.readline() for p in others] == ["ready\n"] * 2
+    time.sleep(0.5)  # now they wait for the first
+    assert len(list((tmp_path / "cache").glob(".seamask-*.tmp"))) == 1
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert [p.communicate()[0].split() for p in others] == [["6"]] * 2
+    assert len(stores(tmp_path)) == 1
+    assert (open_data(photos).train.pixels == expected).all()
+
+
+def test_leftovers_of_other_stores_go_unless_someone_makes_them(tmp_path, photos, open_data):
+    cache = tmp_path / "cache"
+    token = "0123456789abcdef"
+    names = ("killed", "running")
+    left, running = (cache / f".seamask-{name}-{token}.tmp" for name in names)
+    for folder in (left, running):
+        folder.mkdir(parents=True)
+        (folder / "train.pixels").touch()
+    with locked(cache / ".seamask-running.lock"):
+        open_data(photos)
+        assert not left.exists()
+        assert running.exists()
 
 
 def test_file_size_limit_is_one_clear_error(tmp_path, photos):
     out = start(photos, tmp_path / "cache", limit=2000).communicate()[0]
-    assert "UserError cannot store the decoded images" in out
+    assert "UserError cannot store what is made of photos" in out
     assert "File too large" in out
     assert stores(tmp_path) == []
 
@@ -230,7 +334,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
     monkeypatch.setattr(packed, "_write_split", None)
-    with pytest.raises(UserError, match=r"No space left on device; they take 0\.03 GB: free some"):
+    with pytest.raises(UserError, match=r"No space left on device; it takes 0\.03 GB: free some"):
         open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
     assert list(small_disk.iterdir()) == []
 
@@ -249,3 +353,44 @@ def test_a_failure_in_the_middle_cleans_up(tmp_path, photos, open_data, monkeypa
     with pytest.raises(KeyboardInterrupt):
         open_data(photos)
     assert stores(tmp_path) == []
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk whose power can be cut: what is not synced by then is lost."""
+    image, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(64 * 2**20)
+    made = subprocess.run(["mkfs.ext4", "-q", str(image)]) if shutil.which("mkfs.ext4") else None
+
+    def mount():
+        options = ["mount", "-o", "loop,commit=600", str(image), str(place)]
+        return subprocess.run(options, capture_output=True).returncode == 0
+
+    def cut():
+        shutil.copy(image, tmp_path / "as on disk")  # the pages that were not written are not in it
+        subprocess.run(["umount", str(place)], check=True)
+        os.replace(tmp_path / "as on disk", image)
+        assert mount()
+
+    if made is None or made.returncode or not mount():
+        pytest.skip("may not mount a file system")
+    yield place, cut
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_power_cut_leaves_a_whole_store_or_none(disk, tmp_path, photos, open_data):
+    place, cut = disk
+    expected = open_data(photos, 224).train.pixels.clone()
+    (place / "not synced").write_bytes(b"1" * 2**20)
+    script = SCRIPT.replace("16, progress", "224, progress")
+    command = [sys.executable, "-c", script, str(photos), str(place / "cache"), "0", "0"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "ready\n6\n"
+    cut()
+    lost = place / "not synced"
+    assert not lost.exists() or lost.read_bytes() != b"1" * 2**20  # the power was cut
+    (folder,) = (place / "cache").glob("photos-*")
+    checksum = zlib.crc32((folder / "train.pixels").read_bytes())
+    assert checksum == zlib.crc32(expected.numpy().tobytes())
+    assert (open_data(photos, 224, cache=str(place / "cache")).train.pixels == expected).all()

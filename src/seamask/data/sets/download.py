@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 from urllib.error import URLError
 
 from seamask.base.errors import UserError
+from seamask.base.files import OURS, make_folder
+from seamask.base.locks import locked
 from seamask.data.files.decode import printable
 
 T = TypeVar("T")
@@ -49,8 +54,13 @@ def read_or_download(name: str, root: Path, archive: Archive, read: Callable[[bo
     path = root / archive.filename
     there = path.exists()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        return read(True)
+        make_folder(root)
+        with locked(root / f"{OURS}{archive.filename}.lock", partial(_say, name)):
+            if path.exists() and not there:  # someone else has downloaded it while we waited
+                with suppress(RuntimeError, OSError, UserError):
+                    return read(False)
+            there = path.exists()
+            return read(True)
     except (RuntimeError, OSError, EOFError, HTTPException, tarfile.TarError, UserError) as error:
         # torchvision downloads what is there already only if its checksum is wrong
         if there and isinstance(error, (RuntimeError, URLError, HTTPException)):
@@ -60,6 +70,10 @@ def read_or_download(name: str, root: Path, archive: Archive, read: Callable[[bo
             f"({_reason(error)}); put {archive.url} there as {archive.filename}, or name another "
             "folder that holds it with --data.root"
         ) from error
+
+
+def _say(name: str, holder: str) -> None:
+    print(f"{name}: waiting for {holder}, which downloads it", file=sys.stderr, flush=True)
 
 
 def _reason(error: Exception) -> str:

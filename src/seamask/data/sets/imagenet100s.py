@@ -15,7 +15,7 @@ from seamask.base.files import atomic, cannot_write
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import EXTENSIONS, BadImage, open_rgb, printable, square
+from seamask.data.files.decode import EXTENSIONS, BadImage, opened, printable, square
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.folder import Layout, read_layout
 from seamask.data.sets.path import of_layout
@@ -91,7 +91,8 @@ def make_imagenet100s(imagenet: Path, out: Path, size: int = SIZE, progress: boo
         if _is_made(target, size):
             return False
         try:
-            image = Image.fromarray(square(open_rgb(imagenet / path, size), size))
+            with opened(imagenet / path, size) as whole:
+                image = Image.fromarray(square(whole, size))
         except BadImage as error:
             return error
         with atomic(target) as temporary:

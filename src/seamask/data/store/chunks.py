@@ -15,7 +15,7 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, open_rgb, printable, square, square_map
+from seamask.data.files.decode import BadImage, opened, printable, square, square_map
 from seamask.data.store.plan import Chunk
 
 CHUNK = 512  # images between two writes
@@ -50,9 +50,10 @@ def file_chunks(
         """Return the pixels and, where there are object maps, the objects."""
         try:
             if objects_of is None:
-                return (square(open_rgb(os.path.join(root, path), size), size),)
-            image = open_rgb(os.path.join(root, path))  # at full size: the map has no other
-            return square(image, size), square_map(objects_of(path, image), size)
+                with opened(os.path.join(root, path), size) as image:
+                    return (square(image, size),)
+            with opened(os.path.join(root, path)) as image:  # at full size: the map has no other
+                return square(image, size), square_map(objects_of(path, image), size)
         except BadImage as error:
             return error
 

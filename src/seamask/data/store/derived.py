@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from seamask.base.devices import free_cores
-from seamask.base.files import atomic
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.store.packed import memory_map
+from seamask.data.store.arrays import Writer, memory_map, open_or_make
 
 CHUNK = 32  # images at once
-ABANDONED = 3600  # seconds after which a file that nobody writes to is left over
 
 
 def cached_maps(
-    path: Path, pixels: Tensor, make: Callable[[Tensor], Tensor], label: str, show: bool
+    folder: Path, pixels: Tensor, make: Callable[[Tensor], Tensor], label: str, show: bool
 ) -> Tensor:
     """Return a label map of every image, computed on all free cores where it is not kept yet.
 
     Args:
-        path: where it is kept: the name must change when the images or `make` do.
+        folder: where it is kept: the name must change when the images or `make` do.
         pixels: uint8 `[n, S, S, 3]`.
         make: maps some of them to labels uint8 `[k, S, S]`; called from several threads.
         label: what is computed, for the progress.
@@ -36,21 +34,24 @@ def cached_maps(
         uint8 `[n, S, S]`, memory-mapped and read-only.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: it cannot be written.
     """
     shape = tuple(pixels.shape[:3])
-    if not path.exists() or path.stat().st_size != int(np.prod(shape)):
-        for left in path.parent.glob(f".{path.name}.*.tmp"):  # half a file of a killed process
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink(missing_ok=True)
+
+    def read(place: Path, meta: dict[str, Any]) -> Tensor:
+        return memory_map(place / "maps", np.uint8, tuple(meta["shape"]))
+
+    def write(writer: Writer) -> dict[str, Any]:
+        writer.reserve({"maps": int(np.prod(shape))})
         threads = free_cores()
         with (
             Progress(label, len(pixels), "images", enabled=show) as bar,
             closing(in_threads(make, pixels.split(CHUNK), threads, ahead=threads)) as made,
-            atomic(path) as temporary,
-            open(temporary, "wb") as file,
+            writer.appending("maps") as append,
         ):
             for maps in made:
-                file.write(maps.numpy().tobytes())
+                append(maps.numpy())
                 bar.advance(len(maps))
-    return memory_map(path, np.uint8, shape)
+        return {"shape": shape}
+
+    return open_or_make(folder, read, write, label, show)

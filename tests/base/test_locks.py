@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seamask.base.locks import Held, give_up, locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from seamask.base.locks import locked
+with locked(Path(sys.argv[1]), shared="shared" in sys.argv):
+    print("held", flush=True)
+    if "end" not in sys.argv:
+        time.sleep(60)
+"""
+
+JOIN = """
+import sys, time
+from pathlib import Path
+from seamask.base.locks import join
+with join(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def start(path, *arguments, script=HOLD):
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), *arguments], stdout=subprocess.PIPE, text=True
+    )
+    return process
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "some.lock"
+
+
+def test_it_falls_with_the_process_that_is_killed(path):
+    other = start(path)
+    assert other.stdout.readline() == "held\n"
+    holder = f"^process {other.pid} on {os.uname().nodename} since {time.strftime('%Y-%m-%d')}"
+    with pytest.raises(Held, match=holder), locked(path, give_up):
+        pass
+    kill(other)
+    assert path.exists()
+    with locked(path, give_up) as held:
+        assert held
+        with pytest.raises(Held, match=f"^process {os.getpid()} "), locked(path, give_up):
+            pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_others_wait_for_it_and_never_hold_it_together(path):
+    log = path.with_name("log")
+    script = HOLD.split("with locked")[0] + (
+        "for _ in range(100):\n"
+        "    with locked(Path(sys.argv[1])), open(sys.argv[2], 'a', 1) as log:\n"
+        "        log.write('in\\n')\n"
+        "        log.write('out\\n')\n"
+    )
+    others = [start(path, str(log), script=script) for _ in range(3)]
+    assert [other.wait(60) for other in others] == [0] * 3
+    for other in others:
+        other.stdout.close()
+    assert log.read_text() == "in\nout\n" * 300
+
+
+def test_who_waits_is_told_of_whom_and_gets_it(path):
+    other = start(path)
+    other.stdout.readline()
+    told = []
+
+    def tell(holder):
+        told.append(holder)
+        kill(other)
+
+    with locked(path, tell) as held:
+        assert held
+    (holder,) = told
+    assert holder.startswith(f"process {other.pid} on ")
+
+
+def test_who_joins_holds_it_beyond_the_death_of_the_first(path):
+    first = start(path, "shared")
+    first.stdout.readline()
+    second = start(path, script=JOIN)
+    second.stdout.readline()
+    kill(first)
+    with pytest.raises(Held), locked(path, give_up):
+        pass
+    kill(second)
+    with locked(path, give_up, shared=True), pytest.raises(Held), locked(path, give_up):
+        pass
+
+
+def test_a_link_in_its_place_is_not_followed(path, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("precious")
+    path.symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"), locked(path):
+        pass
+    assert other.read_text() == "precious"

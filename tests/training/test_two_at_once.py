@@ -1,0 +1,142 @@
+"""Two commands on one run: one has it, the others are told who; it is free when that one dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import seamask
+from command import call
+from seamask.base.errors import UserError
+from seamask.runs import RunFolder
+from training.runs import assert_same_weights, lines_of
+
+
+def arguments(tiny, out, **changed):
+    settings = {**tiny, "out": out, **changed}
+    words = ["pretrain", "shapes-seamask"]
+    for name, value in settings.items():
+        words += [f"--{name.replace('_', '-')}"]
+        words += [str(v) for v in value] if isinstance(value, tuple) else [str(value)]
+    return words
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "seamask", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def refusal(capsys, *words):
+    capsys.readouterr()
+    assert call(*words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture
+def running(tiny, tmp_path):
+    """A run that goes on for long, after its first epoch, and its process."""
+    out = tmp_path / "run"
+    process = start(*arguments(tiny, out, epochs=5000))
+    wait_for(lambda: list(out.glob("checkpoints/step-*.pt")), process)
+    yield out, process
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_one_has_the_run_until_it_dies(running, tiny, capsys):
+    out, process = running
+    holder = f"seamask: error: {out}: process {process.pid} on {os.uname().nodename} since "
+    for words in (
+        ("resume", out),
+        arguments(tiny, out),
+        [*arguments(tiny, out), "--overwrite"],
+    ):
+        assert refusal(capsys, *words).startswith(holder)
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert "already holds a run" in refusal(capsys, *arguments(tiny, out))
+    seamask.pretrain(recipe="shapes-seamask", out=out, overwrite=True, **tiny)
+    assert {line["epoch"] for line in lines_of(out)} == {1, 2}
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.slow
+def test_of_three_starts_one_trains(tiny, tmp_path, capsys):
+    out = tmp_path / "run"
+    processes = [start(*arguments(tiny, out)) for _ in range(3)]
+    errors = [process.communicate()[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 2, 2]
+    refused = [error for error, code in zip(errors, codes, strict=True) if code == 2]
+    for error in refused:
+        (line,) = [text for text in error.splitlines() if "error" in text]
+        winner = processes[codes.index(0)].pid
+        assert f"process {winner} on " in line or "already holds a run" in line
+    alone = tmp_path / "alone"
+    seamask.pretrain(recipe="shapes-seamask", out=alone, **tiny)
+    assert_same_weights(out, alone)
+    assert [line["step"] for line in lines_of(out)] == [line["step"] for line in lines_of(alone)]
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_processes_of_a_killed_parent_keep_the_run(tiny, tmp_path):
+    out = tmp_path / "run"
+    process = start(*arguments(tiny, out, epochs=5000, devices=2))
+    wait_for(lambda: list(out.glob("checkpoints/step-*.pt")), process)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    try:
+        for child in children:  # they notice nothing
+            os.kill(int(child), signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        with pytest.raises(UserError, match="is training this run"), RunFolder(out).claimed():
+            pass
+    finally:
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+    process.stderr.close()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with RunFolder(out).claimed():
+                return
+        except UserError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_start_that_fails_leaves_nothing(tiny, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="fewer than one batch"):
+        seamask.pretrain(recipe="shapes-seamask", out=out, **{**tiny, "batch_size": 64})
+    assert not out.exists()
+
+
+def test_a_folder_with_nothing_but_leftovers_can_be_used(tiny, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".seamask-lock").write_text("process 1 on host since long ago\n")
+    (out / ".seamask-0123456789abcdef.tmp").write_text("half")
+    seamask.pretrain(recipe="shapes-seamask", out=out, **tiny)
+    assert not list(out.glob(".*"))
