@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -47,7 +48,9 @@ class Progress:
             try:
                 self._bar.start()
             except BaseException:  # a signal, say, when the cursor is hidden already
-                self._bar.stop()
+                with suppress(IndexError):  # rich had not come to what it takes back
+                    self._bar.stop()
+                self._bar.console.show_cursor()
                 raise
         return self
 
