@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,9 +139,9 @@ class RunFolder:
         with suppress(OSError):
             self.path.rmdir()
 
-    def joined(self) -> AbstractContextManager[None]:
-        """Claim the run together with the process that we work for, and beyond its death."""
-        return join(self._lock)
+    def join(self) -> None:
+        """Claim the run together with the process that we work for, until this one ends."""
+        join(self._lock)
 
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.

@@ -22,9 +22,9 @@ JOIN = """
 import sys, time
 from pathlib import Path
 from seamask.base.locks import join
-with join(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
+join(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
 """
 
 

@@ -34,7 +34,7 @@ def start(*words):
 
 
 def wait_for(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline

@@ -59,25 +59,20 @@ def locked(path: Path, if_held: IfHeld = wait, shared: bool = False) -> Iterator
         os.close(descriptor)
 
 
-@contextmanager
-def join(path: Path) -> Iterator[None]:
-    """Hold a lock that a process of ours holds, too: it falls when the last of us is gone.
+def join(path: Path) -> None:
+    """Hold a lock that a process of ours holds, until this process ends, even beyond that one.
 
     Raises:
         Held: that process is gone, and another has taken the lock.
         OSError: the file cannot be opened.
     """
-    descriptor = _open(path)
+    descriptor = _open(path)  # never closed
     try:
-        try:
-            if not take(descriptor, fcntl.LOCK_SH):
-                raise Held(_holder(descriptor))
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        yield
-    finally:
-        os.close(descriptor)
+        if not take(descriptor, fcntl.LOCK_SH):
+            raise Held(_holder(descriptor))
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def take(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:

@@ -145,7 +145,9 @@ class StudyFolder:
 
     def clear(self, job: Job) -> None:
         """Remove all that is here of a pretraining and its evaluations."""
-        shutil.rmtree(self.run(job.row, job.seed).path)
+        run = self.run(job.row, job.seed)
+        with run.claimed():
+            shutil.rmtree(run.path)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """Return what was noted of a pretraining that is done; see `finish`."""

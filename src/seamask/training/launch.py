@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -343,17 +342,8 @@ def _work(
         latest: the checkpoint to go on from; None: a new run.
         fabric: launched.
     """
-    with folder.joined() if fabric.world_size > 1 else nullcontext():
-        return _train(plugins, plain, folder, latest, fabric)
-
-
-def _train(
-    plugins: Sequence[Path],
-    plain: dict[str, Any],
-    folder: RunFolder,
-    latest: Path | None,
-    fabric: Fabric,
-) -> Summary | Stopped:
+    if fabric.world_size > 1:  # we may outlive the process that claimed the run
+        folder.join()
     for plugin in plugins:
         load_plugin(plugin)
     config = settings.from_dict(plain, with_parts(Config()))

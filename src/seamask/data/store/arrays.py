@@ -45,6 +45,7 @@ META = "meta.json"
 CHECKED = "checked.json"
 STARTS = 64  # of machines that are remembered: a cache may be shared
 BLOCK = 2**24  # bytes that have a checksum, at most
+PIECE = 2**20  # bytes read at once: larger ones do not stay in the processor's cache
 
 T = TypeVar("T")
 
@@ -238,10 +239,14 @@ def _check(folder: Path, blocks: Mapping[str, list[list[int]]], label: str, show
     todo = [(name, *block) for name, part in blocks.items() for block in _placed(part)]
 
     def is_whole(block: tuple[str, int, int, int]) -> bool:
-        name, start, size, checksum = block
-        with open(folder / name, "rb") as file:
+        name, start, left, checksum = block
+        found = 0
+        with open(folder / name, "rb", buffering=0) as file:
             file.seek(start)
-            return zlib.crc32(file.read(size)) == checksum
+            while left and (piece := file.read(min(left, PIECE))):
+                found = zlib.crc32(piece, found)
+                left -= len(piece)
+        return not left and found == checksum
 
     cores = free_cores()
     with (
