@@ -54,17 +54,17 @@ def build_backbone(
     """
     if not timm.is_model(name):
         raise unknown("backbone", name, timm.list_models())
-    architecture, _, tag = name.partition(".")
-    if tag and name not in (known := timm.list_pretrained(f"{architecture}.*")):
+    architecture, dot, _ = name.partition(".")
+    if dot and name not in (known := timm.list_pretrained(f"{architecture}.*")):
         raise unknown("backbone", name, [architecture, *known])
-    plain = name.removesuffix(SMALL_STEM)
+    plain = architecture.removesuffix(SMALL_STEM)
     can_be_small = timm.is_model(plain + SMALL_STEM)
     if stem == "small" and not can_be_small:
         raise UserError(f"--encoder.stem small: {name} is not a ResNet and has no small stem")
     if stem == "auto" and can_be_small:
-        stem = "small" if name != plain or image_size < SMALL_STEM_BELOW else "standard"
+        stem = "small" if architecture != plain or image_size < SMALL_STEM_BELOW else "standard"
     small = stem == "small"
-    name = plain + SMALL_STEM if small else plain
+    name = plain + SMALL_STEM if small else name.removesuffix(SMALL_STEM)
     arguments = {"img_size": image_size}
     if timm.models.is_model_in_modules(name, ["vision_transformer"]):
         arguments["patch_size"] = patch or _fitting_patch(name, image_size)
