@@ -131,10 +131,13 @@ def left_by(root: Path) -> dict[str, object]:
     }
 
 
+OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
 OF_ONE_TIME = {"seconds", "images_per_second", "data_wait", "machine", "commit"}
 
 
 def _content(path: Path) -> object:
+    if path.name in OF_TIMES:
+        return "is there"
     if path.suffix == ".safetensors":
         return _plain(load_file(path))
     if path.suffix == ".pt":
@@ -143,8 +146,6 @@ def _content(path: Path) -> object:
         return _plain(json.loads(path.read_text()))
     if path.suffix == ".jsonl":
         return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
-    if path.name in ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex"):
-        return "of times"  # is there
     return path.read_bytes()
 
 
