@@ -20,7 +20,6 @@ from seamask.base.settings import Within, override, to_dict
 from seamask.commands import parse_pretrain
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
-from seamask.runs import RunFolder
 from seamask.study.shipped import shipped
 
 
@@ -221,7 +220,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --masks.zqxwj 3", "unknown setting '--masks.zqxwj': there are "),
     ("pretrain --log.zqxwj 3", "unknown setting '--log.zqxwj': choose from: --log.chec"),
     ("resume", "Missing from seamask resume: RUN its folder (required); see `seamask resume --h"),
-    ("resume a b", "unexpected 'b'; see `seamask resume --help`"),
+    ("resume a b", "unexpected 'b': settings are given as --NAME VALUE"),
     ("masks", "Missing from seamask masks: RUN a run's folder (required); see `seamask masks --h"),
     ("masks run", "no IMAGE is given; see `seamask masks --help`"),
     ("masks run a.png --oout x", "unknown option '--oout': did you mean '--out'?; see `seamask ma"),
@@ -237,7 +236,7 @@ def test_mistakes_of_the_command_line(arguments, says, capsys):
     if says.endswith("; see"):
         says += " `seamask pretrain"
     assert message.startswith(says)
-    assert len(message) < 180
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize("word", ["--zqxwj", "--backbone zqxwj"])
@@ -302,22 +301,11 @@ def test_a_folder_that_is_no_run(command, make, capsys, tmp_path):
     assert str(folder) in complaint(capsys, command, folder, *rest)
 
 
-@pytest.mark.parametrize("command", ["resume", "masks"])
-def test_a_run_that_has_not_got_far(command, capsys, tmp_path):
+def test_a_run_that_has_not_got_far(capsys, tmp_path):
     import yaml
 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(Config())))
-    rest = ["a.png"] if command == "masks" else []
-    assert str(tmp_path) in complaint(capsys, command, tmp_path, *rest)
-
-
-@pytest.mark.parametrize(("done", "finished"), [(None, False), (1.5, False), (2.0, True)])
-def test_a_run_is_finished_after_its_last_epoch(done, finished, tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.create(override(Config(), {"epochs": 2}))
-    if done is not None:
-        folder.write_manifest({"epochs_done": done})
-    assert folder.finished is finished
+    assert str(tmp_path) in complaint(capsys, "masks", tmp_path, "a.png")
 
 
 OPTIONS = [settings.flag(path, Config) for path, _ in settings.leaves(Config)]

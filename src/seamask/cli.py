@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import seamask
 from seamask.base.errors import UserError, printable, unknown
 from seamask.base.memory import no_memory
 from seamask.base.output import Lasting, close_failed, lasting_output
+from seamask.base.signals import Interrupted, handled, interrupt
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with lasting_output():
         code = 0
         try:
-            run(words)
+            with handled(interrupt):
+                run(words)
         except BaseException as error:
             code = _explain(error)
         code = code or _check_printed(words)
@@ -63,8 +66,10 @@ def _explain(error: BaseException) -> int:
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
     elif isinstance(error, KeyboardInterrupt):
-        print("seamask: interrupted", file=sys.stderr)
-        return 130
+        number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        print(f"seamask: stopped by {name}; files that were complete are kept", file=sys.stderr)
+        return 128 + number
     elif isinstance(error, UserError):
         return _complain(error)
     elif line := no_memory(error):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,19 +61,26 @@ def parse_pretrain(arguments: list[str]) -> Config:
 
 
 @command
-def resume(run: Run, /) -> None:
+def resume(run: Run, /, settings: Rest = ()) -> None:
     """Go on with a run that was stopped, to the same weights as if it never was.
+
+    Settings that leave it the same run may be given anew, as to `seamask pretrain`:
+
+        --data DIR           where its images lie now: the same ones, compared by content
+        --data.root DIR      the same of a data set with a name; also --data.objects, --data.cache
+        --epochs N           more than it has
+        --device, --devices, --threads, --data.resident, --log.*
+        --plugin FILE.py     needed again, if it was trained with some
 
     Args:
         run: its folder
     """
-    from seamask.runs import RunFolder
+    given = free_settings(settings)
+    check_names(given, Config)
     from seamask.terminal import print_summary
     from seamask.training import resume_run
 
-    if RunFolder.of_run(run).finished:
-        print(f"{run} was finished already; this is what it found:", flush=True)
-    print_summary(_unless_stopped(lambda: resume_run(run)))
+    print_summary(_unless_stopped(lambda: resume_run(run, **given)))
 
 
 @command
@@ -232,7 +240,7 @@ def data(
     made = make_imagenet100s(imagenet, out, size)
     print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")
     print_skipped(made.skipped)
-    print(f"use them with --data {name} --data.root {made.folder}")
+    print(f"use them with --data {name} --data.root {shlex.quote(str(made.folder))}")
 
 
 @command

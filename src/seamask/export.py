@@ -86,8 +86,8 @@ def read_weights(module: nn.Module, path: Path) -> nn.Module:
 
 
 def loading_code(name: str, arguments: dict[str, Any], path: Path | str) -> str:
-    """Return the Python line that loads a backbone's weights at `path` with timm."""
+    """Return the Python line that loads a backbone's weights at `path`, of any name, with timm."""
     extra = "".join(f", {key}={value!r}" for key, value in arguments.items())
     imports = "timm, seamask.networks.backbone" if name.endswith(SMALL_STEM) else "timm"
-    call = f'timm.create_model("{name}", num_classes=0{extra}, checkpoint_path="{path}")'
+    call = f"timm.create_model({name!r}, num_classes=0{extra}, checkpoint_path={str(path)!r})"
     return f"import {imports}; {call}"

@@ -7,7 +7,9 @@ from elsewhere must run no code.
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from seamask.base.errors import UserError
@@ -48,6 +50,21 @@ def load_plugin(file: str | Path) -> None:
 def loaded_plugins() -> tuple[Path, ...]:
     """Return the files loaded so far, in order."""
     return tuple(_loaded)
+
+
+def command(*words: str | Path) -> str:
+    """Return a command of seamask to paste into a shell, with the plugins of this process.
+
+    Args:
+        words: after `seamask`; a path may have any name.
+    """
+    safe = [f"./{w}" if isinstance(w, Path) and str(w).startswith("-") else str(w) for w in words]
+    return shlex.join(["seamask", *safe, *flags(_loaded)])
+
+
+def flags(files: Iterable[str | Path]) -> list[str]:
+    """Return the words that name plugins on the command line."""
+    return [word for file in files for word in ("--plugin", str(file))]
 
 
 def take_plugins(arguments: list[str]) -> list[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -16,17 +19,34 @@ import yaml
 from seamask.base import settings
 from seamask.base.documents import read_json
 from seamask.base.errors import UserError
-from seamask.base.files import OURS, atomic, cannot_write, is_empty, make_folder
+from seamask.base.files import (
+    OURS,
+    atomic,
+    cannot_write,
+    is_empty,
+    make_folder,
+    remove_leftovers,
+)
 from seamask.base.locks import join, locked
 from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config, check
+from seamask.plugins import command, flags, loaded_plugins
 
+PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
     "masker.safetensors", "manifest.json", "tensorboard", "evaluations",
 )  # fmt: skip
+STEP = re.compile(r"step-\d+\.pt")
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """Return the settings of a run as plain values, without those of one start."""
+    lines = settings.to_dict(config)
+    del lines["out"], lines["overwrite"]
+    return lines
 
 
 class RunFolder:
@@ -44,6 +64,7 @@ class RunFolder:
         self.manifest = self.path / "manifest.json"
         self.tensorboard = self.path / "tensorboard"
         self.evaluations = self.path / "evaluations"
+        self.replaced = self.path / f"{OURS}replaced"  # the settings of a run being removed
         self._lock = self.path / f"{OURS}lock"
 
     @classmethod
@@ -67,10 +88,10 @@ class RunFolder:
                 return folder
         except OSError as error:
             raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
-        if not folder.config.exists():
+        if not folder.config.exists() and not folder.replaced.exists():
             raise UserError(f"--out {out}: holds files that are not a run; name another folder")
-        if not config.overwrite:
-            raise already_a_run(out)
+        if folder.config.exists() and not config.overwrite:
+            raise folder.taken()
         return folder
 
     @classmethod
@@ -125,35 +146,66 @@ class RunFolder:
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.
 
+        Whenever it is killed, the folder holds the earlier run whole, or may be used as if empty,
+        or holds the new run.
+
         Raises:
             UserError: another run has taken the folder since, or it cannot be written.
         """
-        if self.config.exists() and not config.overwrite:
-            raise already_a_run(str(self.path))
         try:
+            if self.config.exists():
+                if not config.overwrite:
+                    raise self.taken()
+                os.replace(self.config, self.replaced)  # from here on there is no earlier run
             for name in FILES:
                 old = self.path / name
                 if old.is_dir():
                     shutil.rmtree(old)
                 else:
                     old.unlink(missing_ok=True)
+            self.write_config(config)
+            self.remove_leftovers()
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        lines = settings.to_dict(config)
-        del lines["out"], lines["overwrite"]  # of this run, not of one started from its settings
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written; for the one process that has the run."""
+        for folder in (self.path, self.checkpoints, self.masks):
+            remove_leftovers(folder)
+        self.replaced.unlink(missing_ok=True)
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings to `config.yaml`, with the names of the plugins that they need."""
+        lines = resolved(config)
+        plugins = "".join(f"{PLUGIN}{json.dumps(str(path))}\n" for path in loaded_plugins())
         with atomic(self.config) as temporary:
-            temporary.write_text(yaml.safe_dump(lines, sort_keys=False))
+            temporary.write_text(plugins + yaml.safe_dump(lines, sort_keys=False))
 
     def read_config(self) -> Config:
         """Return the settings the run was started with."""
-        return check(settings.read_yaml(self.config, with_parts(Config())))
+        with self.naming_plugins():
+            return check(settings.read_yaml(self.config, with_parts(Config())))
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run has been trained to its last epoch."""
-        if not self.manifest.exists():
-            return False
-        return bool(self.read_manifest().get("epochs_done", 0.0) >= self.read_config().epochs)
+    @contextmanager
+    def naming_plugins(self) -> Iterator[None]:
+        """Add to an error the plugins that the run was made with and that are not here."""
+        try:
+            yield
+        except UserError as error:
+            here = {path.name for path in loaded_plugins()}
+            missing = [path for path in self._plugins() if Path(path).name not in here]
+            if not missing:
+                raise
+            given = shlex.join(flags(missing))
+            raise UserError(f"{error}; this run was made with {given}: give it here too") from error
+
+    def _plugins(self) -> list[str]:
+        found = []
+        with suppress(OSError, ValueError):  # whatever else the file is: the first error is told
+            for line in self.config.read_text().splitlines():
+                if line.startswith(PLUGIN):
+                    found.append(str(json.loads(line[len(PLUGIN) :])))
+        return found
 
     def checkpoint(self, step: int) -> Path:
         """Return where the checkpoint after a step lies."""
@@ -161,11 +213,30 @@ class RunFolder:
 
     def all_checkpoints(self) -> list[Path]:
         """Return the checkpoints that are there, the latest last."""
-        return sorted(self.checkpoints.glob("step-*.pt"))
+        found = self.checkpoints.glob("step-*.pt")
+        return sorted((path for path in found if STEP.fullmatch(path.name)), key=self.step_of)
+
+    @staticmethod
+    def step_of(checkpoint: Path) -> int:
+        """Return the step that a checkpoint was written after."""
+        return int(checkpoint.stem.removeprefix("step-"))
 
     def latest_checkpoint(self) -> Path | None:
         """Return the latest checkpoint, or None."""
-        return max(self.all_checkpoints(), default=None)
+        return next(reversed(self.all_checkpoints()), None)
+
+    def kept(self) -> str:
+        """Say what a run that was stopped has kept, and how to go on."""
+        latest = self.latest_checkpoint()
+        kept = f"kept is {latest}" if latest else "there is no checkpoint yet"
+        return f"{kept}; go on with: {command('resume', self.path)}"
+
+    def taken(self) -> UserError:
+        """Build the one-line error for a new run in the folder of this one."""
+        return UserError(
+            f"--out {self.path}: already holds a run; name another folder, continue that run with "
+            f"`{command('resume', self.path)}`, or replace it with --overwrite"
+        )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`."""
@@ -239,11 +310,3 @@ def _metrics(line: bytes) -> dict[str, Any] | None:
     good = isinstance(found, dict) and all(type(found.get(k)) is int for k in ("epoch", "step"))
     numbers = good and all(isinstance(value, int | float) for value in found.values())
     return found if numbers and found.get("images_per_second", 1) > 0 else None
-
-
-def already_a_run(out: str) -> UserError:
-    """Build the one-line error for a folder that holds another run."""
-    return UserError(
-        f"--out {out}: already holds a run; name another folder, continue that run with "
-        f"`seamask resume {out}`, or replace it with --overwrite"
-    )

@@ -132,13 +132,14 @@ def test_a_pretraining_killed_before_its_first_checkpoint_starts_again(whole, pa
     assert numbers(out) == numbers(whole[1])
 
 
-def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
+@pytest.mark.parametrize("at", [4, 6])  # the last step, too: nothing else is begun
+def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch, at):
     path, out = partly("sequential")
     take_step = Run.take_step
 
     def step_then_signal(run, images, maps):
         step = take_step(run, images, maps)
-        if run.step == 4:
+        if run.step == at:
             os.kill(os.getpid(), signal.SIGTERM)
         return step
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from seamask.training.signals import StopSignal, handled
+from seamask.base.signals import handled
+from seamask.training.signals import StopSignal
 
 
 def test_handlers_are_put_back():

@@ -138,7 +138,7 @@ def test_resume_refuses_other_images(tiny, tmp_path):
     lines = yaml.safe_load((out / "config.yaml").read_text())
     lines["data"]["shapes_train"] = 64
     (out / "config.yaml").write_text(yaml.safe_dump(lines))
-    with pytest.raises(UserError, match="have changed since"):
+    with pytest.raises(UserError, match="are not those that it was trained on"):
         resume_run(out)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -44,7 +45,13 @@ class Progress:
                 *columns, console=Console(stderr=True), refresh_per_second=2, transient=True
             )
             self._task = self._bar.add_task(self.label, total=self.total, status="")
-            self._bar.start()
+            try:
+                self._bar.start()
+            except BaseException:  # a signal, say, when the cursor is hidden already
+                with suppress(IndexError):  # rich had not come to what it takes back
+                    self._bar.stop()
+                self._bar.console.show_cursor()
+                raise
         return self
 
     def skip(self, n: int) -> None:

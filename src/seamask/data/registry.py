@@ -34,7 +34,8 @@ class Source:
 
     Attributes:
         name: in letters, digits, - and _.
-        identity: return a text that changes whenever an image does: a store is kept for each.
+        identity: return a text that changes whenever an image does, and not where they are
+            moved or copied: a store is kept for each.
             Raises `UserError` where there are no such images.
         plan: say how its store is made, downloading it first where need be; called only if it must
             be. Raises `UserError` where that is impossible.

@@ -79,14 +79,13 @@ def load_segmentation(
         return _shapes(config, image_size, seed, progress)
     allow(config.max_megapixels)
     name, layout, extra = _find(config)
+    cache = local(config.cache, "--data.cache")
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
     train += extra
-    classes = _check(
-        name, train, test, layout.classes, local(config.cache, "--data.cache"), progress
-    )
+    classes = _check(name, train, test, layout.classes, cache, progress)
     if layout.val is None:
         train, test = _hold_out(layout.root, train, config.holdout, seed)
-    mark = fingerprint((train, test), classes)
+    mark = fingerprint((train, test), classes, cache)
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
     return Segmentation(name, Files(train), Files(test), classes, IMAGENET, mark)
 
@@ -179,7 +178,7 @@ def _check(
     progress: bool,
 ) -> tuple[str, ...]:  # fmt: skip
     """Read every image and map once; return the classes, those given or what is found."""
-    mark = hashlib.sha256(fingerprint((train, test), classes).encode()).hexdigest()[:16]
+    mark = hashlib.sha256(fingerprint((train, test), classes, cache).encode()).hexdigest()[:16]
     note = cache / f"{name}-{mark}-labels.json"
     if classes and note.exists():
         return classes

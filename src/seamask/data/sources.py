@@ -70,14 +70,17 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     size = config.size or image_size
     source = find_source(config, size, seed)
     allow(config.max_megapixels)
-    text = f"{FORMAT} {source.name} {size} {source.identity()}"
+    name = source.name if config.source in SOURCES else ""  # a folder may be moved to another name
+    text = f"{FORMAT} {name} {size} {source.identity()}"
     if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
         text += f" {config.max_megapixels}"
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     cache = local(config.cache, "--data.cache")
+    stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
     store = open_or_build(
-        cache / f"{source.name}-{fingerprint[:16]}-{size}", size, source.plan, source.name, progress
-    )
+        stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",
+        size, source.plan, source.name, progress,
+    )  # fmt: skip
     if store.skipped and config.on_bad_image == "stop":
         raise bad_image(*store.skipped[0])
     train, probe_train, probe_test = _splits(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,10 @@ from seamask.masks import NoMasker
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.networks.view_batchnorm import encode_views
 from seamask.objectives import Objective
-from seamask.training.run import Run
 from seamask.training.troubles import troubles
+
+if TYPE_CHECKING:
+    from seamask.training.run import Run
 
 IMAGES = 32  # whose losses are compared: two clean views and each mask
 SAMPLE = 64  # images whose Gram matrices are looked at: no rank is above SAMPLE − 1

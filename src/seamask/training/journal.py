@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-
 from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress, duration
-from seamask.runs import RunFolder
-from seamask.training.health import Health, ranks
+from seamask.training.health import Health
 from seamask.training.run import Run
 from seamask.training.troubles import in_short
 
@@ -36,7 +29,7 @@ def open_journal(run: Run, health: Health) -> Iterator[Journal]:
     asked = config.log.tensorboard and run.lead
     total = run.total_steps * config.batch_size
     with (
-        _tensorboard(run.folder) if asked else nullcontext() as tensorboard,
+        _tensorboard(run) if asked else nullcontext() as tensorboard,
         Progress("pretraining", total, "images", run.lead) as progress,
     ):
         progress.skip(run.step * config.batch_size)
@@ -51,15 +44,11 @@ class Journal:
         health: says what a line of the log warns of.
         progress: begun.
         tensorboard: a `SummaryWriter`, or None.
-
-    Attributes:
-        window: collects what the next line says.
     """
 
     def __init__(self, run: Run, health: Health, progress: Progress, tensorboard: Any) -> None:
         self.run, self.health = run, health
         self.progress, self.tensorboard = progress, tensorboard
-        self.window = Window()
         self.whole_windows = 0  # that the log has closed, in this process
 
     def log(self, rates: Mapping[str, float]) -> None:
@@ -69,7 +58,7 @@ class Journal:
             rates: learning rates of the last step.
         """
         run, config = self.run, self.run.config
-        means, seconds, steps = self.window.close(run.fabric)
+        means, seconds, steps = run.window.close(run.fabric)
         run.seconds += seconds
         if not run.lead:
             return
@@ -97,7 +86,7 @@ class Journal:
 
     def advance(self) -> None:
         """Show that a step is done."""
-        run, last = self.run, self.window.last
+        run, last = self.run, self.run.window.last
         loss = f", loss {last['loss/encoder']:.3f}" if "loss/encoder" in last else ""
         note = f"epoch {run.epoch}/{run.config.epochs}{loss}{in_short(last)}"
         self.progress.advance(run.config.batch_size, note)
@@ -114,56 +103,12 @@ class Journal:
         )
 
 
-class Window:
-    """Means of metrics since the last line of the log, summed on the device."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: Counter[str] = Counter()  # a step in which masks rest has fewer metrics
-        self.grams: Tensor | None = None  # [n, b, b], of the last batch that was looked at
-        self.steps = 0
-        self.last: dict[str, float] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        """Count time from now on."""
-        self.since = time.perf_counter()
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add one step's metrics."""
-        self._add(metrics)
-        self.steps += 1
-
-    def add_health(self, metrics: dict[str, Tensor], grams: Tensor) -> None:
-        """Add what was seen at one step; see `Health.examine`."""
-        self._add({name: value for name, value in metrics.items() if name not in self.sums})
-        self.grams = grams
-
-    def _add(self, metrics: dict[str, Tensor]) -> None:
-        for name, value in metrics.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts.update(metrics.keys())
-
-    def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
-        """Return means over processes, seconds and steps since the last call, and start anew."""
-        sums = fabric.all_reduce(torch.stack(list(self.sums.values())), reduce_op="mean")
-        assert isinstance(sums, Tensor)
-        grams = sums.new_zeros(0) if self.grams is None else self.grams.to(sums.dtype)
-        both = torch.cat([sums, grams.flatten()]).cpu()  # the one copy from the device
-        values = both[: len(sums)].tolist()
-        self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
-        if self.grams is not None and fabric.global_rank == 0:  # who writes the log
-            self.last |= ranks(both[len(sums) :].view_as(self.grams))
-        now = time.perf_counter()
-        result = self.last, now - self.since, self.steps
-        self.sums, self.counts, self.grams, self.steps, self.since = {}, Counter(), None, 0, now
-        return result
-
-
-def _tensorboard(folder: RunFolder) -> AbstractContextManager[Any]:
+def _tensorboard(run: Run) -> AbstractContextManager[Any]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
-    writer: AbstractContextManager[Any] = SummaryWriter(str(folder.tensorboard))
+    writer: AbstractContextManager[Any] = SummaryWriter(
+        str(run.folder.tensorboard), purge_step=run.step + 1
+    )
     return writer

@@ -6,6 +6,9 @@ import dataclasses
 import multiprocessing
 import os
 import re
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,13 +27,14 @@ from seamask.base.memory import REMEDY, memory_errors
 from seamask.base.output import lasting_output
 from seamask.base.paths import absolute
 from seamask.base.registry import with_parts
+from seamask.base.signals import handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
-from seamask.plugins import load_plugin, loaded_plugins
+from seamask.plugins import command, load_plugin, loaded_plugins
 from seamask.recipes import default_recipe, recipe_config
 from seamask.runs import RunFolder
 from seamask.training import snapshot
@@ -38,8 +42,10 @@ from seamask.training.loop import train
 from seamask.training.players import Networks, build_networks, penalty_weights
 from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
-from seamask.training.signals import Stopped, StopSignal, handled
+from seamask.training.signals import Stopped, StopSignal
 from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
+
+ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in
 
 
 def pretrain(
@@ -79,6 +85,66 @@ def start_run(config: Config) -> Summary:
     leave_if_unguarded()
     folder = RunFolder.for_new_run(config)
     preflight(config)
+    config = _settled(config)
+    with folder.claimed():
+        return _launch(config, folder, None)
+
+
+@lasting_output()
+@memory_errors()
+def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
+    """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
+
+    A run that was stopped before its first checkpoint begins again.
+
+    Args:
+        path: the run's folder.
+        **changed: settings that may change when a run goes on (`snapshot.MAY_CHANGE`), by short
+            name or dotted path: `data="moved/images"`, `epochs=1000`.
+
+    Raises:
+        UserError: there is no run, its checkpoint is damaged or of another model, or a setting that
+            would make it another run.
+        Stopped: a signal asked for it.
+    """
+    leave_if_unguarded()
+    folder = RunFolder.of_run(os.fspath(path))
+    then = folder.read_config()
+    config = settings.override(then, changed)
+    for setting, _ in settings.leaves(type(config)):
+        was, is_now = settings.get(then, setting), settings.get(config, setting)
+        own = setting in ("out", "overwrite")  # of a new run
+        if was != is_now and (own or not snapshot.may_change(setting)):
+            raise UserError(
+                f"{settings.flag(setting, type(config))} {is_now}: this run was started with "
+                f"{was}, which cannot change when it goes on; these can: --epochs (to more), "
+                "--data, --data.root, --data.objects, --data.cache, --data.resident, --threads, "
+                "--device, --devices, --log.*"
+            )
+    if config.epochs < then.epochs:
+        raise UserError(
+            f"--epochs {config.epochs}: this run is one of {then.epochs} epochs, and can only get "
+            "more"
+        )
+    with folder.naming_plugins(), folder.claimed():
+        preflight(config)
+        config = _settled(config)
+        latest = folder.latest_checkpoint()
+        if latest is not None:
+            snapshot.read(latest)  # says what is wrong before anything is started
+        elif folder.manifest.exists():
+            again = command("pretrain", "--config", folder.config, "--out", folder.path)
+            raise UserError(
+                f"cannot resume {path}: its checkpoints are gone; train it again, over what is "
+                f"there, with `{again} --overwrite`"
+            )
+        else:  # it had not come to its first
+            config = dataclasses.replace(config, overwrite=True)
+        return _launch(config, folder, latest)
+
+
+def _settled(config: Config) -> Config:
+    """Return settings that mean the same from everywhere: absolute paths, a number of threads."""
     data = config.data
     paths = {"root": data.root, "cache": data.cache}
     if data.source not in SOURCES:
@@ -89,37 +155,11 @@ def start_run(config: Config) -> Summary:
         name: str(absolute(path, settings.flag(f"data.{name}", Config)))
         for name, path in paths.items()
     }
-    config = dataclasses.replace(
+    return dataclasses.replace(
         config,
         data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
         threads=config.threads or max(1, free_cores() // config.devices),
     )
-    with folder.claimed():
-        return _launch(config, folder, None)
-
-
-@lasting_output()
-@memory_errors()
-def resume_run(path: str | os.PathLike[str]) -> Summary:
-    """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
-
-    Raises:
-        UserError: there is no run, or its checkpoint is damaged or of another model.
-        Stopped: a signal asked for it.
-    """
-    leave_if_unguarded()
-    folder = RunFolder.of_run(os.fspath(path))
-    config = folder.read_config()
-    preflight(config)
-    with folder.claimed():
-        latest = folder.latest_checkpoint()
-        if latest is None:
-            raise UserError(
-                f"cannot resume {path}: it has no checkpoint; start it again with "
-                f"`seamask pretrain --config {folder.config} --overwrite`"
-            )
-        snapshot.read(latest)  # says what is wrong before anything is started
-        return _launch(config, folder, latest)
 
 
 def preflight(config: Config) -> None:
@@ -214,21 +254,58 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         plugins=None if config.devices > 1 else LightningEnvironment(),
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
-    try:
-        # Plain settings, since a plugin's make a type of them that no other process knows yet.
-        work = partial(_work, loaded_plugins(), settings.to_dict(config), folder, latest)
-        with handled(_pass_on if config.devices > 1 else None):
-            outcome = fabric.launch(work)
-    except ProcessRaisedException as error:
-        name = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
-        found = re.findall(rf"{name}: (.*)", str(error))
-        raise (UserError(found[-1]) if found else error) from error
-    except ProcessExitedException as error:
-        raise _process_ended(error, folder) from error
+    # Plain settings, since a plugin's make a type of them that no other process knows yet.
+    work = partial(_work, loaded_plugins(), settings.to_dict(config), folder, latest)
+    several = config.devices > 1
+    outcome = _launch_several(fabric, work, folder) if several else fabric.launch(work)
     if isinstance(outcome, Stopped):
         raise outcome
     assert isinstance(outcome, Summary)
     return outcome
+
+
+def _launch_several(fabric: Fabric, work: Any, folder: RunFolder) -> Any:
+    """Start the processes that train, pass signals on to them, and say what became of them."""
+    stop = StopSignal(folder)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)  # they save and stop
+        stop.note(number)
+
+    try:
+        with handled(pass_on):
+            outcome = fabric.launch(work)
+    except Stopped:  # the second signal
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if stop.number:  # it came before they could heed it
+            raise Stopped(stop.number, f"stopped; {folder.kept()}") from error
+        if isinstance(error, ProcessRaisedException):
+            name = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
+            found = re.findall(rf"{name}: (.*)", str(error))
+            raise (UserError(found[-1]) if found else error) from error
+        raise _process_ended(error, folder) from error
+    if stop.number and isinstance(outcome, Summary):  # it came after the last step
+        return Stopped(stop.number, f"stopped when all was done; {folder.kept()}")
+    return outcome
+
+
+def _leave_with_parent(stop: StopSignal) -> None:
+    """Have this process save and end soon after its parent died, which nobody else would tell."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        stop.note(signal.SIGTERM)
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="seamask-parent", daemon=True).start()
 
 
 def _process_ended(error: ProcessExitedException, folder: RunFolder) -> UserError:
@@ -244,15 +321,8 @@ def _process_ended(error: ProcessExitedException, folder: RunFolder) -> UserErro
         )
     return UserError(
         f"a training process was killed by {error.signal_name or -error.exit_code} (out of memory? "
-        f"then {REMEDY}); go on with `seamask resume {folder.path}`"
+        f"then {REMEDY}); go on with `{command('resume', folder.path)}`"
     )
-
-
-def _pass_on(number: int, frame: FrameType | None) -> None:
-    """Hand a signal to the processes that train; they save and stop."""
-    for child in multiprocessing.active_children():
-        if child.pid is not None:
-            os.kill(child.pid, number)
 
 
 @lasting_output()
@@ -280,17 +350,24 @@ def _work(
     config = settings.from_dict(plain, with_parts(Config()))
     if fabric.device.type == "cpu":
         use_cpu(config.threads)
-    stop = StopSignal()
-    if fabric.world_size > 1:  # from the first moment: a process that just died would hang the rest
-        stop.install()
+    if fabric.world_size == 1:
+        stop = StopSignal(folder)
+    else:
+        stop = StopSignal()
+        install(stop.note)  # from the first moment: a process that just died would hang the rest
+        _leave_with_parent(stop)
     run = Run(fabric, config, folder)
     if latest is not None:
         snapshot.restore(run, latest)
+        if run.lead:
+            folder.write_config(config)
+            folder.remove_leftovers()
+            snapshot.export(run)
     elif run.lead:
         folder.create(config)
     fabric.barrier()
     if run.lead:
-        _announce(run)
+        _announce(run, latest)
     try:
         with handled(stop.note):
             train(run, stop)
@@ -299,7 +376,7 @@ def _work(
     return finish(run)
 
 
-def _announce(run: Run) -> None:
+def _announce(run: Run, latest: Path | None) -> None:
     config, networks, data = run.config, run.networks, run.data
     count = sum(p.numel() for p in networks.encoder.backbone.parameters())
     mask_count = sum(p.numel() for p in networks.masker.parameters())
@@ -313,7 +390,13 @@ def _announce(run: Run) -> None:
         f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
         f"masker {config.masks.masker}"
         + (f" ({config.masks.n_masks} masks, {mask_count:,} parameters)" if mask_count else "")
-        + f"\nrun folder {run.folder.path}",
+        + f"\nrun folder {run.folder.path}"
+        + (
+            f"\ngoes on after step {run.step:,} of {run.total_steps:,}, from {latest}"
+            if latest
+            else ""
+        )
+        + ("\nit is finished: only its scores and figures are made again" * run.finished),
         flush=True,
     )
     held_out = data.probe_test

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
+from torch import Tensor
 
 from seamask.training import report, snapshot
 from seamask.training.health import Finiteness, Health
 from seamask.training.journal import Journal, open_journal
 from seamask.training.run import Run
 from seamask.training.signals import Stopped, StopSignal
+
+ASK_SECONDS = 1.0  # about, between two times that several processes ask each other
+ASK_STEPS = 50  # at most, should steps become slower
 
 
 def train(run: Run, stop: StopSignal) -> None:
@@ -25,48 +31,94 @@ def train(run: Run, stop: StopSignal) -> None:
     every = run.config.log.every
     health = Health(run.config, run.players, run.objective)
     finite = Finiteness(run)
+    asked = Asked(run, stop)
     with open_journal(run, health) as journal:
+        if run.step and run.between_epochs:  # killed before all of this was done, perhaps
+            _show_epoch(run, journal)
         while not run.finished:
-            journal.window.restart()  # what came between two epochs does not count
+            run.window.count_time()  # what came between two epochs does not count
             for images, maps in run.batches():
                 step = run.take_step(images, maps)
                 finite.watch(step.metrics)
-                journal.window.add(step.metrics)
+                run.window.add(step.metrics)
                 if run.step % every == 0 or run.between_epochs:
-                    journal.window.add_health(*health.examine(*step.views, step.generator))
+                    run.window.add_health(*health.examine(*step.views, step.generator))
                     finite.check_losses()
                     journal.log(step.rates)
                 journal.advance()
                 if not run.between_epochs:  # else what the epoch is due comes first
-                    _stop_if_asked(run, finite, stop)
-            _do_what_is_due(run, finite, journal)
-            if not run.finished:
-                _stop_if_asked(run, finite, stop)
+                    asked.heed(finite)
+            if run.finished or _due(run, run.config.log.checkpoint_every):
+                asked.save(finite)
+            _show_epoch(run, journal)
+            asked.heed(finite)
 
 
-def _do_what_is_due(run: Run, finite: Finiteness, journal: Journal) -> None:
-    """Write what is due at the end of an epoch: a checkpoint, scores, figures."""
+def _due(run: Run, every: int) -> bool:
+    return bool(every and run.epoch % every == 0)
+
+
+def _show_epoch(run: Run, journal: Journal) -> None:
+    """Write the scores and figures that are due at the end of an epoch, as far as they are not."""
     log = run.config.log
-
-    def due(every: int) -> bool:
-        return run.finished or bool(every and run.epoch % every == 0)
-
-    if due(log.checkpoint_every):
-        snapshot.save(run, finite)
-    if due(log.probe_every) and run.lead and (scores := report.scores(run)):
+    scored = run.finished or _due(run, log.probe_every)
+    drawn = run.finished or _due(run, log.masks_every)
+    if run.lead and scored and not report.logged_scores(run) and (scores := report.scores(run)):
         journal.write({"epoch": run.epoch, "step": run.step, **scores})
-    if due(log.masks_every) and run.lead:
+    if run.lead and drawn:
         report.draw_figures(run)
     run.fabric.barrier()
 
 
-def _stop_if_asked(run: Run, finite: Finiteness, stop: StopSignal) -> None:
-    if run.fabric.world_size > 1:  # all processes must agree at which step
-        if run.step % run.config.log.every:
-            return
-        asked = torch.tensor(float(stop.number), device=run.fabric.device)
-        stop.number = int(run.fabric.all_reduce(asked, reduce_op="max"))
-    if stop.number:
-        snapshot.save(run, finite)
-        where = f"stopped in epoch {run.epoch} after step {run.step}"
-        raise Stopped(stop.number, f"{where}; go on with: seamask resume {run.folder.path}")
+class Asked:
+    """What is asked of a run from outside: to stop, by a signal; to save, by the clock.
+
+    Several processes have to agree on both. They ask each other not at every step, which would have
+    them wait for their devices, but about once a second.
+
+    Args:
+        run: that trains.
+        stop: of this process.
+    """
+
+    def __init__(self, run: Run, stop: StopSignal) -> None:
+        self.run, self.stop = run, stop
+        self.saved_step, self.saved = run.step, time.monotonic()
+        self.last_step, self.last = run.step, time.monotonic()  # when processes last asked
+        self.next_step = run.step + 1
+
+    def save(self, finite: Finiteness) -> None:
+        """Write a checkpoint. Every process takes part."""
+        snapshot.save(self.run, finite)
+        self.saved_step, self.saved = self.run.step, time.monotonic()
+
+    def heed(self, finite: Finiteness) -> None:
+        """Save a checkpoint if it is time, or if the run is to stop. Every process takes part.
+
+        Raises:
+            Stopped: it is.
+        """
+        run, number = self.run, self.stop.number
+        minutes = run.config.log.checkpoint_minutes
+        due = bool(minutes) and time.monotonic() - self.saved >= 60 * minutes
+        if run.fabric.world_size > 1:
+            if run.step < self.next_step and not run.between_epochs:
+                return
+            number, due = self._agree(number, due)
+        if (due or number) and run.step > self.saved_step:
+            self.save(finite)
+        if number:
+            where = f"stopped in epoch {run.epoch} after step {run.step}"
+            raise Stopped(number, f"{where}; {run.folder.kept()}")
+
+    def _agree(self, number: int, due: bool) -> tuple[int, bool]:
+        """Return the signal that came to any process, and whether any is due to save."""
+        run, now = self.run, time.monotonic()
+        pace = (now - self.last) / (run.step - self.last_step)  # seconds a step
+        mine = torch.tensor([number, due, pace], device=run.fabric.device)
+        all_of_us = run.fabric.all_reduce(mine, reduce_op="max")
+        assert isinstance(all_of_us, Tensor)
+        any_number, any_due, slowest = all_of_us.tolist()
+        self.last_step, self.last = run.step, now
+        self.next_step = run.step + max(1, min(ASK_STEPS, int(ASK_SECONDS / max(slowest, 1e-9))))
+        return int(any_number), bool(any_due)

@@ -62,10 +62,7 @@ def finish(run: Run) -> Summary:
     results: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
     if run.lead:
-        logged = run.folder.read_metrics()
-        for line in (line for line in logged if line["step"] == run.step):
-            results |= {n: v for n, v in line.items() if n.startswith(("probe/", "mask/iou"))}
-        results = results or scores(run)  # a run killed just before its last probe
+        results |= logged_scores(run)
         results |= {f"untrained/{n}": v for n, v in untrained_scores(run).items()}
         health = last_health(run.folder) | mask_health(run)
         results |= health
@@ -90,6 +87,13 @@ def scores(run: Run) -> dict[str, float]:
     data, size = run.data, run.config.image_size
     found = probe(run.networks.encoder.backbone, data, size)
     return found | score(run.networks.masker, data.probe_test, size, *data.normalization)
+
+
+def logged_scores(run: Run) -> dict[str, float]:
+    """Return those of `scores` that the log has of the last step; empty: none yet."""
+    lines = (line for line in run.folder.read_metrics() if line["step"] == run.step)
+    found = {name: value for line in lines for name, value in line.items()}
+    return {n: v for n, v in found.items() if n.startswith(("probe/", "mask/iou"))}
 
 
 def untrained_scores(run: Run) -> dict[str, float]:

@@ -24,6 +24,7 @@ from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import average_gradients, average_with_gradient
 from seamask.training.stepper import Stepper, records
+from seamask.training.window import Window
 from seamask.views import Views, crop_masks
 
 
@@ -58,6 +59,7 @@ class Run:
         total_steps: over all epochs.
         step: steps taken, over all epochs.
         seconds: spent training, over all sessions.
+        window: collects what the next line of the log says.
 
     Raises:
         UserError: data that is not there or too little, or networks that cannot be built.
@@ -96,6 +98,7 @@ class Run:
         self.stepper = Stepper(self.players, self._pairs, graph)
         self.step = 0
         self.seconds = 0.0
+        self.window = Window()
 
     @property
     def epoch(self) -> int:

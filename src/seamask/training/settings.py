@@ -60,7 +60,9 @@ class LogConfig:
     """Epochs between mask figures."""
     checkpoint_every: Annotated[int, Within(0)] = 1
     """Epochs between checkpoints."""
+    checkpoint_minutes: Annotated[float, Within(0)] = 30.0
+    """Minutes between checkpoints within an epoch: what a kill costs at most; 0: none there."""
     keep_checkpoints: Annotated[int, Within(1)] = 1
-    """How many of the latest checkpoints to keep."""
+    """How many of the latest checkpoints to keep, of those at the end of an epoch or the latest."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs `pip install tensorboard`)."""

@@ -1,22 +1,20 @@
-"""SIGINT and SIGTERM end a run after its current step; what was there before is put back."""
+"""Signals end a run after its current step; the second ends it at once."""
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-REPEATS = 2.0  # seconds within which the same wish may come twice: from a terminal and a parent
+from seamask.runs import RunFolder
 
-Handler = Callable[[int, FrameType | None], None]
+REPEATS = 0.5  # seconds within which one wish may come twice: from a terminal and from a parent
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGINT, SIGTERM) and has saved a checkpoint."""
+    """The run was asked to stop by a signal; the message says what it has kept."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(signal_number, message)  # both, so that it travels between processes
@@ -24,36 +22,40 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Remembers that the run was asked to stop; a second, later signal ends it at once."""
+    """Remembers that the run was asked to stop.
 
-    def __init__(self) -> None:
+    Args:
+        folder: of the run. A line says what happens, and a second, later signal raises `Stopped`
+            wherever the run is. None: neither, in a process whose parent does both.
+
+    Attributes:
+        number: of the signal; 0: none came.
+    """
+
+    def __init__(self, folder: RunFolder | None = None) -> None:
+        self.folder = folder
         self.number = 0
         self.since = 0.0
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Take note of a signal: a handler."""
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        """Take note of a signal: a handler.
+
+        Raises:
+            Stopped: it is the second one.
+        """
         now = time.monotonic()
         if not self.number:
             self.number, self.since = number, now
-        elif now - self.since > REPEATS:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            if self.folder is not None:
+                _say(
+                    f"{signal.Signals(number).name}: saving a checkpoint after this step, then "
+                    "stopping; once more stops at once"
+                )
+        elif self.folder is not None and now - self.since > REPEATS:
+            raise Stopped(number, f"stopped at once; {self.folder.kept()}")
 
-    def install(self) -> None:
-        """Handle signals from now on, in a process that is ours alone."""
-        for number in SIGNALS:
-            signal.signal(number, self.note)
 
-
-@contextmanager
-def handled(handler: Handler | None) -> Iterator[None]:
-    """Handle signals with `handler` inside the block; only the main thread can."""
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+def _say(text: str) -> None:
+    """Print a line from a handler, which may have interrupted a `print`."""
+    with suppress(OSError):
+        os.write(2, f"\nseamask: {text}\n".encode())

@@ -15,14 +15,25 @@ from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.export import save_weights
+from seamask.runs import resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
 from seamask.training.run import Run
 
 KIND = "seamask checkpoint"
 FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
-# Settings that may differ when a run goes on; others would make it another run.
-MAY_CHANGE = ("out", "overwrite", "epochs", "device", "data.root", "data.cache", "data.resident")
+# Settings that may differ when a run goes on; others would make it another run. Of `epochs` there
+# may only be more; images are compared by what they are, not by where they lie. Other threads or
+# devices add in another order, to other last bits.
+MAY_CHANGE = (
+    "out", "overwrite", "epochs", "threads", "device", "devices", "data.source", "data.root",
+    "data.objects", "data.cache", "data.resident",
+)  # fmt: skip
+
+
+def may_change(setting: str) -> bool:
+    """Say whether a setting, by its dotted path, may differ when a run goes on."""
+    return setting in MAY_CHANGE or setting.startswith("log.")
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class State:
 
 
 def save(run: Run, finite: Finiteness) -> None:
-    """Write a checkpoint, the weights for others, and the manifest. Every process takes part.
+    """Write a checkpoint, and what follows from it. Every process takes part.
 
     Raises:
         UserError: losses or weights that are not finite, or a disk that is full or not writable;
@@ -48,24 +59,42 @@ def save(run: Run, finite: Finiteness) -> None:
     """
     finite.check_losses()
     finite.check_weights()
+    window = run.window.state(run.fabric)
     if not run.lead:
         return
-    players, networks, folder = run.players, run.networks, run.folder
+    players, networks = run.players, run.networks
     masker_optimizer = players.masker_optimizer
     state = {
         "format": FORMAT,
-        "config": settings.to_dict(run.config),
+        "config": resolved(run.config),
         "data": run.data.fingerprint,
         "step": run.step,
         "seconds": run.seconds,
+        "window": window,
         "encoder": networks.encoder.state_dict(),
         "masker": networks.masker.state_dict(),
         "encoder_optimizer": players.encoder_optimizer.state_dict(),
         "masker_optimizer": masker_optimizer.state_dict() if masker_optimizer else {},
     }
-    write(state, folder.checkpoint(run.step))
-    for old in folder.all_checkpoints()[: -run.config.log.keep_checkpoints]:
-        old.unlink()
+    write(state, run.folder.checkpoint(run.step))
+    export(run)
+
+
+def export(run: Run) -> None:
+    """Write what follows from the latest checkpoint: weights for others, and the manifest.
+
+    Older checkpoints go. A run that goes on does it again: it may have been killed in between.
+
+    Raises:
+        UserError: a disk that is full or not writable.
+    """
+    folder, networks = run.folder, run.networks
+    *older, _ = folder.all_checkpoints()
+    whole = [path for path in older if folder.step_of(path) % run.steps_per_epoch == 0]
+    kept = whole[::-1][: run.config.log.keep_checkpoints - 1]
+    for old in older:
+        if old not in kept:
+            old.unlink()
     size = {"image_size": run.config.image_size, **networks.backbone_arguments}
     about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
     about |= {name: str(value) for name, value in size.items()}
@@ -83,8 +112,9 @@ def restore(run: Run, path: Path) -> None:
     state = read(path)
     if state["data"] != run.data.fingerprint:
         raise UserError(
-            f"cannot resume from {path}: the images of {run.data.name} have changed since; "
-            "restore them, or start a new run"
+            f"cannot resume from {path}: the images of {run.data.name} are not those that it was "
+            "trained on (others, more or fewer); name the folder that holds those with --data DIR, "
+            "or start a new run"
         )
     _check_settings(path, settings.from_dict(state["config"], with_parts(Config())), run.config)
     networks, players = run.networks, run.players
@@ -94,6 +124,8 @@ def restore(run: Run, path: Path) -> None:
         players.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
         if players.masker_optimizer is not None:
             players.masker_optimizer.load_state_dict(state["masker_optimizer"])
+        if "window" in state:  # none of before
+            run.window.restore(state["window"], run.fabric.device)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot resume from {path}: it belongs to another model") from error
     if state["step"] > run.total_steps:
@@ -110,10 +142,11 @@ def _check_settings(path: Path, then: Config, now: Config) -> None:
     """Refuse settings that differ from those of a checkpoint, but for what may change."""
     for setting, _ in settings.leaves(type(now)):
         was, is_now = settings.get(then, setting), settings.get(now, setting)
-        if was != is_now and setting not in MAY_CHANGE and not setting.startswith("log."):
+        fewer = setting == "epochs" and is_now < was
+        if was != is_now and (fewer or not may_change(setting)):
             raise UserError(
-                f"cannot resume from {path}: it was trained with {setting} {was!r}, and "
-                f"config.yaml says {is_now!r}; set it back, or start a new run"
+                f"cannot resume from {path}: it was trained with {setting} {was!r}, not "
+                f"{is_now!r}; set it back, or start a new run"
             )
 
 

@@ -1,7 +1,5 @@
 """Object masks of one's own, named like the images."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,8 +58,7 @@ def test_the_store_follows_the_maps_and_without_them_is_as_ever(photos, open_dat
     without = open_data(root).fingerprint
     first = open_data(root, objects=str(maps)).fingerprint
     assert open_data(root, objects=str(maps)).fingerprint == first
-    os.utime(maps / "a/0.png", ns=(1, 1))
-    os.utime(maps / "a/1.png", ns=(1, 1))
+    (maps / "a/0.png").write_bytes((maps / "a/0.png").read_bytes() + b"changed")
     assert len({without, first, open_data(root, objects=str(maps)).fingerprint}) == 3
     assert open_data(root).fingerprint == without
 

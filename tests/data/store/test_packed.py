@@ -12,6 +12,7 @@ from PIL import Image
 from seamask.base.errors import UserError
 from seamask.base.locks import locked
 from seamask.data import DataConfig, load
+from seamask.data.files import identity as identity_module
 from seamask.data.store import arrays, packed
 
 
@@ -22,12 +23,12 @@ def photos(tmp_path, write):
 
 
 def stores(tmp_path):
-    return sorted(p.name for p in (tmp_path / "cache").iterdir())
+    return sorted(p.name for p in (tmp_path / "cache").iterdir() if p.name != ".identities")
 
 
 def test_an_unchanged_folder_is_decoded_once(tmp_path, photos, open_data, monkeypatch):
     first = open_data(photos)
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = (tmp_path / "cache").glob("photos-*")
     before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
     assert folder.name == f"photos-{first.fingerprint[:16]}-16"
     monkeypatch.setattr(packed, "_write", None)  # would fail if it was called
@@ -40,12 +41,32 @@ def test_an_unchanged_folder_is_decoded_once(tmp_path, photos, open_data, monkey
 def test_the_store_does_not_depend_on_where_the_folder_lies(tmp_path, photos, open_data):
     first = open_data(photos).fingerprint
     photos.rename(tmp_path / "moved")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "moved").rename(tmp_path / "other" / "photos")
-    assert open_data(tmp_path / "other" / "photos").fingerprint == first
+    assert open_data(tmp_path / "moved").fingerprint == first
+    for path in shutil.copytree(tmp_path / "moved", tmp_path / "copy").iterdir():
+        os.utime(path, ns=(1, 1))
+    assert open_data(tmp_path / "copy").fingerprint == first
+    assert len(stores(tmp_path)) == 1  # it was decoded once
 
 
-@pytest.mark.parametrize("change", ["add", "remove", "touch", "rename", "size"])
+def test_an_image_that_changes_but_for_its_size_is_another(photos, open_data):
+    path = photos / "large.bmp"
+    Image.new("RGB", (260, 260), "red").save(path)
+    first = open_data(photos)
+    size = path.stat().st_size
+    Image.new("RGB", (260, 260), "blue").save(path)
+    assert path.stat().st_size == size
+    second = open_data(photos)
+    assert second.fingerprint != first.fingerprint
+    assert second.train.pixels[-1, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_files_that_are_as_they_were_are_not_opened_again(photos, open_data, monkeypatch):
+    first = open_data(photos).fingerprint
+    monkeypatch.setattr(identity_module, "_sample", None)  # would fail if it was called
+    assert open_data(photos).fingerprint == first
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "edit", "rename", "size"])
 def test_a_changed_folder_is_decoded_again(tmp_path, photos, open_data, write, change):
     first = open_data(photos)
     size = 16
@@ -53,8 +74,8 @@ def test_a_changed_folder_is_decoded_again(tmp_path, photos, open_data, write, c
         write(photos, "new.png")
     elif change == "remove":
         (photos / "0.png").unlink()
-    elif change == "touch":
-        os.utime(photos / "0.png", ns=(1, 1))
+    elif change == "edit":
+        write(photos, "0.png", size=(21, 16))
     elif change == "rename":
         (photos / "0.png").rename(photos / "z.png")
     else:
@@ -133,7 +154,7 @@ def test_a_damaged_store_is_rebuilt(tmp_path, write, open_data, harm):
     write(photos, *(f"{c}/{i}.png" for c in "ab" for i in range(4)))
     data = open_data(photos, holdout=0)
     good, labels = data.train.pixels.clone(), data.train.labels.clone()
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = (tmp_path / "cache").glob("[!.]*")
     meta = folder / "meta.json"
     if harm == "cut":
         os.truncate(folder / "train.pixels", 1000)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from seamask.base.errors import UserError
 from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.data.files.identity import Entry, identity
 from seamask.data.store.chunks import ObjectsOf, file_chunks
 from seamask.data.store.plan import Plan, Split
 
@@ -39,19 +40,31 @@ class Layout:
     """What a folder holds.
 
     Attributes:
-        fingerprint: sha256 hex of the splits and of every file's path, size and time of change.
+        files: {path: (bytes, time of change in ns)}, −1 bytes of a broken link.
     """
 
     root: Path
     train: Part
     held_out: Part | None
     classes: tuple[str, ...]
-    fingerprint: str
+    files: dict[str, tuple[int, int]]
 
     @property
     def names(self) -> dict[str, str]:
         """{path: what a label image of it is called} of the images to train on."""
         return {path: os.path.splitext(path)[0] for path in self.train.paths}
+
+    def fingerprint(self, cache: Path) -> str:
+        """Return sha256 hex of the splits and of what every file is; see `identity`."""
+        root = os.path.abspath(self.root)
+
+        def listing() -> Iterator[Entry | bytes]:
+            for part in (self.train, self.held_out):
+                for path in part.paths if part else ():
+                    yield Entry(os.fsencode(path), os.path.join(root, path), *self.files[path])
+                yield b""
+
+        return identity(listing(), cache)
 
     def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
         """Say how its store is made (see `chunks.file_chunks`); `objects_of` those of `train`."""
@@ -123,12 +136,7 @@ def read_layout(root: Path, holdout: float, seed: int) -> Layout:
     else:
         out = _stratified(labels, holdout, seed)
         parts = _select(train, labels, ~out), _select(train, labels, out) if out.any() else None
-    digest = hashlib.sha256()
-    for part in parts:
-        for path in part.paths if part else ():
-            digest.update(os.fsencode(path) + b"\0%d %d\0" % files[path])
-        digest.update(b"\0")
-    return Layout(root, *parts, tuple(map(printable, classes)), digest.hexdigest())
+    return Layout(root, *parts, tuple(map(printable, classes)), files)
 
 
 def _scan(root: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.data.files.decode import BadImage, printable
+from seamask.data.files.identity import Entry, identity
 from seamask.data.files.maps import VOID, largest, read_map
 
 
@@ -23,7 +23,7 @@ class ObjectMaps:
     Attributes:
         root: of the images.
         paths: the label image of each image, whose path is relative to `root`.
-        fingerprint: sha256 hex of every label image's name, size and time of change.
+        fingerprint: sha256 hex of what every label image is; see `identity`.
     """
 
     root: Path
@@ -48,13 +48,14 @@ class ObjectMaps:
         return objects
 
 
-def find_object_maps(folder: Path, root: Path, names: Mapping[str, str]) -> ObjectMaps:
+def find_object_maps(folder: Path, root: Path, names: Mapping[str, str], cache: Path) -> ObjectMaps:
     """Find the label images `folder/<name>.png`.
 
     Args:
         folder: of the label images, outside what is trained on.
         root: of the images.
         names: of each image, by its path relative to `root`.
+        cache: see `identity`.
 
     Raises:
         UserError: no such folder, one whose PNGs are trained on, or an image without a label image.
@@ -69,20 +70,11 @@ def find_object_maps(folder: Path, root: Path, names: Mapping[str, str]) -> Obje
             "move the label images to a folder outside --data"
         )
     paths = {path: folder / f"{name}.png" for path, name in names.items()}
-    digest = hashlib.sha256()
-    absent = []
-    for path, label_image in paths.items():
-        try:
-            info = label_image.stat()
-        except OSError:
-            absent.append(path)
-        else:
-            digest.update(os.fsencode(names[path]))
-            digest.update(b"\0%d %d\0" % (info.st_size, info.st_mtime_ns))
-    if absent:
+    listing = {path: Entry.of(names[path], label_image) for path, label_image in paths.items()}
+    if absent := [path for path, entry in listing.items() if entry.size < 0]:
         raise UserError(
             f"{said}: {printable(names[absent[0]])}.png is missing, the label image of "
             f"{printable(absent[0])} ({len(absent)} of {len(paths)} are); put it there, black "
             "where the image shows no object"
         )
-    return ObjectMaps(root, paths, digest.hexdigest())
+    return ObjectMaps(root, paths, identity(listing.values(), cache))

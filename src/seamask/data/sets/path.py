@@ -50,6 +50,7 @@ def of_layout(
         images: training images, if that is known.
     """
     stop = config.on_bad_image == "stop"
+    cache = local(config.cache, "--data.cache")
     layout = functools.cache(read)
 
     @functools.cache
@@ -57,11 +58,11 @@ def of_layout(
         if not config.objects:
             return None
         folder = local(config.objects, "--data.objects")
-        return find_object_maps(folder, layout().root, layout().names)
+        return find_object_maps(folder, layout().root, layout().names, cache)
 
     def identity() -> str:
         found = maps()
-        return " ".join([layout().fingerprint] + ([found.fingerprint] if found else []))
+        return " ".join([layout().fingerprint(cache)] + ([found.fingerprint] if found else []))
 
     def plan() -> Plan:
         found = maps()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.data.files.identity import Entry, identity
 from seamask.data.files.maps import VOID, check_value, largest, read_map
 from seamask.data.store.chunks import ObjectsOf, file_chunks
 from seamask.data.store.plan import Plan, Split
@@ -60,10 +59,9 @@ class VocLayout:
         items = self.train if self.val is None else self.val
         return tuple(item for item in items if item.classes or item.objects)
 
-    @property
-    def fingerprint(self) -> str:
-        """sha256 hex of the splits, the classes and every file's name, size and time of change."""
-        return fingerprint((self.train, self.scored), self.classes)
+    def fingerprint(self, cache: Path) -> str:
+        """Return sha256 hex of the splits, the classes and what every file is; see `identity`."""
+        return fingerprint((self.train, self.scored), self.classes, cache)
 
     @property
     def names(self) -> dict[str, str]:
@@ -146,15 +144,18 @@ def read_voc(root: Path) -> VocLayout:
     return VocLayout(root, items(train), found, listed is not None, _read_classes(root))
 
 
-def fingerprint(splits: Iterable[Iterable[Item]], classes: Iterable[str]) -> str:
-    """Return sha256 hex of the splits, the classes and every file's name, size, time of change."""
-    digest = hashlib.sha256("\0".join(classes).encode())
-    for items in splits:
-        for item in items:
-            for path in (item.image, item.classes, item.objects):
-                digest.update(_identity(path) if path else b"\0")
-        digest.update(b"\0")
-    return digest.hexdigest()
+def fingerprint(splits: Iterable[Iterable[Item]], classes: Iterable[str], cache: Path) -> str:
+    """Return sha256 hex of the splits, the classes and what every file is; see `identity`."""
+
+    def listing() -> Iterator[Entry | bytes]:
+        yield "\0".join(classes).encode()
+        for items in splits:
+            for item in items:
+                for path in (item.image, item.classes, item.objects):
+                    yield Entry.of(path.name, path) if path else b""
+            yield b"\0"
+
+    return identity(listing(), cache)
 
 
 def missing_map(root: Path, name: str, folder: str = "SegmentationClass") -> UserError:
@@ -224,14 +225,6 @@ def _files(folder: Path, extensions: Collection[str]) -> dict[str, Path]:
         if path.suffix.lower() in extensions and not path.name.startswith("."):
             found.setdefault(path.stem, path)
     return found
-
-
-def _identity(path: Path) -> bytes:
-    try:
-        info = path.stat()
-    except OSError:  # a broken link: named when it is read
-        return os.fsencode(path.name)
-    return os.fsencode(path.name) + b"\0%d %d\0" % (info.st_size, info.st_mtime_ns)
 
 
 def _below(root: Path, path: Path) -> str:

@@ -1,0 +1,55 @@
+"""Signals that ask a process to end, and what a process does when one comes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = tuple(
+    signal.Signals[name]
+    # Of a terminal; of a scheduler; of a terminal that closes; of a scheduler ahead of its limit,
+    # as it is asked to; of a limit on processor time.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if name in signal.Signals.__members__  # not all of them everywhere
+)
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def install(handler: Handler) -> dict[signal.Signals, object]:
+    """Handle signals with `handler` from now on; return what handled them before.
+
+    Those that are ignored stay so: `nohup` means it.
+    """
+    ours = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    return {number: signal.signal(number, handler) for number in ours}
+
+
+@contextmanager
+def handled(handler: Handler | None) -> Iterator[None]:
+    """Handle signals with `handler` inside the block; only the main thread can."""
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = install(handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)  # type: ignore[arg-type]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """End what runs, but unwind first: temporary files go, and the cursor comes back."""
+    raise Interrupted(number)

@@ -1,0 +1,166 @@
+"""Commands that are killed before a given file operation, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+CHANGES = {  # events of `sys.addaudithook`; `open` is one where it may write
+    "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
+}  # fmt: skip
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+# Started once, with all that takes long to import; each command is a fork of it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["seamask.commands", "seamask.training.launch", "seamask.evaluate.evaluation", "seamask.show",
+     "seamask.study.worker", "sklearn.linear_model", "matplotlib.pyplot"]
+)  # fmt: skip
+
+
+class Operations:
+    """Counts what changes files below a folder, from now on, and kills before the n-th change."""
+
+    def __init__(self, root: Path, kill_before: int | None) -> None:
+        self.root, self.kill_before = str(root), kill_before
+        self.count = 0
+        sys.addaudithook(self.hear)
+        fsync = os.fsync
+
+        def heard_fsync(file: int) -> None:
+            self.change()
+            fsync(file)
+
+        os.fsync = heard_fsync
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, int) or not flags & WRITES:
+                return
+        elif event not in CHANGES:
+            return
+        path, *more = arguments
+        relative_to_open_folder = event != "open" and more and more[-1] not in (None, -1)
+        if relative_to_open_folder or os.path.abspath(os.fsdecode(path)).startswith(self.root):
+            self.change()
+
+    def change(self) -> None:
+        self.count += 1
+        if self.count == self.kill_before:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _body(
+    root: Path, words: list[str], kill_before: int | None, said: Path, report: Connection
+) -> None:
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    from seamask.cli import main
+
+    operations = Operations(root, kill_before)
+    try:
+        main(words)
+    finally:
+        report.send(operations.count)
+
+
+def run(
+    root: Path, words: list[str], kill_before: int | None = None, said: Path | None = None
+) -> tuple[int, int]:
+    """Run `seamask WORDS` in a process of its own.
+
+    Args:
+        root: folder whose changes count.
+        words: of the command.
+        kill_before: the number of the change, from 1, that it does not come to; None: it lives.
+        said: file for what it prints.
+
+    Returns:
+        Its exit code and how many changes it made; 0 where it was killed.
+    """
+    mine, its = PROCESSES.Pipe(duplex=False)
+    arguments = (root, words, kill_before, said or Path(os.devnull), its)
+    process = PROCESSES.Process(target=_body, args=arguments)
+    process.start()
+    its.close()
+    try:
+        count = mine.recv()
+    except EOFError:
+        count = 0
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, count
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row of the table: a command that may be killed at any time.
+
+    Attributes:
+        words: of the command, given the folder it works in.
+        prepare: commands before it, which nobody kills.
+        again: words of the command that goes on; None: the same again.
+    """
+
+    name: str
+    words: Callable[[Path], list[str]]
+    prepare: tuple[Callable[[Path], list[str]], ...] = ()
+    again: Callable[[Path], list[str]] | None = None
+
+
+def left_by(root: Path) -> dict[str, object]:
+    """Return what a command left below a folder, but for times and locks."""
+    return {
+        str(path.relative_to(root)): _content(path)
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
+OF_ONE_TIME = {"seconds", "images_per_second", "data_wait", "machine", "commit"}
+
+
+def _content(path: Path) -> object:
+    if path.name in OF_TIMES:
+        return "is there"
+    if path.suffix == ".safetensors":
+        return _plain(load_file(path))
+    if path.suffix == ".pt":
+        return _plain(torch.load(path, weights_only=True))
+    if path.suffix == ".json":
+        return _plain(json.loads(path.read_text()))
+    if path.suffix == ".jsonl":
+        return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
+    return path.read_bytes()
+
+
+def _plain(value: object) -> object:
+    """Return a value that can be compared with `==`, without times."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items() if name not in OF_ONE_TIME}
+    if isinstance(value, torch.Tensor):
+        return (value.shape, value.dtype, value.contiguous().view(-1).numpy().tobytes())
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def differences(ours: dict[str, object], theirs: dict[str, object]) -> list[str]:
+    """Name the files that one has and the other has not, or that differ."""
+    missing = [f"{name} is missing" for name in sorted(theirs.keys() - ours.keys())]
+    extra = [f"{name} is too much" for name in sorted(ours.keys() - theirs.keys())]
+    both = sorted(ours.keys() & theirs.keys())
+    return missing + extra + [f"{name} differs" for name in both if ours[name] != theirs[name]]
