@@ -11,7 +11,7 @@ import seamask
 from seamask.base.errors import UserError, printable, unknown
 from seamask.base.memory import no_memory
 from seamask.base.output import Lasting, close_failed, lasting_output
-from seamask.base.signals import Interrupted, handled, interrupt
+from seamask.base.signals import Interrupted, Stopped, handled, interrupt
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
@@ -62,9 +62,12 @@ def _explain(error: BaseException) -> int:
     Raises:
         BaseException: the error itself.
     """
-    if isinstance(error, SystemExit):  # after help: 0; after a signal: 128 + its number
+    if isinstance(error, SystemExit):  # after help: 0
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
+    elif isinstance(error, Stopped):
+        print(f"\nseamask: {error.message}", file=sys.stderr)
+        return 128 + error.signal_number
     elif isinstance(error, KeyboardInterrupt):
         number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name

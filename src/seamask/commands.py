@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -34,7 +33,7 @@ def pretrain(arguments: list[str]) -> None:
     from seamask.terminal import print_summary
     from seamask.training import start_run
 
-    print_summary(_unless_stopped(lambda: start_run(config)))
+    print_summary(start_run(config))
 
 
 def parse_pretrain(arguments: list[str]) -> Config:
@@ -80,7 +79,7 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
     from seamask.terminal import print_summary
     from seamask.training import resume_run
 
-    print_summary(_unless_stopped(lambda: resume_run(run, **given)))
+    print_summary(resume_run(run, **given))
 
 
 @command
@@ -186,9 +185,7 @@ def study(
     file = local(name)  # the study.yaml of a study's folder is that study
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
     chosen = read_study(name, data or None, seeds or None, given)
-    table = _unless_stopped(
-        lambda: run_study(chosen, out or str(own), local(results, "--results") if results else None)
-    )
+    table = run_study(chosen, out or str(own), local(results, "--results") if results else None)
     print(f"\n{table.read_text()}")
     for file in sorted(table.parent.glob("*.*")):
         print(file)
@@ -277,14 +274,3 @@ def _source(arguments: list[str]) -> str | None:
         if option in ("--data", "--data.source"):
             return value
     return None
-
-
-def _unless_stopped(work: Callable[[], T]) -> T:
-    """Return what `work` does; if a signal stops it, say so and exit with 128 + its number."""
-    from seamask.training.signals import Stopped
-
-    try:
-        return work()
-    except Stopped as stopped:
-        print(f"\nseamask: {stopped.message}", file=sys.stderr)
-        sys.exit(128 + stopped.signal_number)

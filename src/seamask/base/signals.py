@@ -42,6 +42,14 @@ def handled(handler: Handler | None) -> Iterator[None]:
             signal.signal(number, old)  # type: ignore[arg-type]
 
 
+class Stopped(Exception):
+    """The run was asked to stop by a signal; the message says what it has kept."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(signal_number, message)  # both, so that it travels between processes
+        self.signal_number, self.message = signal_number, message
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked the process to end."""
 

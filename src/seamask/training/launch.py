@@ -27,7 +27,7 @@ from seamask.base.memory import REMEDY, memory_errors
 from seamask.base.output import lasting_output
 from seamask.base.paths import absolute
 from seamask.base.registry import with_parts
-from seamask.base.signals import handled, install
+from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
 from seamask.networks.backbone import SMALL_STEM
@@ -42,7 +42,7 @@ from seamask.training.loop import train
 from seamask.training.players import Networks, build_networks, penalty_weights
 from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
-from seamask.training.signals import Stopped, StopSignal
+from seamask.training.signals import StopSignal
 from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
 
 ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in

@@ -7,11 +7,12 @@ import time
 import torch
 from torch import Tensor
 
+from seamask.base.signals import Stopped
 from seamask.training import report, snapshot
 from seamask.training.health import Finiteness, Health
 from seamask.training.journal import Journal, open_journal
 from seamask.training.run import Run
-from seamask.training.signals import Stopped, StopSignal
+from seamask.training.signals import StopSignal
 
 ASK_SECONDS = 1.0  # about, between two times that several processes ask each other
 ASK_STEPS = 50  # at most, should steps become slower

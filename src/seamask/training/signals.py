@@ -8,17 +8,10 @@ import time
 from contextlib import suppress
 from types import FrameType
 
+from seamask.base.signals import Stopped as Stopped  # others have it from here
 from seamask.runs import RunFolder
 
 REPEATS = 0.5  # seconds within which one wish may come twice: from a terminal and from a parent
-
-
-class Stopped(Exception):
-    """The run was asked to stop by a signal; the message says what it has kept."""
-
-    def __init__(self, signal_number: int, message: str) -> None:
-        super().__init__(signal_number, message)  # both, so that it travels between processes
-        self.signal_number, self.message = signal_number, message
 
 
 class StopSignal:
