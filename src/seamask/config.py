@@ -68,9 +68,11 @@ class Config:
     """`bf16` computes in bfloat16 where that is safe; weights, losses and penalties stay fp32."""
     compile: bool = False
     """Compile the encoder and the mask network with `torch.compile`."""
-    cuda_graph: bool = True
-    """On one GPU, record the step once and replay it: thousands of operations for one launch. A
-    step that cannot be recorded is taken as before, and that is said."""
+    cuda_graph: Literal["auto", "yes", "no"] = "auto"
+    """On one GPU, record the step once and replay it: thousands of operations for one launch.
+    `auto`: unless a masker, objective or penalty is not of this package, since what such a part
+    counts in Python would stand still. A step that cannot be recorded is taken as before, and that
+    is said."""
     data: DataConfig = field(default_factory=DataConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

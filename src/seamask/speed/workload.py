@@ -48,7 +48,7 @@ class Workload:
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.pair = self.make_views()
-        self.stepper = Stepper(self.players, self._see, records(config, device))
+        self.stepper = Stepper(self.players, self._see, records(config, self.players, device))
         self.metrics: dict[str, Tensor] = {}
         self.steps = 0
         if self.stepper.graph:

@@ -16,10 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+import seamask
 from seamask.base.draws import Tape, derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, View
 from seamask.game.step import Turn, take, turns, two_player_step
+from seamask.masks.penalties import PENALTIES
 
 WARM_UP = 3  # steps, in which libraries choose their algorithms and optimisers make their memory
 Pairs = list[tuple[View, View]]
@@ -27,12 +29,20 @@ See = Callable[[Tensor, dict[str, Tensor], Generator], Pairs]
 Taken = tuple[Pairs, dict[str, Tensor]]
 
 
-def records(config: Config, device: torch.device) -> bool:
+def records(config: Config, players: TwoPlayers, device: torch.device) -> bool:
     """Say whether the step of a run is recorded as a CUDA graph.
 
     Left-out patches make sequences as long as the masks leave them, which no graph can hold.
     """
-    return config.cuda_graph and device.type == "cuda" and not config.masks.drop
+    if config.cuda_graph == "no" or device.type != "cuda" or config.masks.drop:
+        return False
+    paid = [PENALTIES[name].cost for name in players.penalty_weights]
+    parts = [type(players.masker), type(players.objective), *paid]
+    return config.cuda_graph == "yes" or all(_of_this_package(part) for part in parts)
+
+
+def _of_this_package(part: object) -> bool:
+    return str(getattr(part, "__module__", "")).startswith(f"{seamask.__name__}.")
 
 
 class Stepper:
