@@ -8,9 +8,10 @@ import torch
 # Two busy suites on two cores are far slower with two threads each than with one.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Under `nohup` SIGHUP is ignored, in all that a test starts too.
-if hasattr(signal, "SIGHUP"):
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# In the background of a shell and under `nohup` these are ignored, in all that a test starts too.
+for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), default)
 
 
 @pytest.fixture(scope="session")

@@ -192,3 +192,19 @@ def test_only_an_exact_budget_is_asked_of_the_masker(exact):
 def test_a_budget_moves_linearly():
     budget = Budget.parse("0.1->0.5")
     assert [budget.at(done) for done in (0, 0.5, 1, 2)] == pytest.approx([0.1, 0.3, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("draw", ["cauchy", "normal", "bimodal"])
+def test_steps_that_nobody_may_look_at_are_enough(draw):
+    """In a CUDA graph their number is fixed."""
+    seeded = torch.Generator().manual_seed(0)
+    noise = torch.randn(64, 1024, generator=seeded, dtype=torch.float64)
+    logits = {
+        "cauchy": 50 * noise / torch.randn(64, 1024, generator=seeded, dtype=torch.float64),
+        "normal": 1000 * noise,
+        "bimodal": 100 * noise.sign() + noise,
+    }[draw].clamp(-exact.LARGEST, exact.LARGEST)
+    budget = torch.linspace(0.02, 0.9, 64, dtype=torch.float64)
+    bias, _ = exact._solve(logits, budget, torch.ones_like(logits), unseen=True)
+    share = torch.sigmoid(logits + bias[:, None]).mean(1)
+    torch.testing.assert_close(share, budget, atol=1e-6, rtol=0)

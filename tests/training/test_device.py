@@ -11,6 +11,7 @@ from seamask.game.players import View
 from seamask.recipes import RECIPES, recipe_config
 from seamask.speed.workload import Workload
 from seamask.training.stepper import WARM_UP, Stepper
+from seamask.views import crop_masks
 
 pytestmark = [
     pytest.mark.gpu,
@@ -101,6 +102,85 @@ def test_a_recorded_step_is_the_step(recipe):
         found.append(losses)
     for one, other in zip(*found, strict=True):
         assert one == pytest.approx(other, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"masks.budget": "0.1->0.5"},
+        {"masks.budget": "exact:0.25"},
+        {"masks.single": True, "updates": "simultaneous"},
+        {"masks.masker": "random-block"},
+        {"masks.masker": "random-patch"},
+        {"objective.name": "moco"},
+    ],
+    ids=str,
+)
+def test_a_recorded_step_draws_anew(changed):
+    """With rates of 0 nothing but the batch, draws, budgets and queues tells one step from the
+    next; two parts a step, with labels of their pixels."""
+    found = []
+    for graph in (False, True):
+        work = workload(changed | {"cuda_graph": "no"})
+        for optimizer in filter(
+            None, (work.players.encoder_optimizer, work.players.masker_optimizer)
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.0
+
+        def see(images, maps, draw, work=work):
+            pairs = []
+            for part, labels in zip(images.chunk(2), maps["objects"].chunk(2), strict=True):
+                seen = [work.views(part, draw) for _ in "ab"]
+                pairs.append(tuple(View(x, crop_masks(labels, p, 32)) for x, p in seen))
+            return pairs
+
+        stepper = Stepper(work.players, see, graph)
+        draw, losses = generator(1), []
+        for step in range(8):
+            images = torch.randint(256, (8, 3, 32, 32), generator=draw, dtype=torch.uint8).cuda()
+            work.players.done = step / 10
+            pairs, metrics = stepper.take(images, {"objects": images[:, 0]}, True, (0, step))
+            work.objective.update(work.encoder, 0.5)
+            metrics |= {"view": pairs[1][1].images.mean(), "map": pairs[1][0].objects.sum()}
+            losses.append({name: value.item() for name, value in metrics.items()})
+        assert stepper.graph == graph
+        found.append(losses)
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+def asks(images):
+    return images.float().mean().item()
+
+
+def draws(images):
+    return torch.rand(1).item()
+
+
+@pytest.mark.parametrize("fault", [asks, draws])
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream:UserWarning")
+def test_what_cannot_be_recorded_is_taken_as_before(fault, caplog):
+    found = []
+    for graph in (False, True):
+        work = workload({"cuda_graph": "no"})
+
+        def see(images, maps, draw, work=work):
+            fault(images)
+            return [tuple(View(work.views(images, draw)[0]) for _ in "ab")]
+
+        stepper, stream = Stepper(work.players, see, graph), torch.cuda.current_stream()
+        losses = [
+            stepper.take(work.images, {}, True, (0, step))[1]["loss/encoder"].item()
+            for step in range(WARM_UP + 3)
+        ]
+        assert not stepper.graph
+        assert torch.cuda.current_stream() == stream
+        assert torch.rand(1, device="cuda").item() < 1
+        found.append(losses[: WARM_UP + 1])  # later ones magnify rounding
+    assert found[0] == pytest.approx(found[1], rel=1e-2)
+    assert "without a CUDA graph" in caplog.text
 
 
 @pytest.mark.parametrize(("precision", "close"), [("fp32", 1e-3), ("bf16", 3e-2)])

@@ -65,6 +65,7 @@ class Tape:
         places = iter(self.entries)
         with _drawing(lambda make, device: next(places)[1]):
             yield
+        assert next(places, None) is None, "the step has drawn less than when it was recorded"
 
     def draw(self) -> None:
         """Draw anew, into the memory that `playing` gave out."""
@@ -75,8 +76,8 @@ class Tape:
 @contextmanager
 def _drawing(draw: Callable[[Make, torch.device], Tensor]) -> Iterator[None]:
     global _draw
-    _draw = draw
+    before, _draw = _draw, draw
     try:
         yield
     finally:
-        _draw = _at_once
+        _draw = before

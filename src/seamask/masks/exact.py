@@ -12,7 +12,7 @@ from seamask.base.precision import at_least_float32
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
 TOLERANCE = 1e-7  # of the share removed
 STEPS = 64  # at most; about eight are taken
-UNSEEN = 24  # where nobody may look whether that is enough: in a CUDA graph
+UNSEEN = 40  # where nobody may look whether that is enough: in a CUDA graph
 
 
 def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = None) -> Tensor:
@@ -51,7 +51,8 @@ class _ExactSigmoid(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, budget: Tensor, room: Tensor) -> Tensor:
         wide = logits.detach().double().clamp(-LARGEST, LARGEST).flatten(-2)
         free = room.detach().double().flatten(-2)
-        bias, full = _solve(wide, budget.detach().double(), free)
+        unseen = logits.is_cuda and torch.cuda.is_current_stream_capturing()
+        bias, full = _solve(wide, budget.detach().double(), free, unseen)
         share = torch.sigmoid(wide + bias[..., None])
         share = torch.where(full[..., None], 1.0, share).view_as(logits).to(logits.dtype)
         ctx.save_for_backward(share, room)
@@ -72,13 +73,16 @@ class _ExactSigmoid(torch.autograd.Function):
         return slope * free, pixels * common[..., 0, 0], share * free
 
 
-def _solve(logits: Tensor, budget: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+def _solve(
+    logits: Tensor, budget: Tensor, room: Tensor, unseen: bool = False
+) -> tuple[Tensor, Tensor]:
     """Solve mean(room · σ(logits + t)) = b for t by Newton's method, kept inside a bracket.
 
     Args:
         logits: float64 `[..., P]`.
         budget: float64 `[...]`.
         room: float64 `[..., P]` in [0, 1].
+        unseen: take a fixed number of steps, since nobody may look whether fewer are enough.
 
     Returns:
         t `[...]`, and where there is no more room than b `[...]`: there t means nothing.
@@ -90,11 +94,10 @@ def _solve(logits: Tensor, budget: Tensor, room: Tensor) -> tuple[Tensor, Tensor
     low, high = level - logits.amax(-1), level - logits.amin(-1)
     # The quantile that splits off the share b is near the answer when masks are nearly binary.
     bias = (level - logits.mean(-1)).clamp(low, high)
-    recorded = logits.is_cuda and torch.cuda.is_current_stream_capturing()
-    for _ in range(UNSEEN if recorded else STEPS):
+    for _ in range(UNSEEN if unseen else STEPS):
         share = torch.sigmoid(logits + bias[..., None])
         value = (room * share).mean(-1) - budget
-        if not recorded and bool(((value.abs() <= TOLERANCE) | full).all()):
+        if not unseen and bool(((value.abs() <= TOLERANCE) | full).all()):
             break
         low, high = torch.where(value < 0, bias, low), torch.where(value > 0, bias, high)
         step = bias - value / (room * share * (1 - share)).mean(-1).clamp(min=1e-300)

@@ -71,12 +71,12 @@ class RandomPatchMasker(nn.Module):
         batch, _, height, width = images.shape
         check_patch(self.patch, height, width)
         rows, columns = height // self.patch, width // self.patch
-        shape = batch, self.n_masks, rows, columns
+        shape, kind = (batch, self.n_masks, rows, columns), images.dtype
 
         def draw() -> Tensor:
             noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
             rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
-            return (rank < round(self.ratio * rows * columns)).to(images.dtype).view(shape)
+            return (rank < round(self.ratio * rows * columns)).to(kind).view(shape)
 
         grid = drawn(draw, images.device)
         return F.interpolate(grid, size=(height, width), mode="nearest")

@@ -52,7 +52,7 @@ class Workload:
         self.metrics: dict[str, Tensor] = {}
         self.steps = 0
         if self.stepper.graph:
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP * config.masks.every):
                 self.step()
 
     def make_views(self) -> tuple[View, View]:

@@ -172,6 +172,11 @@ def preflight(config: Config) -> None:
     check_device(config.device)
     if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
         raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
+    one_gpu = uses_gpu(config.device) and config.devices == 1
+    if config.cuda_graph == "yes" and (not one_gpu or config.masks.drop):
+        raise UserError(
+            "--cuda-graph yes needs one GPU and no --masks.drop; auto records where that can be"
+        )
     objective = build_objective(config.objective)
     if config.masks.one_sided and not objective.directed:
         raise UserError(

@@ -94,7 +94,7 @@ class Run:
             name: Loader(labels[..., None], fabric.device, resident)
             for name, labels in maps.items()
         }
-        graph = records(config, self.players, fabric.device) and not many
+        graph = records(config, self.players, fabric.device)
         self.stepper = Stepper(self.players, self._pairs, graph)
         self.step = 0
         self.seconds = 0.0

@@ -26,8 +26,8 @@ FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
 # may only be more; images are compared by what they are, not by where they lie. Other threads or
 # devices add in another order, to other last bits.
 MAY_CHANGE = (
-    "out", "overwrite", "epochs", "threads", "device", "devices", "data.source", "data.root",
-    "data.objects", "data.cache", "data.resident",
+    "out", "overwrite", "epochs", "threads", "device", "devices", "cuda_graph", "data.source",
+    "data.root", "data.objects", "data.cache", "data.resident",
 )  # fmt: skip
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 import seamask
 from seamask.base.draws import Tape, derive_seed
@@ -25,16 +27,20 @@ from seamask.masks.penalties import PENALTIES
 
 WARM_UP = 3  # steps, in which libraries choose their algorithms and optimisers make their memory
 Pairs = list[tuple[View, View]]
-See = Callable[[Tensor, dict[str, Tensor], Generator], Pairs]
+See = Callable[[Tensor, dict[str, Tensor], torch.Generator], Pairs]
 Taken = tuple[Pairs, dict[str, Tensor]]
 
 
 def records(config: Config, players: TwoPlayers, device: torch.device) -> bool:
     """Say whether the step of a run is recorded as a CUDA graph.
 
-    Left-out patches make sequences as long as the masks leave them, which no graph can hold.
+    Left-out patches make sequences as long as the masks leave them, which no graph can hold; what
+    several processes send each other is not recorded; parts from elsewhere may count in Python,
+    which would stand still, and are recorded only if that is asked for.
     """
-    if config.cuda_graph == "no" or device.type != "cuda" or config.masks.drop:
+    if config.cuda_graph == "no" or device.type != "cuda":
+        return False
+    if config.masks.drop or config.devices > 1:
         return False
     paid = [PENALTIES[name].cost for name in players.penalty_weights]
     parts = [type(players.masker), type(players.objective), *paid]
@@ -56,8 +62,9 @@ class Stepper:
 
     def __init__(self, players: TwoPlayers, see: See, graph: bool) -> None:
         self.players, self.see, self.graph = players, see, graph
-        self.views, self.masks = Generator(), Generator()  # seeded anew for each step
+        self.views, self.masks = torch.Generator(), torch.Generator()  # seeded anew for each step
         self.recordings: dict[bool, _Recording] = {}
+        self.pool = torch.cuda.graph_pool_handle() if graph else None  # of all: they take turns
 
     def take(
         self,
@@ -86,9 +93,19 @@ class Stepper:
         try:
             return recording.take(images, maps)
         except _NotRecordedError as error:
-            self.graph = False
-            logging.getLogger(__name__).warning("the step is taken without a CUDA graph: %s", error)
-            return self.take(images, maps, move_masks, draw)
+            reason = str(error)
+        self._give_up(reason)  # outside, since the error holds what was recorded so far
+        return self.take(images, maps, move_masks, draw)
+
+    def _give_up(self, reason: str) -> None:
+        """Take steps operation by operation from now on; free what was recorded."""
+        self.graph = False
+        self.recordings.clear()
+        for network in (self.players.encoder, self.players.masker):
+            network.zero_grad(set_to_none=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+        logging.getLogger(__name__).warning("the step is taken without a CUDA graph: %s", reason)
 
     def at_once(self, images: Tensor, maps: dict[str, Tensor], move_masks: bool) -> Taken:
         """Take one step, operation by operation."""
@@ -98,6 +115,13 @@ class Stepper:
 
 class _NotRecordedError(Exception):
     """A step that asks the device for a number, say."""
+
+
+def _states(*generators: torch.Generator) -> list[object]:
+    """Return where generators stand, and those of the host: what they draw while a step is recorded
+    would be the same in every replay."""
+    ours = (g.get_state().tolist() for g in (*generators, torch.default_generator))
+    return [*ours, random.getstate(), str(np.random.get_state())]
 
 
 class _Segment(NamedTuple):
@@ -142,31 +166,35 @@ class _Recording:
 
     def _record(self, images: Tensor, maps: dict[str, Tensor]) -> None:
         self.images, self.maps = images.clone(), {name: m.clone() for name, m in maps.items()}
-        pool = torch.cuda.graph_pool_handle()
+        drawn = _states(self.stepper.views, self.stepper.masks)
         steps = self._turns()
         turn: Turn | None
         collecting = gc.isenabled()
         gc.disable()  # what a collection frees could be a graph, which ends the recording
         try:
-            with self.tape.playing():
+            # A capture that fails leaves its stream the current one.
+            with self.tape.playing(), torch.cuda.stream(torch.cuda.current_stream()):
                 while True:
                     graph = torch.cuda.CUDAGraph()
                     with torch.cuda.graph(
-                        graph, pool, self.stream, capture_error_mode="thread_local"
+                        graph, self.stepper.pool, self.stream, capture_error_mode="thread_local"
                     ):
                         turn = next(steps, None)
                     parameters = [*turn.network.parameters()] if turn else []
                     self.segments.append(_Segment(graph, turn, [p.grad for p in parameters]))
                     if turn is None:
-                        return
+                        break
+            if _states(self.stepper.views, self.stepper.masks) != drawn:
+                raise RuntimeError("a part draws by itself, not with seamask.base.draws.drawn")
         except RuntimeError as error:
             self.segments = []
+            steps.close()
             raise _NotRecordedError(str(error).splitlines()[0]) from error
         finally:
             if collecting:
                 gc.enable()
 
-    def _turns(self) -> Iterator[Turn]:
+    def _turns(self) -> Generator[Turn, None, None]:
         stepper = self.stepper
         self.pairs = stepper.see(self.images, self.maps, stepper.views)
         yield from turns(stepper.players, self.pairs, stepper.masks, self.move_masks, self.metrics)
