@@ -26,6 +26,7 @@ from seamask.base.files import (
     is_empty,
     make_folder,
     remove_leftovers,
+    sync_folder,
 )
 from seamask.base.locks import join, locked
 from seamask.base.paths import check_writable, local
@@ -243,6 +244,18 @@ class RunFolder:
         try:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
+
+    def sync_metrics(self) -> None:
+        """Have what was added to `metrics.jsonl` written to the disk.
+
+        A checkpoint comes after it: when the power fails, the log of its steps is there too.
+        """
+        try:
+            with self.metrics.open("ab") as file:
+                os.fsync(file.fileno())
+            sync_folder(self.path)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 

@@ -1,13 +1,12 @@
-"""Commands that are killed before a given file operation, and what they leave."""
+"""Commands that a signal strikes before a given file operation, or at a time; what they leave."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,11 +28,14 @@ PROCESSES.set_forkserver_preload(
 )  # fmt: skip
 
 
-class Operations:
-    """Counts what changes files below a folder, from now on, and kills before the n-th change."""
+Blows = Mapping[int, int]  # numbers of changes, from 1, and the signals that come before them
 
-    def __init__(self, root: Path, kill_before: int | None) -> None:
-        self.root, self.kill_before = str(root), kill_before
+
+class Operations:
+    """Counts what changes files below a folder, from now on, and signals before some changes."""
+
+    def __init__(self, root: Path, blows: Blows) -> None:
+        self.root, self.blows = str(root), blows
         self.count = 0
         sys.addaudithook(self.hear)
         fsync = os.fsync
@@ -58,52 +60,64 @@ class Operations:
 
     def change(self) -> None:
         self.count += 1
-        if self.count == self.kill_before:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.count in self.blows:
+            os.kill(os.getpid(), self.blows[self.count])
 
 
-def _body(
-    root: Path, words: list[str], kill_before: int | None, said: Path, report: Connection
-) -> None:
+def _body(root: Path, words: list[str], blows: Blows, said: Path, report: Connection) -> None:
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     torch.set_num_threads(1)
     from seamask.cli import main
 
-    operations = Operations(root, kill_before)
+    operations = Operations(root, blows)
     try:
         main(words)
     finally:
         report.send(operations.count)
 
 
-def run(
-    root: Path, words: list[str], kill_before: int | None = None, said: Path | None = None
-) -> tuple[int, int]:
-    """Run `seamask WORDS` in a process of its own.
+class Running:
+    """`seamask WORDS` in a process of its own.
 
     Args:
         root: folder whose changes count.
         words: of the command.
-        kill_before: the number of the change, from 1, that it does not come to; None: it lives.
+        blows: signals that strike it.
         said: file for what it prints.
-
-    Returns:
-        Its exit code and how many changes it made; 0 where it was killed.
     """
-    mine, its = PROCESSES.Pipe(duplex=False)
-    arguments = (root, words, kill_before, said or Path(os.devnull), its)
-    process = PROCESSES.Process(target=_body, args=arguments)
-    process.start()
-    its.close()
-    try:
-        count = mine.recv()
-    except EOFError:
-        count = 0
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode, count
+
+    def __init__(
+        self, root: Path, words: list[str], blows: Blows | None = None, said: Path | None = None
+    ) -> None:
+        self._report, its = PROCESSES.Pipe(duplex=False)
+        arguments = (root, words, blows or {}, said or Path(os.devnull), its)
+        self.process = PROCESSES.Process(target=_body, args=arguments)
+        self.process.start()
+        its.close()
+
+    def kill_after(self, seconds: float) -> None:
+        """Kill it after a time, unless it has ended."""
+        self.process.join(seconds)
+        self.process.kill()
+
+    def wait(self) -> tuple[int, int]:
+        """Return its exit code and how many changes it made; 0 where it was killed."""
+        try:
+            count = self._report.recv()
+        except EOFError:
+            count = 0
+        self.process.join()
+        assert self.process.exitcode is not None
+        return self.process.exitcode, count
+
+
+def run(
+    root: Path, words: list[str], blows: Blows | None = None, said: Path | None = None
+) -> tuple[int, int]:
+    """Run `seamask WORDS` to its end; see `Running`."""
+    return Running(root, words, blows, said).wait()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ from seamask.runs import RunFolder
 
 if TYPE_CHECKING:
     from seamask.evaluate.subject import Subject
+
+Picture = Callable[[Path], None]  # writes one to a path
 
 
 def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
@@ -79,7 +80,8 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     config = check(config)
     commit()  # of the code that is in memory now
     folder = _folder(encoder, config)
-    context = _prepare(encoder, TASKS[task], config)
+    with _of(encoder).naming_plugins():
+        context = _prepare(encoder, TASKS[task], config)
     config, data = context.config, context.data
     protocol = {
         path: settings.plain(settings.get(config, path))
@@ -87,21 +89,25 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
         if path not in NOT_PROTOCOL and path not in config.unused()
     }
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="seamask-") as scratch:
-        draws = folder is not None and TASKS[task].draws
-        picture = Path(scratch) / f"{task}.png" if draws else None
-        metrics = TASKS[task].run(replace(context, figure=picture))
-        for name in metrics:
-            if not TASKS[task].names(name):
-                raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
-        seconds = round(time.perf_counter() - started, 2)
-        result = Result(
-            encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
-            commit(), processor(),
-        )  # fmt: skip
-        if folder is None:
-            return result
-        return _keep(result, folder, context.subject, picture)
+    pictures: list[Picture] = []
+    wanted = pictures.append if folder is not None and TASKS[task].draws else None
+    metrics = TASKS[task].run(replace(context, keep=wanted))
+    for name in metrics:
+        if not TASKS[task].names(name):
+            raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
+    seconds = round(time.perf_counter() - started, 2)
+    result = Result(
+        encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
+        commit(), processor(),
+    )  # fmt: skip
+    if folder is None:
+        return result
+    return _keep(result, folder, context.subject, pictures)
+
+
+def _of(encoder: str) -> RunFolder:
+    """Return the folder of the run that an encoder is named by; of others it holds no run."""
+    return RunFolder(encoder.removeprefix(UNTRAINED))
 
 
 def _folder(encoder: str, config: EvaluationConfig) -> Path | None:
@@ -173,24 +179,39 @@ class NotKept(UserError):
         self.result = result
 
 
-def _keep(result: Result, folder: Path, subject: Subject, picture: Path | None) -> Result:
-    """Write a result and its picture; return it with both paths.
+def _keep(result: Result, folder: Path, subject: Subject, pictures: list[Picture]) -> Result:
+    """Write a result and its picture, if there is one; return it with both paths.
 
     Raises:
         NotKept: they cannot be written.
     """
     file = folder / f"{_name(result, folder, subject)}.json"
-    figure = str(file.with_suffix(".png")) if picture is not None else None
+    figure = str(file.with_suffix(".png")) if pictures else None
     kept = replace(result, file=str(file), figure=figure)
     try:
-        if picture is not None:
-            with atomic(file.with_suffix(".png")) as temporary:
-                shutil.copyfile(picture, temporary)
+        _check_same(subject)
+        for write in pictures:
+            write(file.with_suffix(".png"))
         with atomic(file) as temporary:
             temporary.write_text(kept.to_json() + "\n")
     except UserError as error:
         raise NotKept(f"the result is not kept: {error}", result) from error
     return kept
+
+
+def _check_same(subject: Subject) -> None:
+    """Refuse a run that was replaced by another one while this one was evaluated.
+
+    Raises:
+        UserError: it was.
+    """
+    if subject.run is not None and not (
+        subject.run.config.exists() and subject.run.read_config() == subject.config
+    ):
+        raise UserError(
+            f"{subject.run.path} now holds another run than the one that was evaluated: name "
+            "another folder with --out"
+        )
 
 
 def _name(result: Result, folder: Path, subject: Subject) -> str:

@@ -76,13 +76,16 @@ class Journal:
                 self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write a line, with `epoch` and `step`, to `metrics.jsonl` and to TensorBoard."""
-        self.run.folder.append_metrics(line)
+        """Write a line, with `epoch` and `step`, to TensorBoard and to `metrics.jsonl`.
+
+        The latter says what is done: a run that is killed in between writes both again.
+        """
         if self.tensorboard is not None:
             for name, value in line.items():
                 if name not in ("epoch", "step"):
                     self.tensorboard.add_scalar(name, value, line["step"])
             self.tensorboard.flush()
+        self.run.folder.append_metrics(line)
 
     def advance(self) -> None:
         """Show that a step is done."""
