@@ -138,13 +138,15 @@ class Command:
 
 def left_by(root: Path) -> dict[str, object]:
     """Return what a command left below a folder, but for times and locks."""
-    return {
+    left = {
         str(path.relative_to(root)): _content(path)
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file() and not path.name.endswith(".lock") and path.parent.name != TENSORBOARD
     }
+    return left | {str(f.relative_to(root)): _scalars(f) for f in root.rglob(TENSORBOARD)}
 
 
+TENSORBOARD = "tensorboard"
 OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
 OF_ONE_TIME = {"seconds", "images_per_second", "data_wait", "machine", "commit"}
 
@@ -161,6 +163,15 @@ def _content(path: Path) -> object:
     if path.suffix == ".jsonl":
         return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
     return path.read_bytes()
+
+
+def _scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """Return what TensorBoard shows of its files: each scalar by its step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    names = [name for name in events.Tags()["scalars"] if name not in OF_ONE_TIME]
+    return {name: {e.step: e.value for e in events.Scalars(name)} for name in names}
 
 
 def _plain(value: object) -> object:

@@ -129,7 +129,6 @@ class Trials:
 
     def begin(self) -> list[str]:
         """Put the folder as it was before the command; return the command's words."""
-        self.tried += 1
         begun(self.root, self.command, self.prepared)
         return self.command.words(self.root)
 
@@ -139,13 +138,21 @@ class Trials:
         code, _ = run(self.root, words, said=self.said)
         found = differences(left_by(self.root), self.whole) if code == 0 else [f"exit code {code}"]
         if found:
-            self.fail(trial, f"{found[:5]} {self.said.read_text().strip().splitlines()[-1:]}")
+            found += self.said.read_text().strip().splitlines()[-1:]
+        self.note(trial, found)
+
+    def note(self, trial: str, found: list[str]) -> None:
+        """Count a trial that is over, with what it found wrong."""
+        self.tried += 1
+        if found:
+            self.fail(trial, f"{found[:5]}")
 
     def fail(self, trial: str, what: str) -> None:
         """Note what a trial found wrong."""
         self.failures.append(f"{self.command.name}, {trial}: {what}")
+        print(self.failures[-1], flush=True)
 
     def end(self) -> None:
-        """Print how many there were; fail where any did."""
+        """Say how many there were; fail where any did."""
         print(f"{self.command.name}: {self.tried} trials, {len(self.failures)} failures")
         assert not self.failures, "\n".join(self.failures)
