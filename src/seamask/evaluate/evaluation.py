@@ -18,7 +18,7 @@ from seamask.base.output import lasting_output
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.provenance import commit, processor
 from seamask.base.registry import with_parts
-from seamask.data import Data, Segmentation, load, load_segmentation
+from seamask.data import SOURCES, Data, Segmentation, load, load_segmentation
 from seamask.evaluate.task import (
     NOT_PROTOCOL,
     TASKS,
@@ -51,22 +51,32 @@ def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
     Raises:
         UserError: what a user can mend, in one line.
     """
-    named = bool({"data", "data.source"} & set(changed))
-    config = task_config(task, None if named else str(encoder))
+    source = changed.get("data", changed.get("data.source"))
+    config = task_config(task, str(encoder), None if source is None else str(source))
     return run_evaluation(str(encoder), task, settings.override(config, changed))
 
 
-def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
+def task_config(
+    task: str, encoder: str | None = None, source: str | None = None
+) -> EvaluationConfig:
     """Return a task's default settings; with a run's folder, on the data of that run.
+
+    Args:
+        task: one of `TASKS`.
+        encoder: as it is named.
+        source: the images that are asked for. Where those of the run are a folder and this is one,
+            as they are when they have moved, other settings of the data are the run's, too.
 
     Raises:
         UserError: an unknown task, or a folder that holds no run.
     """
     config = with_parts(TASKS[task].config())
-    if encoder is not None and (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
-        data = RunFolder.of_run(run).read_config().data
-        config = replace(config, data=replace(data, limit=0, size=0, objects=""))
-    return config
+    if encoder is None or not (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
+        return config
+    data = RunFolder.of_run(run).read_config().data
+    if source is not None and {source, data.source} & set(SOURCES):
+        return config
+    return replace(config, data=replace(data, limit=0, size=0, objects=""))
 
 
 @lasting_output()
