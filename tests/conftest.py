@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--points", default="5", help="where each command of tests/faults is struck; or all"
+        "--points", default="1", help="how often tests/faults strike each command, or `all`"
     )
 
 

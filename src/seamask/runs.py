@@ -240,22 +240,18 @@ class RunFolder:
         )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one JSON object as a line to `metrics.jsonl`."""
-        try:
-            with self.metrics.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise cannot_write(self.metrics, error) from error
+        """Add one JSON object as a line to `metrics.jsonl`, to stay when the power fails.
 
-    def sync_metrics(self) -> None:
-        """Have what was added to `metrics.jsonl` written to the disk.
-
-        A checkpoint comes after it: when the power fails, the log of its steps is there too.
+        So a checkpoint never knows of steps that the log does not.
         """
         try:
-            with self.metrics.open("ab") as file:
+            is_new = not self.metrics.exists()
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
                 os.fsync(file.fileno())
-            sync_folder(self.path)
+            if is_new:
+                sync_folder(self.path)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 

@@ -1,5 +1,6 @@
 """How many of the points where a command can be struck are tried."""
 
+import random
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -7,11 +8,13 @@ import pytest
 
 @pytest.fixture
 def points(request: pytest.FixtureRequest) -> Callable[[int], Sequence[int]]:
-    """Return a function that spreads the points that are tried over 1 … n."""
+    """Return a function that chooses the points that are tried of 1 … n."""
 
-    def spread(n: int) -> Sequence[int]:
+    def choose(n: int) -> Sequence[int]:
         asked = request.config.getoption("--points")
-        every = 1 if asked == "all" else max(1, n // int(asked))
-        return range(1, n + 1, every)
+        everything = range(1, n + 1)
+        if asked == "all" or int(asked) >= n:
+            return everything
+        return sorted(random.Random(n).sample(everything, int(asked)))
 
-    return spread
+    return choose

@@ -141,12 +141,13 @@ def left_by(root: Path) -> dict[str, object]:
     left = {
         str(path.relative_to(root)): _content(path)
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock") and path.parent.name != TENSORBOARD
+        if path.is_file() and not path.name.endswith(".lock") and path.parent.name not in NAMED
     }
     return left | {str(f.relative_to(root)): _scalars(f) for f in root.rglob(TENSORBOARD)}
 
 
 TENSORBOARD = "tensorboard"
+NAMED = (TENSORBOARD, ".identities")  # folders of files that have names of times
 OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
 OF_ONE_TIME = {"seconds", "images_per_second", "data_wait", "machine", "commit"}
 

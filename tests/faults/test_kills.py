@@ -27,7 +27,7 @@ def test_a_kill_before_a_file_operation_costs_nothing(name, tmp_path, points):
 def test_kills_here_and_there_cost_nothing(tmp_path):
     trials = Trials(tmp_path, ROWS["pretrain"])
     assert trials.operations > 50
-    for k in range(1, trials.operations + 1, 17):
+    for k in range(20, trials.operations + 1, 35):
         Running(trials.root, trials.begin(), {k: signal.SIGKILL}).wait()
         trials.go_on(f"killed before operation {k} of {trials.operations}")
     trials.end()

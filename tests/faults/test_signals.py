@@ -25,12 +25,12 @@ def check(trials: Trials, trial: str, code: int, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("name", ROWS)
-def test_a_signal_at_any_moment(name, number, tmp_path, points):
+def test_a_signal_at_any_moment(name, tmp_path, points):
     trials = Trials(tmp_path, ROWS[name])
     for k in points(trials.operations):
         words = trials.begin()
+        number = (signal.SIGTERM, signal.SIGINT)[k % 2]
         code, _ = Running(trials.root, words, {k: number}, said=trials.said).wait()
         trial = f"{number.name} before operation {k} of {trials.operations}"
         check(trials, trial, code, number)

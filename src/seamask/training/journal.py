@@ -8,6 +8,7 @@ from typing import Any
 
 from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
+from seamask.base.files import sync_file
 from seamask.base.progress import Progress, duration
 from seamask.training.health import Health
 from seamask.training.run import Run
@@ -85,6 +86,8 @@ class Journal:
                 if name not in ("epoch", "step"):
                     self.tensorboard.add_scalar(name, value, line["step"])
             self.tensorboard.flush()
+            for file in self.run.folder.tensorboard.iterdir():
+                sync_file(file)
         self.run.folder.append_metrics(line)
 
     def advance(self) -> None:

@@ -76,7 +76,6 @@ def save(run: Run, finite: Finiteness) -> None:
         "encoder_optimizer": players.encoder_optimizer.state_dict(),
         "masker_optimizer": masker_optimizer.state_dict() if masker_optimizer else {},
     }
-    run.folder.sync_metrics()
     write(state, run.folder.checkpoint(run.step))
     export(run)
 
