@@ -16,10 +16,14 @@ from PIL import Image
 from runs import assert_same_weights, lines_of, weights_of
 
 from command import call
+from seamask.base import settings
 from seamask.base.errors import UserError
+from seamask.data import load
 from seamask.export import loading_code
+from seamask.recipes import recipe_config
 from seamask.runs import RunFolder
 from seamask.training import resume_run, snapshot
+from seamask.training.run import training_maps
 
 RUN = {
     "recipe": "shapes-sequential", "--image-size": 32, "--data.shapes-train": 48,
@@ -218,6 +222,23 @@ def test_data_that_moved_are_the_same_data(photos, tmp_path, cache, capfd):
     (moved / "a/0.png").unlink()
     assert call("resume", out) == 2
     assert "are not those that it was trained on" in capfd.readouterr().err
+
+
+def test_clusters_of_images_that_moved_are_found(photos, tmp_path):
+    config = settings.override(
+        recipe_config("folder-seamask"),
+        {"data": str(photos), "data.cache": str(tmp_path / "cache"), "budget": "exact:superpixel",
+         "masks.superpixels": 9, "image_size": 16},
+    )  # fmt: skip
+
+    def maps(config):
+        return training_maps(config, load(config.data, config.image_size), show=False)["clusters"]
+
+    first = maps(config).clone()
+    moved = photos.rename(tmp_path / "another name")
+    there = set((tmp_path / "cache").iterdir())
+    assert torch.equal(maps(settings.override(config, {"data": str(moved)})), first)
+    assert set((tmp_path / "cache").iterdir()) == there
 
 
 @pytest.mark.parametrize(
