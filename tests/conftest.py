@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+# Tests send signals to processes that they start. A suite in the background of a shell, or below
+# `nohup`, ignores some, and so would they.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 # Two busy suites on two cores are far slower with two threads each than with one.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, name), default)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--points", default="1", help="how often tests/faults strike each command, or `all`"
+    )
 
 
 @pytest.fixture(scope="session")

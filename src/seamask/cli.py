@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import seamask
 from seamask.base.errors import UserError, printable, unknown
 from seamask.base.memory import no_memory
 from seamask.base.output import Lasting, close_failed, lasting_output
-from seamask.base.signals import Interrupted, Stopped, handled, interrupt
+from seamask.base.signals import Interrupt, Interrupted, Stopped, handled
 
 HELP = """\
 seamask: self-supervised visual pretraining with learned, sequential adversarial masks
@@ -41,11 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with lasting_output():
+    interrupt = Interrupt()
+    with lasting_output(), handled(interrupt):
         code = 0
         try:
-            with handled(interrupt):
+            try:
                 run(words)
+            finally:
+                interrupt.waited_for = False
         except BaseException as error:
             code = _explain(error)
         code = code or _check_printed(words)
@@ -79,6 +83,8 @@ def _explain(error: BaseException) -> int:
         return _complain(line)
     elif isinstance(error, OSError) and error.filename and error.strerror:
         return _complain(UserError(f"{error.filename}: {error.strerror}"))
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _complain(UserError(f"cannot write: {error.strerror}; free some space"))
     raise error
 
 

@@ -128,9 +128,8 @@ def evaluate(arguments: list[str]) -> None:
     from seamask.terminal import print_result
 
     encoder, task = words
-    own_data = _source(arguments) is None and not asked_for_help
     config = parse(
-        task_config(task, encoder if own_data else None),
+        task_config(task, None if asked_for_help else encoder, _source(arguments)),
         arguments,
         prog=f"seamask evaluate {encoder} {task}",
         description=f"{TASKS[task].about}.",

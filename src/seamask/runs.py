@@ -26,6 +26,7 @@ from seamask.base.files import (
     is_empty,
     make_folder,
     remove_leftovers,
+    sync_folder,
 )
 from seamask.base.locks import join, locked
 from seamask.base.paths import check_writable, local
@@ -239,10 +240,18 @@ class RunFolder:
         )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one JSON object as a line to `metrics.jsonl`."""
+        """Add one JSON object as a line to `metrics.jsonl`, to stay when the power fails.
+
+        So a checkpoint never knows of steps that the log does not.
+        """
         try:
+            is_new = not self.metrics.exists()
             with self.metrics.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self.path)
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 

@@ -1,6 +1,8 @@
 """`seamask evaluate`, every task on a real run: results, protocols, and what is refused."""
 
+import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import seamask
 from command import call
 from seamask.base import settings
 from seamask.base.errors import UserError
+from seamask.base.files import cannot_write
 from seamask.cli import main
 from seamask.data.sets.scenes import generate
 from seamask.evaluate import (
@@ -125,6 +128,52 @@ def test_a_result_that_cannot_be_written_is_printed(run, tmp_path, monkeypatch, 
     with pytest.raises(NotKept) as found:
         evaluate(run, "number", out=str(out), threads=1)
     assert found.value.result.metrics == {"one": 1.5}
+
+
+def test_a_picture_that_cannot_be_written_costs_no_result(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def lose(path):
+        raise cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    def numbers(context):
+        context.keep(lose)
+        return {"one": 1.5}
+
+    task = Task("a number", EvaluationConfig, numbers, (Metric("one"),), draws=True)
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    assert call("evaluate", run, "number", "--out", out, "--threads", 1) == 2
+    said = capsys.readouterr()
+    assert "  one       1.5" in said.out
+    assert said.err.startswith(f"seamask: error: the result is not kept: cannot write {out}")
+
+
+def test_a_run_that_is_replaced_meanwhile_keeps_no_result_of_before(run, tmp_path, monkeypatch):
+    replaced = shutil.copytree(run, tmp_path / "run")
+
+    def replace(context):
+        text = (replaced / "config.yaml").read_text()
+        assert "\nseed: 0\n" in text
+        (replaced / "config.yaml").write_text(text.replace("\nseed: 0\n", "\nseed: 1\n"))
+        return {"one": 1.5}
+
+    task = Task("a number", EvaluationConfig, replace, (Metric("one"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    with pytest.raises(NotKept, match="now holds another run than the one that was evaluated"):
+        evaluate(replaced, "number", threads=1)
+    assert not list(replaced.glob("evaluations/*"))
+
+
+def test_a_source_of_a_plugin_that_is_missing_is_named(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    lines = (copy / "config.yaml").read_text()
+    assert "source: shapes" in lines
+    about = f"# --plugin {json.dumps(str(tmp_path / 'mine.py'))}\n"
+    (copy / "config.yaml").write_text(about + lines.replace("source: shapes", "source: mine"))
+    said = complaint(capsys, "evaluate", copy, "knn", "--threads", 1)
+    assert said.endswith(
+        f"this run was made with --plugin {tmp_path / 'mine.py'}: give it here too"
+    )
 
 
 def test_what_cannot_be_written_is_found_before_anything_is_computed(run, tmp_path, monkeypatch):

@@ -1,13 +1,12 @@
-"""Commands that are killed before a given file operation, and what they leave."""
+"""Commands that a signal strikes before a given file operation, or at a time; what they leave."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,11 +28,14 @@ PROCESSES.set_forkserver_preload(
 )  # fmt: skip
 
 
-class Operations:
-    """Counts what changes files below a folder, from now on, and kills before the n-th change."""
+Blows = Mapping[int, int]  # numbers of changes, from 1, and the signals that come before them
 
-    def __init__(self, root: Path, kill_before: int | None) -> None:
-        self.root, self.kill_before = str(root), kill_before
+
+class Operations:
+    """Counts what changes files below a folder, from now on, and signals before some changes."""
+
+    def __init__(self, root: Path, blows: Blows) -> None:
+        self.root, self.blows = str(root), blows
         self.count = 0
         sys.addaudithook(self.hear)
         fsync = os.fsync
@@ -58,52 +60,64 @@ class Operations:
 
     def change(self) -> None:
         self.count += 1
-        if self.count == self.kill_before:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.count in self.blows:
+            os.kill(os.getpid(), self.blows[self.count])
 
 
-def _body(
-    root: Path, words: list[str], kill_before: int | None, said: Path, report: Connection
-) -> None:
+def _body(root: Path, words: list[str], blows: Blows, said: Path, report: Connection) -> None:
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     torch.set_num_threads(1)
     from seamask.cli import main
 
-    operations = Operations(root, kill_before)
+    operations = Operations(root, blows)
     try:
         main(words)
     finally:
         report.send(operations.count)
 
 
-def run(
-    root: Path, words: list[str], kill_before: int | None = None, said: Path | None = None
-) -> tuple[int, int]:
-    """Run `seamask WORDS` in a process of its own.
+class Running:
+    """`seamask WORDS` in a process of its own.
 
     Args:
         root: folder whose changes count.
         words: of the command.
-        kill_before: the number of the change, from 1, that it does not come to; None: it lives.
+        blows: signals that strike it.
         said: file for what it prints.
-
-    Returns:
-        Its exit code and how many changes it made; 0 where it was killed.
     """
-    mine, its = PROCESSES.Pipe(duplex=False)
-    arguments = (root, words, kill_before, said or Path(os.devnull), its)
-    process = PROCESSES.Process(target=_body, args=arguments)
-    process.start()
-    its.close()
-    try:
-        count = mine.recv()
-    except EOFError:
-        count = 0
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode, count
+
+    def __init__(
+        self, root: Path, words: list[str], blows: Blows | None = None, said: Path | None = None
+    ) -> None:
+        self._report, its = PROCESSES.Pipe(duplex=False)
+        arguments = (root, words, blows or {}, said or Path(os.devnull), its)
+        self.process = PROCESSES.Process(target=_body, args=arguments)
+        self.process.start()
+        its.close()
+
+    def kill_after(self, seconds: float) -> None:
+        """Kill it after a time, unless it has ended."""
+        self.process.join(seconds)
+        self.process.kill()
+
+    def wait(self) -> tuple[int, int]:
+        """Return its exit code and how many changes it made; 0 where it was killed."""
+        try:
+            count = self._report.recv()
+        except EOFError:
+            count = 0
+        self.process.join()
+        assert self.process.exitcode is not None
+        return self.process.exitcode, count
+
+
+def run(
+    root: Path, words: list[str], blows: Blows | None = None, said: Path | None = None
+) -> tuple[int, int]:
+    """Run `seamask WORDS` to its end; see `Running`."""
+    return Running(root, words, blows, said).wait()
 
 
 @dataclass(frozen=True)
@@ -124,13 +138,16 @@ class Command:
 
 def left_by(root: Path) -> dict[str, object]:
     """Return what a command left below a folder, but for times and locks."""
-    return {
+    left = {
         str(path.relative_to(root)): _content(path)
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file() and not path.name.endswith(".lock") and path.parent.name not in NAMED
     }
+    return left | {str(f.relative_to(root)): _scalars(f) for f in root.rglob(TENSORBOARD)}
 
 
+TENSORBOARD = "tensorboard"
+NAMED = (TENSORBOARD, ".identities")  # folders of files that have names of times
 OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
 OF_ONE_TIME = {"seconds", "images_per_second", "data_wait", "machine", "commit"}
 
@@ -147,6 +164,15 @@ def _content(path: Path) -> object:
     if path.suffix == ".jsonl":
         return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
     return path.read_bytes()
+
+
+def _scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """Return what TensorBoard shows of its files: each scalar by its step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    names = [name for name in events.Tags()["scalars"] if name not in OF_ONE_TIME]
+    return {name: {e.step: e.value for e in events.Scalars(name)} for name in names}
 
 
 def _plain(value: object) -> object:

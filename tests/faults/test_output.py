@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from seamask import cli
 from seamask.base import progress
 from seamask.base.output import Lasting, lasting_output
 from seamask.base.progress import Progress
@@ -70,6 +72,12 @@ def test_what_is_there_to_be_printed_and_is_not_is_no_success(tmp_path):
     assert (done.returncode, done.stderr) == (2, said)
     done = shell("seamask recipes | true", tmp_path)  # who closes a pipe has read enough
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_room_that_a_library_found_is_one_line(capsys):
+    assert cli._explain(OSError(errno.ENOSPC, "No space left on device")) == 2
+    said = "seamask: error: cannot write: No space left on device; free some space\n"
+    assert capsys.readouterr().err == said
 
 
 class Gone(io.StringIO):

@@ -16,10 +16,14 @@ from PIL import Image
 from runs import assert_same_weights, lines_of, weights_of
 
 from command import call
+from seamask.base import settings
 from seamask.base.errors import UserError
+from seamask.data import load
 from seamask.export import loading_code
+from seamask.recipes import recipe_config
 from seamask.runs import RunFolder
 from seamask.training import resume_run, snapshot
+from seamask.training.run import training_maps
 
 RUN = {
     "recipe": "shapes-sequential", "--image-size": 32, "--data.shapes-train": 48,
@@ -196,7 +200,8 @@ def photos(tmp_path):
 
 def test_data_that_moved_are_the_same_data(photos, tmp_path, cache, capfd):
     out = tmp_path / "run"
-    changed = {"data": photos, "data.cache": cache, "batch-size": 8, "epochs": 1}
+    changed = {"data": photos, "data.cache": cache, "batch-size": 8, "epochs": 1,
+               "data.holdout": 0.25}  # fmt: skip
     assert call("pretrain", *words(out=out, **changed)) == 0
     moved = shutil.copytree(photos, tmp_path / "on another disk/images 2")
     for path in moved.rglob("*.png"):
@@ -204,7 +209,9 @@ def test_data_that_moved_are_the_same_data(photos, tmp_path, cache, capfd):
     shutil.rmtree(photos)
     assert call("resume", out) == 2
     assert f"--data {photos}: no such folder" in capfd.readouterr().err
-    assert call("evaluate", out, "knn", "--data", moved, "--data.cache", cache) == 0
+    assert call("evaluate", out, "knn", "--data", moved) == 0
+    (result,) = (out / "evaluations").glob("*.json")  # found as it was: split, cache and all
+    assert json.loads(result.read_text())["protocol"]["data.holdout"] == 0.25
     capfd.readouterr()
     assert call("resume", out, "--data", moved, "--epochs", 2, "--log.every", 2) == 0
     said = capfd.readouterr().out
@@ -215,6 +222,23 @@ def test_data_that_moved_are_the_same_data(photos, tmp_path, cache, capfd):
     (moved / "a/0.png").unlink()
     assert call("resume", out) == 2
     assert "are not those that it was trained on" in capfd.readouterr().err
+
+
+def test_clusters_of_images_that_moved_are_found(photos, tmp_path):
+    config = settings.override(
+        recipe_config("folder-seamask"),
+        {"data": str(photos), "data.cache": str(tmp_path / "cache"), "budget": "exact:superpixel",
+         "masks.superpixels": 9, "image_size": 16},
+    )  # fmt: skip
+
+    def maps(config):
+        return training_maps(config, load(config.data, config.image_size), show=False)["clusters"]
+
+    first = maps(config).clone()
+    moved = photos.rename(tmp_path / "another name")
+    there = set((tmp_path / "cache").iterdir())
+    assert torch.equal(maps(settings.override(config, {"data": str(moved)})), first)
+    assert set((tmp_path / "cache").iterdir()) == there
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from seamask.base.signals import handled
+from seamask.base.signals import Interrupt, handled
 from seamask.training.signals import StopSignal
 
 
@@ -21,6 +21,43 @@ def test_handlers_are_put_back():
         os.kill(os.getpid(), signal.SIGINT)  # the same wish, passed on by a parent
     assert stop.number == signal.SIGTERM
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+STUBBORN = """
+import sys, time
+from seamask.base.signals import Interrupt, handled
+with handled(Interrupt()):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:  # what it unwinds takes long
+        print("unwinding", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_later_signal_ends_what_still_unwinds():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "unwinding\n"
+    process.send_signal(signal.SIGINT)  # the same wish, passed on by a parent
+    time.sleep(0.6)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT
+    assert said == "\nseamask: stopped at once by SIGINT\n"
+
+
+def test_a_signal_when_all_is_done_changes_nothing():
+    interrupt = Interrupt()
+    interrupt.waited_for = False
+    with handled(interrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_other_threads_handle_no_signals():

@@ -100,6 +100,19 @@ def make_folder(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
+def sync_file(path: Path) -> None:
+    """Have what a library has written to a file written to the disk.
+
+    Raises:
+        OSError: it could not be.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder written to the disk.
 

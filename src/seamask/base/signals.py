@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = tuple(
@@ -15,6 +17,8 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
     if name in signal.Signals.__members__  # not all of them everywhere
 )
+
+REPEATS = 0.5  # seconds within which one wish may come twice: from a terminal and from a parent
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -58,6 +62,36 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """End what runs, but unwind first: temporary files go, and the cursor comes back."""
-    raise Interrupted(number)
+class Interrupt:
+    """Ends what a process does: a handler.
+
+    The first signal raises `Interrupted` wherever the process is, so that temporary files go and
+    the cursor comes back; a later one ends the process at once.
+
+    Attributes:
+        waited_for: whether the first signal has still to come; False: it is of no use any more.
+    """
+
+    def __init__(self) -> None:
+        self.waited_for = True
+        self.since = time.monotonic()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Heed a signal.
+
+        Raises:
+            Interrupted: it is the first.
+        """
+        now = time.monotonic()
+        if self.waited_for:
+            self.waited_for, self.since = False, now
+            raise Interrupted(number)
+        if now - self.since > REPEATS:
+            tell(f"stopped at once by {signal.Signals(number).name}")
+            os._exit(128 + number)
+
+
+def tell(text: str) -> None:
+    """Print a line from a handler, which may have interrupted a `print`."""
+    with suppress(OSError):
+        os.write(2, f"\nseamask: {text}\n".encode())

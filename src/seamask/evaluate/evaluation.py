@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from seamask.base.output import lasting_output
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.provenance import commit, processor
 from seamask.base.registry import with_parts
-from seamask.data import Data, Segmentation, load, load_segmentation
+from seamask.data import SOURCES, Data, Segmentation, load, load_segmentation
 from seamask.evaluate.task import (
     NOT_PROTOCOL,
     TASKS,
@@ -36,6 +35,8 @@ from seamask.runs import RunFolder
 if TYPE_CHECKING:
     from seamask.evaluate.subject import Subject
 
+Picture = Callable[[Path], None]  # writes one to a path
+
 
 def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
     """Evaluate an encoder; the same as the command `seamask evaluate`.
@@ -50,22 +51,32 @@ def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
     Raises:
         UserError: what a user can mend, in one line.
     """
-    named = bool({"data", "data.source"} & set(changed))
-    config = task_config(task, None if named else str(encoder))
+    source = changed.get("data", changed.get("data.source"))
+    config = task_config(task, str(encoder), None if source is None else str(source))
     return run_evaluation(str(encoder), task, settings.override(config, changed))
 
 
-def task_config(task: str, encoder: str | None = None) -> EvaluationConfig:
+def task_config(
+    task: str, encoder: str | None = None, source: str | None = None
+) -> EvaluationConfig:
     """Return a task's default settings; with a run's folder, on the data of that run.
+
+    Args:
+        task: one of `TASKS`.
+        encoder: as it is named.
+        source: the images that are asked for. Where those of the run are a folder and this is one,
+            as they are when they have moved, other settings of the data are the run's, too.
 
     Raises:
         UserError: an unknown task, or a folder that holds no run.
     """
     config = with_parts(TASKS[task].config())
-    if encoder is not None and (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
-        data = RunFolder.of_run(run).read_config().data
-        config = replace(config, data=replace(data, limit=0, size=0, objects=""))
-    return config
+    if encoder is None or not (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
+        return config
+    data = RunFolder.of_run(run).read_config().data
+    if source is not None and {source, data.source} & set(SOURCES):
+        return config
+    return replace(config, data=replace(data, limit=0, size=0, objects=""))
 
 
 @lasting_output()
@@ -79,7 +90,8 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     config = check(config)
     commit()  # of the code that is in memory now
     folder = _folder(encoder, config)
-    context = _prepare(encoder, TASKS[task], config)
+    with _of(encoder).naming_plugins():
+        context = _prepare(encoder, TASKS[task], config)
     config, data = context.config, context.data
     protocol = {
         path: settings.plain(settings.get(config, path))
@@ -87,21 +99,25 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
         if path not in NOT_PROTOCOL and path not in config.unused()
     }
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="seamask-") as scratch:
-        draws = folder is not None and TASKS[task].draws
-        picture = Path(scratch) / f"{task}.png" if draws else None
-        metrics = TASKS[task].run(replace(context, figure=picture))
-        for name in metrics:
-            if not TASKS[task].names(name):
-                raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
-        seconds = round(time.perf_counter() - started, 2)
-        result = Result(
-            encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
-            commit(), processor(),
-        )  # fmt: skip
-        if folder is None:
-            return result
-        return _keep(result, folder, context.subject, picture)
+    pictures: list[Picture] = []
+    wanted = pictures.append if folder is not None and TASKS[task].draws else None
+    metrics = TASKS[task].run(replace(context, keep=wanted))
+    for name in metrics:
+        if not TASKS[task].names(name):
+            raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
+    seconds = round(time.perf_counter() - started, 2)
+    result = Result(
+        encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
+        commit(), processor(),
+    )  # fmt: skip
+    if folder is None:
+        return result
+    return _keep(result, folder, context.subject, pictures)
+
+
+def _of(encoder: str) -> RunFolder:
+    """Return the folder of the run that an encoder is named by; of others it holds no run."""
+    return RunFolder(encoder.removeprefix(UNTRAINED))
 
 
 def _folder(encoder: str, config: EvaluationConfig) -> Path | None:
@@ -173,24 +189,39 @@ class NotKept(UserError):
         self.result = result
 
 
-def _keep(result: Result, folder: Path, subject: Subject, picture: Path | None) -> Result:
-    """Write a result and its picture; return it with both paths.
+def _keep(result: Result, folder: Path, subject: Subject, pictures: list[Picture]) -> Result:
+    """Write a result and its picture, if there is one; return it with both paths.
 
     Raises:
         NotKept: they cannot be written.
     """
     file = folder / f"{_name(result, folder, subject)}.json"
-    figure = str(file.with_suffix(".png")) if picture is not None else None
+    figure = str(file.with_suffix(".png")) if pictures else None
     kept = replace(result, file=str(file), figure=figure)
     try:
-        if picture is not None:
-            with atomic(file.with_suffix(".png")) as temporary:
-                shutil.copyfile(picture, temporary)
+        _check_same(subject)
+        for write in pictures:
+            write(file.with_suffix(".png"))
         with atomic(file) as temporary:
             temporary.write_text(kept.to_json() + "\n")
     except UserError as error:
         raise NotKept(f"the result is not kept: {error}", result) from error
     return kept
+
+
+def _check_same(subject: Subject) -> None:
+    """Refuse a run that was replaced by another one while this one was evaluated.
+
+    Raises:
+        UserError: it was.
+    """
+    if subject.run is not None and not (
+        subject.run.config.exists() and subject.run.read_config() == subject.config
+    ):
+        raise UserError(
+            f"{subject.run.path} now holds another run than the one that was evaluated: name "
+            "another folder with --out"
+        )
 
 
 def _name(result: Result, folder: Path, subject: Subject) -> str:

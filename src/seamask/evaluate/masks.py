@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,8 +47,8 @@ def run(context: Context) -> dict[str, float]:
         found = following(rival, objects)
         metrics |= {f"{measure}_{name}": value for measure, value in found.items()}
     metrics |= statistics(masks, config.threshold, config.empty)
-    if context.figure is not None:
-        draw(images.pixels, masks, objects, context.figure)
+    if context.keep is not None:
+        context.keep(partial(draw, images.pixels, masks, objects))
     return metrics
 
 

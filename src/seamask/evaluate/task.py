@@ -123,7 +123,8 @@ class Context:
         size: side in pixels at which the encoder sees images.
         device: where to compute; the backbone is there.
         masker: images `[B, 3, H, W]` → masks `[B, N, H, W]`, for a task that needs one.
-        figure: where the picture belongs; None: none is wanted, or the task draws none.
+        keep: given a function that writes the task's picture to a path, has it written beside the
+            result; None: no picture is wanted.
     """
 
     subject: Subject
@@ -132,7 +133,7 @@ class Context:
     size: int
     device: torch.device
     masker: Any = None
-    figure: Path | None = None
+    keep: Callable[[Callable[[Path], None]], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
+from seamask.base.files import sync_file
 from seamask.base.progress import Progress, duration
 from seamask.training.health import Health
 from seamask.training.run import Run
@@ -76,13 +77,18 @@ class Journal:
                 self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write a line, with `epoch` and `step`, to `metrics.jsonl` and to TensorBoard."""
-        self.run.folder.append_metrics(line)
+        """Write a line, with `epoch` and `step`, to TensorBoard and to `metrics.jsonl`.
+
+        The latter says what is done: a run that is killed in between writes both again.
+        """
         if self.tensorboard is not None:
             for name, value in line.items():
                 if name not in ("epoch", "step"):
                     self.tensorboard.add_scalar(name, value, line["step"])
             self.tensorboard.flush()
+            for file in self.run.folder.tensorboard.iterdir():
+                sync_file(file)
+        self.run.folder.append_metrics(line)
 
     def advance(self) -> None:
         """Show that a step is done."""

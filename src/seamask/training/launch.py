@@ -362,19 +362,19 @@ def _work(
         install(stop.note)  # from the first moment: a process that just died would hang the rest
         _leave_with_parent(stop)
     run = Run(fabric, config, folder)
-    if latest is not None:
-        snapshot.restore(run, latest)
-        if run.lead:
-            folder.write_config(config)
-            folder.remove_leftovers()
-            snapshot.export(run)
-    elif run.lead:
-        folder.create(config)
-    fabric.barrier()
-    if run.lead:
-        _announce(run, latest)
     try:
-        with handled(stop.note):
+        with handled(stop.note):  # from before the folder changes: an earlier run goes as a whole
+            if latest is not None:
+                snapshot.restore(run, latest)
+                if run.lead:
+                    folder.write_config(config)
+                    folder.remove_leftovers()
+                    snapshot.export(run)
+            elif run.lead:
+                folder.create(config)
+            fabric.barrier()
+            if run.lead:
+                _announce(run, latest)
             train(run, stop)
     except Stopped as stopped:
         return stopped

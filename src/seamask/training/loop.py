@@ -36,6 +36,7 @@ def train(run: Run, stop: StopSignal) -> None:
     with open_journal(run, health) as journal:
         if run.step and run.between_epochs:  # killed before all of this was done, perhaps
             _show_epoch(run, journal)
+            asked.heed(finite)
         while not run.finished:
             run.window.count_time()  # what came between two epochs does not count
             for images, maps in run.batches():
@@ -115,7 +116,7 @@ class Asked:
     def _agree(self, number: int, due: bool) -> tuple[int, bool]:
         """Return the signal that came to any process, and whether any is due to save."""
         run, now = self.run, time.monotonic()
-        pace = (now - self.last) / (run.step - self.last_step)  # seconds a step
+        pace = (now - self.last) / max(1, run.step - self.last_step)  # seconds a step
         mine = torch.tensor([number, due, pace], device=run.fabric.device)
         all_of_us = run.fabric.all_reduce(mine, reduce_op="max")
         assert isinstance(all_of_us, Tensor)

@@ -210,7 +210,8 @@ def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Te
     pixels = data.train.pixels
     chosen = f"-{config.data.limit}of{config.seed}" if config.data.limit else ""
     made = f"clusters{VERSION}-{masks.n_masks}of{masks.superpixels}"
-    name = f"{data.name}-{data.fingerprint[:16]}-{pixels.shape[1]}{chosen}-{made}"
+    # Not the data's name: a folder that was renamed holds the same images.
+    name = f"{data.fingerprint[:16]}-{pixels.shape[1]}{chosen}-{made}"
     found["clusters"] = cached_maps(
         local(config.data.cache, "--data.cache") / name,
         pixels,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from contextlib import suppress
 from types import FrameType
 
+from seamask.base.signals import REPEATS, tell
 from seamask.base.signals import Stopped as Stopped  # others have it from here
 from seamask.runs import RunFolder
-
-REPEATS = 0.5  # seconds within which one wish may come twice: from a terminal and from a parent
 
 
 class StopSignal:
@@ -40,15 +37,9 @@ class StopSignal:
         if not self.number:
             self.number, self.since = number, now
             if self.folder is not None:
-                _say(
+                tell(
                     f"{signal.Signals(number).name}: saving a checkpoint after this step, then "
                     "stopping; once more stops at once"
                 )
         elif self.folder is not None and now - self.since > REPEATS:
             raise Stopped(number, f"stopped at once; {self.folder.kept()}")
-
-
-def _say(text: str) -> None:
-    """Print a line from a handler, which may have interrupted a `print`."""
-    with suppress(OSError):
-        os.write(2, f"\nseamask: {text}\n".encode())

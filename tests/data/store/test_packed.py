@@ -9,6 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
+from disks import powered_disk, small_disk
 from seamask.base.errors import UserError
 from seamask.base.locks import locked
 from seamask.data import DataConfig, load
@@ -321,22 +322,14 @@ def test_file_size_limit_is_one_clear_error(tmp_path, photos):
     assert stores(tmp_path) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if not shutil.which("mount") or subprocess.run(options, capture_output=True).returncode:
-        pytest.skip("may not mount a file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_a_full_disk_fails_before_anything_is_decoded(small_disk, open_data, monkeypatch):
+def test_a_full_disk_fails_before_anything_is_decoded(tmp_path, open_data, monkeypatch):
     monkeypatch.setattr(packed, "_write_split", None)
-    with pytest.raises(UserError, match=r"No space left on device; it takes 0\.03 GB: free some"):
-        open_data("shapes", 64, cache=str(small_disk), shapes_train=1000)
-    assert list(small_disk.iterdir()) == []
+    says = r"No space left on device; it takes 0\.03 GB: free some"
+    with small_disk(tmp_path / "disk") as disk:
+        disk.resize(2**20)
+        with pytest.raises(UserError, match=says):
+            open_data("shapes", 64, cache=str(disk.place), shapes_train=1000)
+        assert list(disk.place.iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, photos, open_data):
@@ -355,39 +348,19 @@ def test_a_failure_in_the_middle_cleans_up(tmp_path, photos, open_data, monkeypa
     assert stores(tmp_path) == []
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk whose power can be cut: what is not synced by then is lost."""
-    image, place = tmp_path / "image", tmp_path / "disk"
-    place.mkdir()
-    with open(image, "wb") as file:
-        file.truncate(64 * 2**20)
-    made = subprocess.run(["mkfs.ext4", "-q", str(image)]) if shutil.which("mkfs.ext4") else None
-
-    def mount():
-        options = ["mount", "-o", "loop,commit=600", str(image), str(place)]
-        return subprocess.run(options, capture_output=True).returncode == 0
-
-    def cut():
-        shutil.copy(image, tmp_path / "as on disk")  # the pages that were not written are not in it
-        subprocess.run(["umount", str(place)], check=True)
-        os.replace(tmp_path / "as on disk", image)
-        assert mount()
-
-    if made is None or made.returncode or not mount():
-        pytest.skip("may not mount a file system")
-    yield place, cut
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def test_a_power_cut_leaves_a_whole_store_or_none(tmp_path, photos, open_data):
+    with powered_disk(tmp_path / "disk") as disk:
+        _cut_after_building(disk, photos, open_data)
 
 
-def test_a_power_cut_leaves_a_whole_store_or_none(disk, tmp_path, photos, open_data):
-    place, cut = disk
+def _cut_after_building(disk, photos, open_data):
+    place = disk.place
     expected = open_data(photos, 224).train.pixels.clone()
     (place / "not synced").write_bytes(b"1" * 2**20)
     script = SCRIPT.replace("16, progress", "224, progress")
     command = [sys.executable, "-c", script, str(photos), str(place / "cache"), "0", "0"]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "ready\n6\n"
-    cut()
+    disk.cut()
     lost = place / "not synced"
     assert not lost.exists() or lost.read_bytes() != b"1" * 2**20  # the power was cut
     (folder,) = (place / "cache").glob("photos-*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from seamask.base.settings import MOST_PIXELS, Within
@@ -55,10 +56,9 @@ def run(context: Context) -> dict[str, float]:
     metrics, pictures = finetune_segmentation(
         context.subject.backbone, data, settings=context.config, device=context.device
     )
-    if context.figure is not None:
-        segmentation_figure(
-            pictures.images, pictures.truths, pictures.predictions, data.classes, context.figure
-        )
+    if context.keep is not None:
+        shown = (pictures.images, pictures.truths, pictures.predictions, data.classes)
+        context.keep(partial(segmentation_figure, *shown))
     return metrics
 
 
