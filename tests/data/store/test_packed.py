@@ -181,7 +181,7 @@ def test_a_damaged_store_is_rebuilt(tmp_path, write, open_data, harm):
 def test_a_damaged_store_is_named(tmp_path, photos, capfd):
     config = DataConfig(source=str(photos), cache=str(tmp_path / "cache"))
     load(config, 16)
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = (tmp_path / "cache").glob("[!.]*")
     with open(folder / "train.pixels", "r+b") as file:
         file.write(bytes(16))
     assert capfd.readouterr().err == ""
