@@ -47,7 +47,7 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
-PLANAR = 284  # of a TIFF: 2 if its colours lie one after the other, which Pillow reads of 8 bits
+PLANAR, SAMPLES = 284, 277  # tags of a TIFF
 TURNS = {  # by the camera's note on how it was held
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -177,9 +177,9 @@ def _header(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError:
         image = _other_tiff(path)
-    if image.format == "TIFF" and image.tag_v2.get(PLANAR) == 2 and kind_of(image):  # type: ignore[attr-defined]
-        image = _other_tiff(path)
     with image:
+        if image.format == "TIFF" and kind_of(image) and _is_planar(image):
+            _other_tiff(path)  # says what it is
         width, height = image.size
         pages = _pages(image) if image.format == "TIFF" else 1
         if pages > 1:
@@ -238,6 +238,12 @@ def _pages(image: Image.Image) -> int:
         pages += image.size == size
     image.seek(0)
     return pages
+
+
+def _is_planar(image: Image.Image) -> bool:
+    """Say whether the colours of a TIFF lie one after the other: Pillow reads them of 8 bits."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1)
 
 
 def _other_tiff(path: str | os.PathLike[str]) -> Image.Image:
