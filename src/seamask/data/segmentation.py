@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,9 @@ class Segmentation:
         classes: names of the values 0, 1, ….
         fingerprint: sha256 hex of what images, classes and splits are; `config.limit` is not in it.
         split: what `test` is, in words.
+        notes: what became of images that one might miss, a line each.
+        skipped: none: what cannot be read is an error.
+        ranges: see `Data`.
     """
 
     name: str
@@ -53,6 +56,9 @@ class Segmentation:
     normalization: Normalization
     fingerprint: str
     split: str = "test"
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    ranges: Ranges = field(default_factory=dict)
 
 
 def load_segmentation(
@@ -93,13 +99,15 @@ def load_segmentation(
         train, test = _hold_out(layout.root, train, config.holdout, seed)
         split = f"{100 * config.holdout:g} % of the images with label images"
     if config.split not in ("auto", split):
-        raise UserError(f"--data.split {config.split}: what {name} holds out is {split}; leave it out")
+        raise UserError(
+            f"--data.split {config.split}: what {name} holds out is {split}; leave it out"
+        )
     reading = Reading().of(str(item.image) for item in (*train, *test))
     mark = fingerprint((train, test), classes, cache)
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
-    return Segmentation(
-        name, Files(train, reading.ranges), Files(test, reading.ranges), classes, IMAGENET, mark, split
-    )
+    notes = (*layout.notes, *reading.remarks)
+    splits = Files(train, reading.ranges), Files(test, reading.ranges)
+    return Segmentation(name, *splits, classes, IMAGENET, mark, split, notes, ranges=reading.ranges)
 
 
 class Files(Labelled):

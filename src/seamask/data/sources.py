@@ -73,7 +73,8 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
 
     Raises:
         UserError: no such data set or folder, nothing readable in it, no such split, an unreadable
-            image where these stop the run, a download that is impossible, or a cache that cannot be written.
+            image where these stop the run, a download that is impossible, or a cache that cannot be
+            written.
     """
     size = config.size or image_size
     source = find_source(config, size, seed)

@@ -125,7 +125,8 @@ def test_splits_by_other_names_are_no_classes(photos, write, open_data, train, t
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "bus", "car"), ("mask", "no_mask"), ("test_tube", "flask"), ("dev1", "dev2x")]
+    "names",
+    [("train", "bus", "car"), ("mask", "no_mask"), ("test_tube", "flask"), ("dev1", "dev2x")],
 )
 def test_classes_that_sound_like_splits_are_classes(photos, write, names):
     write(photos, *(f"{name}/{i}.png" for name in names for i in range(4)))
@@ -156,7 +157,9 @@ def test_a_split_that_is_not_there(photos, write, open_data):
 
 
 def test_held_out_folders_alone_are_refused(photos, write):
-    write(photos, *(f"{part}/{c}/{i}.png" for part in ("val", "test") for c in "ab" for i in (1, 2)))
+    write(
+        photos, *(f"{part}/{c}/{i}.png" for part in ("val", "test") for c in "ab" for i in (1, 2))
+    )
     with pytest.raises(UserError, match=r"holds test/ and val/ and no train/"):
         read_layout(photos, 0.1, 0)
 
@@ -176,10 +179,14 @@ def test_folders_of_label_images_are_left_out(photos, write, open_data, images, 
 
 
 def test_label_images_beside_their_images_are_left_out(photos, write, open_data):
-    write(photos, *(f"{c}/{c} ({i}){end}.png" for c in "ab" for i in (1, 2) for end in ("", "_mask")))
+    write(
+        photos, *(f"{c}/{c} ({i}){end}.png" for c in "ab" for i in (1, 2) for end in ("", "_mask"))
+    )
     data = open_data(photos, holdout=0)
     assert (len(data.train), data.classes) == (4, ("a", "b"))
-    assert data.notes == ("left out: 4 label images, files named after an image and “mask” or the like",)
+    assert data.notes == (
+        "left out: 4 label images, files named after an image and “mask” or the like",
+    )
 
 
 def test_one_stray_image_keeps_the_labels_of_the_others(photos, write, open_data):

@@ -173,6 +173,7 @@ def _header(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Yield an image file that is opened and not yet loaded; refuse what is no single picture."""
     if os.path.getsize(path) == 0:
         raise BadImage("the file is empty")
+    image: Image.Image
     try:
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError:

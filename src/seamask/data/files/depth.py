@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
 BAND = 2**20  # pixels that are converted at once
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners have
-LOW_BYTES = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}  # of 16 bits, see `_pairs`
+LOW_BYTES = {
+    "L": "B",
+    "B": "L",
+    "N": "B" if sys.byteorder == "little" else "L",
+}  # of 16 bits, see `_pairs`
 GDAL_NODATA = 42113  # of a TIFF: the value that stands for no data, as text
 
 USUAL_NODATA = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, 65535.0)
@@ -45,7 +49,6 @@ class Range:
         wide = np.asarray(values, np.float64)
         out = (wide - self.low) * (255 / max(self.high - self.low, 1e-12))
         return (np.nan_to_num(out, posinf=255, neginf=0).clip(0, 255) + 0.5).astype(np.uint8)
-
 
     def plain(self) -> list[float]:
         """Return what `as_range` takes."""
@@ -188,13 +191,14 @@ def _pairs(image: Image.Image) -> Iterator[tuple[Box, Numbers]]:
     The upper ones as it should, the lower ones if it is told that the bytes stand the other way;
     of grey with transparency all four bytes, if it is told that they are four colours.
     """
-    with Image.open(image.filename) as other:  # type: ignore[attr-defined]
+    assert isinstance(image, ImageFile.ImageFile)
+    with Image.open(image.filename) as other:
         raw = _rawmode(other)
         grey = raw.startswith("LA")
         told = "RGBA" if grey else f"{raw[:-1]}{LOW_BYTES[raw[-1]]}"
-        other.tile = [  # type: ignore[attr-defined]
-            tile._replace(args=told if isinstance(tile.args, str) else (told, *tile.args[1:]))
-            for tile in other.tile  # type: ignore[attr-defined]
+        other.tile = [
+            tile._replace(args=told if isinstance(tile[3], str) else (told, *(tile[3] or ())[1:]))
+            for tile in other.tile
         ]
         for box in bands(image):
             low = np.asarray(other.crop(box)).astype(np.uint16)
@@ -216,9 +220,10 @@ def _nodata(image: Image.Image) -> set[float]:
     """Return the value that a GeoTIFF says stands for no data."""
     said = getattr(image, "tag_v2", {}).get(GDAL_NODATA)
     try:
-        return {float(np.float32(str(said).strip("\0 "))) if image.mode == "F" else float(said)}
-    except (TypeError, ValueError):
+        value = float(str(said).strip("\0 "))
+    except ValueError:
         return set()
+    return {float(np.float32(value))}  # as pixels have it
 
 
 def told(ranges: Ranges) -> list[str]:
@@ -231,4 +236,3 @@ def told(ranges: Ranges) -> list[str]:
             + f"; {without} is taken for no data" * bool(without)
         )
     return lines
-

@@ -91,9 +91,7 @@ class Layout:
         return Plan(splits, self.classes, reading.ranges, reading.remarks)
 
 
-def read_layout(
-    root: Path, holdout: float, seed: int, split: Chosen = "auto"
-) -> Layout:
+def read_layout(root: Path, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
     """List a folder's images and find its labels.
 
     - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
@@ -103,8 +101,8 @@ def read_layout(
       `train/` is held out; all else is left out.
     - Otherwise all images are trained on, and a share of every class of two images and more is
       held out.
-    - Classes are the folders at the first level, where two and more hold at least two images. Images
-      that lie in none have no label.
+    - Classes are the folders at the first level, where two and more hold at least two images.
+      Images that lie in none have no label.
 
     Hidden files and folders and files of other types are ignored; links are followed.
 
@@ -179,7 +177,7 @@ class Found:
         for kind in ("val", "test"):
             for top in (top for top, other in kinds.items() if other == kind):
                 labels = self._labels(f"{base}{top}/")
-                shared = {path: name for path, name in labels.items() if name in classes}
+                shared: Labels = {p: name for p, name in labels.items() if name in classes}
                 said = f"{printable(top)}/ is left out: {_count(len(labels), 'image')}"
                 if test:
                     self.notes.append(f"{said}; --data.split {kind} measures it")
@@ -295,7 +293,9 @@ def _without_maps(paths: list[str]) -> tuple[list[str], list[str]]:
             left_out["files named after an image and “mask” or the like"] += 1
         else:
             kept.append(path)
-    notes = [f"left out: {_count(n, 'label image')}, {what}" for what, n in sorted(left_out.items())]
+    notes = [
+        f"left out: {_count(n, 'label image')}, {what}" for what, n in sorted(left_out.items())
+    ]
     return kept, notes
 
 

@@ -112,9 +112,7 @@ def make_imagenet100s(imagenet: Path, out: Path, size: int = SIZE, progress: boo
     return Made(out, len(paths) - kept - len(skipped), kept, tuple(skipped))
 
 
-def read_imagenet100s(
-    root: Path, holdout: float, seed: int, split: Chosen = "auto"
-) -> Layout:
+def read_imagenet100s(root: Path, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
     """List a made `imagenet100s`; arguments as for `read_layout`.
 
     Raises:

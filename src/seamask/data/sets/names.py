@@ -23,13 +23,13 @@ MAPS = frozenset({
 })  # fmt: skip
 BESIDE = frozenset({"set", "sets", "split", "folder", "class", "object", "binary", "raw"})
 MAP_OF = re.compile(
-    r"(?P<image>.+?)[-_ ](mask|label|labels|seg|segmentation|annotation|gt|groundtruth)([-_ ]?\d+)?",
+    r"(?P<image>.+?)[-_ ](masks?|labels?|seg|segmentation|annotation|gt|groundtruth)([-_ ]?\d+)?",
     re.IGNORECASE,
 )
 
 
 def split_of(name: str) -> Kind | None:
-    """Return the split that a folder's name means, in any case: `Train`, `val2017`, `test_images`."""
+    """Return the split that a folder's name means: `Train`, `val2017`, `test_images`."""
     words = [word for word in _words(name) if word not in IMAGES | BESIDE]
     return SPLITS.get(words[0]) if len(words) == 1 else None
 
