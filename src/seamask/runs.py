@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -239,10 +240,11 @@ class RunFolder:
         )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one JSON object as a line to `metrics.jsonl`."""
+        """Add one JSON object as a line to `metrics.jsonl`; what is no number is left out."""
+        finite = {n: v for n, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
         try:
             with self.metrics.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(finite, allow_nan=False) + "\n")
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 
@@ -298,6 +300,7 @@ class Manifest:
 
     epochs_done: Annotated[float, Within(0)] = 0.0
     normalization: Normalization | None = None
+    data: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
 

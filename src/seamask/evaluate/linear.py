@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
+from seamask.base.errors import UserError
 from seamask.base.settings import Within
 from seamask.data import Data
 from seamask.evaluate.features import Features, labelled_features
@@ -125,8 +126,8 @@ def _linear_path(features: Features, strengths: Sequence[float]) -> list[float]:
 
     if len(features.train_labels.unique()) < 2:
         raise UserError(
-            f"the {len(features.train)} labelled training images that are fitted on are of one "
-            "class: give more images of each"
+            f"labelled training images that are fitted on: {len(features.train)}, of one class: "
+            "give more of each class"
         )
     scaler = StandardScaler().fit(features.train.numpy())
     train, test = (scaler.transform(x.numpy()) for x in (features.train, features.test))

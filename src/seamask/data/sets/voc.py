@@ -89,7 +89,9 @@ class VocLayout:
         def scored_objects(path: str, image: Image.Image) -> Image.Image:
             item = items[path]
             if item.objects:
-                return read_map(item.objects, image, item.image)
+                objects = read_map(item.objects, image, item.image)
+                refuse_binary(item.objects, np.asarray(objects))
+                return objects
             assert item.classes
             values = np.asarray(read_map(item.classes, image, item.image))
             refuse_binary(item.classes, values)
