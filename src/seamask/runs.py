@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -242,12 +243,13 @@ class RunFolder:
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one JSON object as a line to `metrics.jsonl`, to stay when the power fails.
 
-        So a checkpoint never knows of steps that the log does not.
+        So a checkpoint never knows of steps that the log does not. What is no number is left out.
         """
+        finite = {n: v for n, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
         try:
             is_new = not self.metrics.exists()
             with self.metrics.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(finite, allow_nan=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
@@ -307,6 +309,7 @@ class Manifest:
 
     epochs_done: Annotated[float, Within(0)] = 0.0
     normalization: Normalization | None = None
+    data: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
 

@@ -82,7 +82,8 @@ def print_result(result: Result) -> None:
     """Print what an evaluation found."""
     from seamask.evaluate import TASKS
 
-    print(f"{result.task} on {result.data}, {result.encoder}, seed {result.seed}")
+    measured = f" ({result.split})" if result.split else ""
+    print(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
     task = TASKS[result.task]
     # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
     rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
@@ -93,6 +94,13 @@ def print_result(result: Result) -> None:
         names = (name, *(f"{name}_{rival}" for rival in task.rivals))
         values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
         print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
+    if result.normalization:
+        mean, std = (" ".join(f"{v:.3g}" for v in result.normalization[n]) for n in ("mean", "std"))
+        whose = {"encoder": "as the encoder was trained", "data": "as is usual for these images"}
+        print(f"images normalised {whose[result.normalization['of']]}: mean {mean}, std {std}")
+    for note in result.notes:
+        print(note)
+    print_skipped(result.skipped)
     print(f"in {duration(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)

@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_numbers(run, task, tmp_path):
 
 def test_results_of_a_run_are_kept_in_its_folder_and_others_nowhere(run, cache):
     result = evaluate(run, "cluster", restarts=1, threads=1)
-    assert result.file == str(run / "evaluations" / f"{result.column}-seed0.json")
+    assert result.file == str(run / "evaluations" / f"{result.name}.json")
     common = {"data": "shapes", "data.cache": str(cache), "data.shapes_test": 32, "threads": 1}
     result = evaluate(
         "untrained:test_resnet", "cluster", image_size=32, **{"data.shapes_train": 64}, **common

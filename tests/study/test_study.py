@@ -199,6 +199,7 @@ def change(raw, *path, value):
         (["published", "kNN", "SimCLR"], [1, 2, 3], "expected .mean, standard deviation."),
         (["published", "kNN", "SimCLR"], "high", "expected .mean, standard deviation."),
         (["title"], "on {data}", "needs data: give --data"),
+        (["data"], "cifar10", "data is 'cifar10', and no method, setting or evaluation has {data}"),
     ],
 )  # fmt: skip
 def test_mistakes_are_refused_in_one_line(raw, write, path, value, message):

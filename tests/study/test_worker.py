@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.evaluate import evaluation
+from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
 from seamask.study.folder import StudyFolder
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
@@ -190,27 +189,43 @@ def test_a_waiting_worker_says_for_what(partly, capfd, monkeypatch):
     assert len(list((out / "simclr/seed0/evaluations/knn").glob("*.json"))) == 1
 
 
-def test_a_job_that_fails_leaves_a_gap_and_can_be_mended(partly, tmp_path, capfd):
+def test_data_that_are_missing_stop_a_study_once_before_anything_is_done(partly, tmp_path, capfd):
     path, out = partly()
-    images = tmp_path / "images"
     raw = yaml.safe_load(path.read_text())
-    raw["evaluations"]["mine"] = {"task": "knn", "data": str(images)}
+    raw["evaluations"]["mine"] = {"task": "knn", "data": str(tmp_path / "images")}
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(raw, sort_keys=False))
+    (out / "simclr/seed0/summary.json").unlink()  # so that there is something to do first
+    capfd.readouterr()
+    with pytest.raises(UserError, match=r"seed 0: mine: --data .*images: no such folder"):
+        run_study(read_study(more), out)
+    assert "[" not in capfd.readouterr().out
+
+
+def test_a_job_that_fails_leaves_a_gap_and_can_be_mended(partly, tmp_path, monkeypatch, capfd):
+    path, out = partly()
+    mended = tmp_path / "mended"
+
+    def measure(context):
+        if not mended.exists():
+            raise UserError("not yet")
+        return {"one": 1.0}
+
+    task = Task("a number", EvaluationConfig, measure, (Metric("one"),))
+    monkeypatch.setitem(TASKS._parts, "number", task)
+    raw = yaml.safe_load(path.read_text())
+    raw["evaluations"]["mine"] = {"task": "number"}
     more = tmp_path / "more.yaml"
     more.write_text(yaml.safe_dump(raw, sort_keys=False))
     with pytest.raises(UserError, match="2 of 7 jobs failed: SimCLR, seed 0: mine; ") as error:
         run_study(read_study(more), out)
     assert "\n" not in str(error.value)
-    said = capfd.readouterr().out
-    assert said.count(f"seed 0: mine failed: --data {images}: no such folder") == 2
+    assert capfd.readouterr().out.count("seed 0: mine failed: not yet") == 2
     table = (out / "table.md").read_text()
     assert "**Note**: 2 of 5 results are missing." in table
     with pytest.raises(UserError, match=r"holds another study \(it has the evaluation mine too\)"):
         run_study(read_study(path), out)
-    for name in ("train/a", "train/b", "val/a", "val/b"):
-        (images / name).mkdir(parents=True)
-        for k in range(12):
-            picture = Image.new("RGB", (32, 32), (20 * k, 50, 200 * (name[-1] == "a")))
-            picture.save(images / name / f"{k}.png")
+    mended.touch()
     capfd.readouterr()
     run_study(read_study(more), out)
     assert len(re.findall(r"^\[", capfd.readouterr().out, re.MULTILINE)) == 2

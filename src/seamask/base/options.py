@@ -11,7 +11,7 @@ import io
 import itertools
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -143,6 +143,8 @@ def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
     Raises:
         UserError: a value without a name.
     """
+    arguments = list(arguments)
+    refuse_empty(arguments)
     found: dict[str, Any] = {}
     name = None
     for argument in arguments:
@@ -158,6 +160,20 @@ def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
     return {n: v[0] if len(v) == 1 else v or True for n, v in found.items()}
 
 
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an option whose value is empty, as that of a shell's variable that is not set.
+
+    Raises:
+        UserError: the option is named.
+    """
+    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
+    for option, value in itertools.pairwise(words):
+        if option[:2] == "--" and not value:
+            raise UserError(
+                f"{option} is empty: give it a value, or leave it out (is a variable not set?)"
+            )
+
+
 def _typed(text: str) -> Any:
     try:
         return parse_yaml(text, "a setting")
@@ -167,6 +183,7 @@ def _typed(text: str) -> Any:
 
 def _ask(what: Any, arguments: list[str], see: str, **more: Any) -> tuple[Any, list[str]]:
     """Let tyro read `arguments`; return what it made of them, and those that it does not know."""
+    refuse_empty(arguments)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

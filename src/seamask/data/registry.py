@@ -27,6 +27,19 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
+class About:
+    """What a source says of its images.
+
+    Attributes:
+        split: what is held out, by the name that its makers or its folder give it.
+        notes: what became of images and labels that one might miss, a line each.
+    """
+
+    split: str = "test"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the images of a data set come from.
 
@@ -41,6 +54,7 @@ class Source:
             be. Raises `UserError` where that is impossible.
         images: training images, unreadable ones included; None where that is not known yet.
         takes_objects: its training images get the object masks of `--data.objects`.
+        about: say what is held out, and what became of the rest; called after `identity`.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Source:
     normalization: Normalization = IMAGENET
     images: int | None = None
     takes_objects: bool = False
+    about: Callable[[], About] = About
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

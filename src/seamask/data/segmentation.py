@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import BadImage, allow, opened, printable
+from seamask.data.files.depth import Ranges
 from seamask.data.files.maps import VOID, check_value, largest, read_map
 from seamask.data.registry import IMAGENET, SOURCES, Normalization
 from seamask.data.sets import scenes
@@ -27,6 +28,7 @@ from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_
 from seamask.data.sets.voc2012 import read_sbd, read_voc2012
 from seamask.data.settings import DataConfig
 from seamask.data.sources import choose, load
+from seamask.data.store.chunks import Reading
 from seamask.data.store.packed import Images
 
 Labelled = Dataset[tuple[Tensor, Tensor]]
@@ -41,6 +43,10 @@ class Segmentation:
         test: as `train`.
         classes: names of the values 0, 1, ….
         fingerprint: sha256 hex of what images, classes and splits are; `config.limit` is not in it.
+        split: what `test` is, in words.
+        notes: what became of images that one might miss, a line each.
+        skipped: none: what cannot be read is an error.
+        ranges: see `Data`.
     """
 
     name: str
@@ -49,6 +55,10 @@ class Segmentation:
     classes: tuple[str, ...]
     normalization: Normalization
     fingerprint: str
+    split: str = "test"
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    ranges: Ranges = field(default_factory=dict)
 
 
 def load_segmentation(
@@ -73,7 +83,8 @@ def load_segmentation(
 
     Raises:
         UserError: no such data, no label images, a listed file that is missing or cannot be read, a
-            label image of another size than its image, or a value outside the classes.
+            label image of another size than its image, a value outside the classes, or no class
+            but one.
     """
     if config.source == "shapes":
         return _shapes(config, image_size, seed, progress)
@@ -83,18 +94,27 @@ def load_segmentation(
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
     train += extra
     classes = _check(name, train, test, layout.classes, cache, progress)
+    split = "val"
     if layout.val is None:
         train, test = _hold_out(layout.root, train, config.holdout, seed)
+        split = f"{100 * config.holdout:g} % of the images with label images"
+    if config.split not in ("auto", split):
+        raise UserError(
+            f"--data.split {config.split}: what {name} holds out is {split}; leave it out"
+        )
+    reading = Reading().of(str(item.image) for item in (*train, *test))
     mark = fingerprint((train, test), classes, cache)
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
-    return Segmentation(name, Files(train), Files(test), classes, IMAGENET, mark)
+    notes = (*layout.notes, *reading.remarks)
+    splits = Files(train, reading.ranges), Files(test, reading.ranges)
+    return Segmentation(name, *splits, classes, IMAGENET, mark, split, notes, ranges=reading.ranges)
 
 
 class Files(Labelled):
     """Images and class maps that are read from their files when they are asked for."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
+    def __init__(self, items: Sequence[Item], ranges: Ranges | None = None) -> None:
+        self.items, self.ranges = items, ranges
 
     def __len__(self) -> int:
         return len(self.items)
@@ -103,7 +123,7 @@ class Files(Labelled):
         item = self.items[index]
         assert item.classes
         try:
-            with opened(item.image) as image:
+            with opened(item.image, ranges=self.ranges) as image:
                 classes = read_map(item.classes, image, item.image)
                 pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         except BadImage as error:
@@ -182,8 +202,8 @@ def _check(
     note = cache / f"{name}-{mark}-labels.json"
     if classes and note.exists():
         return classes
-    if note.exists():
-        return _numbered(json.loads(note.read_text())["classes"])
+    if note.exists() and (count := json.loads(note.read_text())["classes"]) > 1:
+        return _numbered(count)
     items = [*train, *test]
     files = Files(items)
     found = []
@@ -196,6 +216,11 @@ def _check(
         raise UserError(
             f"--data {name}: the training images' label images hold nothing but {VOID} = void; "
             "label some pixels"
+        )
+    if max(found[: len(train)]) == 0:
+        raise UserError(
+            f"--data {name}: the training images' label images hold one class only, 0, and nothing "
+            f"else but {VOID} = void; store objects as 1 (2, …), not as {VOID}"
         )
     for item, value in zip(items, found, strict=True):
         assert item.classes

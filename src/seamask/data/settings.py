@@ -30,7 +30,14 @@ class AnyData:
     limit: Annotated[int, Within(0)] = 0
     """Use only this many training images, a random choice that depends on the seed; 0 means all."""
     holdout: Annotated[float, Within(0, 1)] = 0.1
-    """Share of a labelled folder held out for the probes where it has no `val` or `test` folder."""
+    """Share of each class of a labelled folder that is held out for probes where it has no `val` or
+    `test` folder."""
+    split: Literal["auto", "val", "test"] = "auto"
+    """Which folder of images is held out, where `val` and `test` (or others of such names) lie
+    beside `train`; `auto`: `val` where it has classes, else `test`."""
+    jpeg: Literal["fast", "exact"] = "fast"
+    """`fast`: large JPEGs are decoded at a fraction of their size, several times faster; pixels
+    differ from those of `exact` by 2 to 4 of 255 on average."""
     on_bad_image: Annotated[Literal["skip", "stop"], short("on_bad_image")] = "skip"
     """An unreadable image is named and skipped, or stops the run."""
     max_megapixels: Annotated[float, Within(0, above=True)] = 179.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from seamask.base.errors import UserError
 from seamask.base.paths import local
 from seamask.data.files.decode import allow, printable
+from seamask.data.files.depth import Ranges
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
@@ -20,6 +21,7 @@ from seamask.data.sets import (  # noqa: F401 (each registers itself)
     torchvision_sets,
     voc2012,
 )
+from seamask.data.sets.names import split_of
 from seamask.data.sets.path import path
 from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
@@ -41,6 +43,9 @@ class Data:
             without labels.
         fingerprint: sha256 hex of what the images are.
         skipped: (path, reason) of images that could not be used.
+        split: what `probe_test` is, by the name that its makers or its folder give it.
+        notes: what became of images and labels that one might miss, a line each.
+        ranges: {kind of image: what is shown black and white}, of more than 8 bits a value.
     """
 
     name: str
@@ -51,6 +56,9 @@ class Data:
     normalization: Normalization
     fingerprint: str
     skipped: tuple[tuple[str, str], ...] = ()
+    split: str = "test"
+    notes: tuple[str, ...] = ()
+    ranges: Ranges = field(default_factory=dict)
 
 
 def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = True) -> Data:
@@ -64,8 +72,9 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         progress: show progress on stderr.
 
     Raises:
-        UserError: no such data set or folder, nothing readable in it, an unreadable image where
-            these stop the run, a download that is impossible, or a cache that cannot be written.
+        UserError: no such data set or folder, nothing readable in it, no such split, an unreadable
+            image where these stop the run, a download that is impossible, or a cache that cannot be
+            written.
     """
     size = config.size or image_size
     source = find_source(config, size, seed)
@@ -74,6 +83,14 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     text = f"{FORMAT} {name} {size} {source.identity()}"
     if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
         text += f" {config.max_megapixels}"
+    if config.jpeg != DataConfig.jpeg:  # other pixels
+        text += f" {config.jpeg}"
+    about = source.about()
+    if config.split not in ("auto", split_of(about.split)):
+        raise UserError(
+            f"--data.split {config.split}: what {source.name} holds out is "
+            f"{about.split or 'nothing'}; leave it out"
+        )
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     cache = local(config.cache, "--data.cache")
     stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
@@ -90,7 +107,8 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         probe_train = train if shared else probe_train
     return Data(
         source.name, train, probe_train, probe_test, store.classes, source.normalization,
-        fingerprint, store.skipped,
+        fingerprint, store.skipped, about.split if probe_test else "",
+        (*about.notes, *store.remarks), store.ranges,
     )  # fmt: skip
 
 
@@ -131,6 +149,6 @@ def _splits(store: Store) -> tuple[Images, Images | None, Images | None]:
     labelled = int((train.labels >= 0).sum())
     if labelled == len(train):
         return train, train, test
-    # STL-10: the labelled images come first, the others follow and are marked −1
+    # The labelled images come first, the others follow and are marked −1.
     first = Images(train.pixels[:labelled], train.labels[:labelled])
     return dataclasses.replace(train, labels=None), first, test

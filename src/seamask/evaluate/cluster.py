@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from seamask.base.settings import Within
 from seamask.evaluate.features import labelled_features
 from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
+
+SHUFFLES = 20  # of the classes, over which chance is averaged
+Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class ClusterConfig(EvaluationConfig):
 
 
 def run(context: Context) -> dict[str, float]:
-    """Return `cluster_scores` of the held-out images."""
+    """Return `cluster_scores` of the held-out images, and of their classes in random order."""
     features = labelled_features(context)
     return cluster_scores(
         features.test, features.test_labels, context.config.restarts, context.config.seed
@@ -34,8 +38,16 @@ TASKS.register("cluster")(
         "k-means clusters of frozen features against classes",
         ClusterConfig,
         run,
-        (Metric("accuracy", "%"), Metric("nmi"), Metric("ari")),
+        (
+            Metric("ari"),
+            Metric("nmi"),
+            Metric("accuracy", "%"),
+            Metric("ari_chance"),
+            Metric("nmi_chance"),
+            Metric("accuracy_chance", "%"),
+        ),
         needs=("labels",),
+        rivals=("chance",),
     )
 )
 
@@ -50,23 +62,35 @@ def cluster_scores(features: Tensor, labels: Tensor, restarts: int, seed: int) -
         seed: of the starts.
 
     Returns:
-        `nmi` and `ari` in [0, 1] (ARI down to −0.5), `accuracy` in % with each cluster matched to
-        one class.
+        `ari` (1 is perfect, 0 chance, at least −0.5), `nmi` in [0, 1], `accuracy` in % with each
+        cluster matched to one class. Beside each, as `…_chance`, its mean over `SHUFFLES` random
+        orders of the classes: with many classes and few images NMI and accuracy are far above 0
+        for clusters that mean nothing.
     """
-    from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans  # slow to import, as is all of scikit-learn
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    from sklearn.metrics.cluster import contingency_matrix
     from sklearn.preprocessing import StandardScaler
 
     truth = labels.numpy()
     values = StandardScaler().fit_transform(features.numpy())
     k = min(len(np.unique(truth)), len(truth))
     found = KMeans(k, n_init=restarts, random_state=seed).fit_predict(values)
+    draw = np.random.default_rng(seed)
+    chance = [agreement(draw.permutation(truth), found) for _ in range(SHUFFLES)]
+    return agreement(truth, found) | {
+        f"{name}_chance": float(np.mean([one[name] for one in chance])) for name in chance[0]
+    }
+
+
+def agreement(truth: Labels, found: Labels) -> dict[str, float]:
+    """Return `ari`, `nmi` and `accuracy` of clusters and classes, int `[n]`."""
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix
+
     table = contingency_matrix(truth, found)
     rows, columns = linear_sum_assignment(-table)
     return {
-        "accuracy": 100 * float(table[rows, columns].sum() / len(truth)),
-        "nmi": float(normalized_mutual_info_score(truth, found)),
         "ari": float(adjusted_rand_score(truth, found)),
+        "nmi": float(normalized_mutual_info_score(truth, found)),
+        "accuracy": 100 * float(table[rows, columns].sum() / len(truth)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -93,6 +94,8 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     with _of(encoder).naming_plugins():
         context = _prepare(encoder, TASKS[task], config)
     config, data = context.config, context.data
+    of = "data" if context.subject.normalization is None else "encoder"
+    normalization = {n: list(v) for n, v in data.normalization._asdict().items()} | {"of": of}
     protocol = {
         path: settings.plain(settings.get(config, path))
         for path, _ in settings.leaves(type(config))
@@ -105,10 +108,16 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     for name in metrics:
         if not TASKS[task].names(name):
             raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
+        if not math.isfinite(metrics[name]):
+            raise UserError(
+                f"{task} found {metrics[name]} for {name}, which is no result: the features or "
+                f"the images of {data.name} hold nothing to measure"
+            )
     seconds = round(time.perf_counter() - started, 2)
     result = Result(
         encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
-        commit(), processor(),
+        commit(), processor(), split=data.split, normalization=normalization,
+        skipped=data.skipped, notes=data.notes,
     )  # fmt: skip
     if folder is None:
         return result
@@ -154,17 +163,30 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     if not own_sizes:
         check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
-    return Context(subject, _open(task, config), config, size, device, masker)
+    data = open_data(task, config)
+    if subject.normalization is not None:  # an encoder is shown what it was trained on
+        data = replace(data, normalization=subject.normalization)
+    return Context(subject, data, config, size, device, masker)
 
 
-def _open(task: Task, config: EvaluationConfig) -> Data | Segmentation:
-    """Open the images; refuse those without what the task needs of them."""
+def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
+    """Open the images of an evaluation, whose `image_size` is not 0.
+
+    Raises:
+        UserError: there are none, or they have not what the task needs.
+    """
     if "pixels" in task.needs:
         return load_segmentation(config.data, config.image_size, config.seed)
     # A mask network sees whole images, which are stored at its own size.
     source = replace(config.data, size=0) if "masker" in task.needs else config.data
     data = load(source, config.image_size, config.seed)
     held_out = data.probe_test
+    if held_out is None and data.skipped:
+        path, reason = data.skipped[0]
+        raise UserError(
+            f"--data {data.name}: nothing to measure on: {len(data.skipped)} of its images cannot "
+            f"be used, e.g. {path}: {reason}"
+        )
     if "labels" in task.needs and (held_out is None or held_out.labels is None):
         raise UserError(
             f"--data {data.name}: no labelled images are held out: put them into class folders, "
@@ -233,7 +255,7 @@ def _name(result: Result, folder: Path, subject: Subject) -> str:
     untrained = result.encoder.startswith(UNTRAINED)
     own = subject.run is not None and not untrained
     if own and absolute(folder).is_relative_to(encoder):
-        return f"{result.column}-seed{result.seed}"
+        return result.name
     text = f"{untrained} {encoder if encoder.exists() else result.encoder}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{result.column}-of-{digest}-seed{result.seed}"
+    return f"{result.column}-of-{digest}-{result.name.removeprefix(f'{result.column}-')}"

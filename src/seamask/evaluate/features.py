@@ -77,11 +77,17 @@ class Features:
     test_labels: Tensor
 
     def split(self, share: float, seed: int) -> Features:
-        """Return the training images split in two: most of them, and a share to choose on."""
+        """Return the training images split in two: most of them, and a share to choose on.
+
+        Raises:
+            UserError: they are too few for that.
+        """
         from sklearn.model_selection import train_test_split  # slow to import
 
         labels = self.train_labels.numpy()
         counts = np.bincount(labels)
+        if len(labels) < 2:
+            raise UserError("one labelled training image: none is left to choose settings on")
         every = counts[counts > 0].min() >= 2 and share * len(labels) >= (counts > 0).sum()
         rest, held = train_test_split(
             np.arange(len(labels)), test_size=share, random_state=seed,
@@ -96,6 +102,9 @@ def features_of(backbone: nn.Module, data: Data, size: int) -> Features | None:
     """Return features of a data set's labelled images; None if these cannot be told apart.
 
     The backbone is frozen and left as it was.
+
+    Raises:
+        UserError: they are not finite.
     """
     fit, test = data.probe_train, data.probe_test
     if fit is None or test is None or fit.labels is None or test.labels is None:
@@ -103,6 +112,8 @@ def features_of(backbone: nn.Module, data: Data, size: int) -> Features | None:
     if len(fit.labels.unique()) < 2 or len(test) == 0:
         return None
     train, held = (extract(backbone, x.pixels, size, *data.normalization) for x in (fit, test))
+    if not (train.isfinite().all() and held.isfinite().all()):
+        raise UserError("the encoder's features are not finite: its training diverged")
     return Features(train, fit.labels, held, test.labels)
 
 
@@ -114,7 +125,10 @@ def labelled_features(context: Context) -> Features:
     """
     features = features_of(context.subject.backbone, context.data, context.size)
     if features is None:
-        raise UserError(f"--data {context.data.name}: all its images are of one class")
+        raise UserError(
+            f"--data {context.data.name}: its labelled training images are all of one class, which "
+            "nothing can be told apart from"
+        )
     return features
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from seamask.base.draws import derive_seed
-from seamask.base.errors import UserError
 from seamask.base.optimizers import warmed_up
 from seamask.base.settings import Within
 from seamask.data import Data
-from seamask.evaluate.sgd import Batches, SgdConfig, accuracy, build_head, build_sgd, learn
+from seamask.evaluate.sgd import (
+    Batches,
+    SgdConfig,
+    accuracy,
+    build_head,
+    build_sgd,
+    check_convergence,
+    learn,
+)
 from seamask.evaluate.task import TASKS, Context, Metric, Task
 
 
@@ -94,12 +102,11 @@ def finetuned(
     total = config.epochs * batches.steps
     warmup = min(round(config.warmup_epochs * batches.steps), total - 1)
     schedule = warmed_up(optimizer, CosineAnnealingLR(optimizer, total - warmup), warmup)
-    loss = torch.zeros((), device=device)
+    losses = deque[Tensor](maxlen=batches.steps)
     for step, (images, labels) in enumerate(batches):
         torch.manual_seed(
             derive_seed(config.seed, step, "layers")
         )  # for layers that draw (dropout)
-        loss += learn(model(images), labels, optimizer, schedule)
-    if not torch.isfinite(loss + sum(p.sum() for p in model.parameters())):
-        raise UserError(f"fine-tuning diverged at --lr {config.lr}: take a lower one")
+        losses.append(learn(model(images), labels, optimizer, schedule))
+    check_convergence(losses, model, len(data.classes), config.lr, "fine-tuning")
     return model

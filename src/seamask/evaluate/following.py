@@ -151,8 +151,10 @@ def score(
     """Return `object_scores` of a learned masker on images with object masks, else nothing."""
     if not masker.learned or images is None or images.objects is None:
         return {}
-    masks = predict(masker, images.pixels, size, mean, std)
-    return object_scores(masks, resized(images.objects, size))
+    objects = resized(images.objects, size)
+    if not ((objects > 0) & (objects != VOID)).any():
+        return {}
+    return object_scores(predict(masker, images.pixels, size, mean, std), objects)
 
 
 def resized(objects: Tensor, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
@@ -16,7 +17,15 @@ from seamask.base.errors import UserError
 from seamask.base.settings import Within
 from seamask.data import Data
 from seamask.evaluate.features import Features, labelled_features
-from seamask.evaluate.sgd import Batches, SgdConfig, accuracy, build_head, build_sgd, learn
+from seamask.evaluate.sgd import (
+    Batches,
+    SgdConfig,
+    accuracy,
+    build_head,
+    build_sgd,
+    check_convergence,
+    learn,
+)
 from seamask.evaluate.task import TASKS, Context, Metric, Task
 
 ITERATIONS = 200  # of logistic regression, at most
@@ -115,6 +124,11 @@ def _linear_path(features: Features, strengths: Sequence[float]) -> list[float]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
+    if len(features.train_labels.unique()) < 2:
+        raise UserError(
+            f"labelled training images that are fitted on: {len(features.train)}, of one class: "
+            "give more of each class"
+        )
     scaler = StandardScaler().fit(features.train.numpy())
     train, test = (scaler.transform(x.numpy()) for x in (features.train, features.test))
     model = LogisticRegression(max_iter=ITERATIONS, tol=1e-3, warm_start=True)
@@ -162,12 +176,10 @@ def linear_sgd(
     optimizer = build_sgd(head, config)
     batches = Batches(data, size, config, device, "linear probe")
     schedule = falling(optimizer, config, batches.steps)
-    loss = torch.zeros((), device=device)
+    losses = deque[Tensor](maxlen=batches.steps)
     for images, labels in batches:
-        loss += learn(head(features(images)), labels, optimizer, schedule)
-    # Weights too: after the last step no loss has seen them.
-    if not torch.isfinite(loss + sum(p.sum() for p in head.parameters())):
-        raise UserError(f"the linear classifier diverged at --lr {config.lr}: take a lower one")
+        losses.append(learn(head(features(images)), labels, optimizer, schedule))
+    check_convergence(losses, head, len(data.classes), config.lr, "the linear classifier")
     return accuracy(nn.Sequential(backbone, head), data, size, config)
 
 

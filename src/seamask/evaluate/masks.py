@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seamask.base.errors import UserError
 from seamask.base.settings import Within
+from seamask.data import VOID
 from seamask.evaluate.following import blocks_like, following, predict, resized
 from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
@@ -36,6 +38,11 @@ def run(context: Context) -> dict[str, float]:
     config: MasksEvaluationConfig = context.config
     data, size = context.data, context.size
     images = data.probe_test
+    if not ((images.objects > 0) & (images.objects != VOID)).any():
+        raise UserError(
+            f"--data {data.name}: its label images hold no object, only 0 = background and "
+            f"{VOID} = void: write 1 for the first object, 2 for the second"
+        )
     masks = predict(context.masker, images.pixels, size, *data.normalization)
     objects = resized(images.objects, size)
     rivals = {

@@ -13,6 +13,7 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.paths import absolute, check_writable, local
 from seamask.data.files.decode import allow, read_square
+from seamask.data.files.depth import as_range
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import Normalization, RunFolder
@@ -52,7 +53,11 @@ def draw_masks_of_photos(
     check_writable(out, "--out", file=True)
     if any(absolute(p) == absolute(out) for p in paths):
         raise UserError(f"--out {out} is one of the images: name another file")
-    pixels = torch.from_numpy(np.stack([read_square(local(p), size) for p in paths]))
+    ranges = {  # more than 8 bits a value become what they were in the training
+        kind: as_range(values)
+        for kind, values in folder.read_manifest().get("data", {}).get("ranges", {}).items()
+    }
+    pixels = torch.from_numpy(np.stack([read_square(local(p), size, ranges) for p in paths]))
     mean, std = normalization.mean, normalization.std
     mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
     return out

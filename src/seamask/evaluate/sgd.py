@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -23,6 +24,7 @@ from seamask.evaluate.task import EvaluationConfig
 from seamask.views import Views
 from seamask.views.settings import ViewsConfig
 
+FAR = 10  # times the loss of a guess, which no classifier that learns has at the end
 TRUST = 1e-3  # of [ADIOS]'s LARS, which does not clip
 
 
@@ -143,6 +145,30 @@ def learn(logits: Tensor, labels: Tensor, optimizer: Optimizer, schedule: LRSche
     optimizer.step()
     schedule.step()
     return loss.detach()
+
+
+def check_convergence(
+    losses: Iterable[Tensor], model: nn.Module, classes: int, lr: float, what: str
+) -> None:
+    """Refuse a classifier that has become worse than any guess, which is no result.
+
+    Args:
+        losses: of the steps of the last epoch.
+        model: its weights must be finite: after the last step no loss has seen them.
+        classes: that it tells apart.
+        lr: its peak learning rate.
+        what: it is, for the error.
+
+    Raises:
+        UserError: it diverged.
+    """
+    loss = float(torch.stack([*losses]).mean())
+    finite = all(bool(p.isfinite().all()) for p in model.parameters())
+    if not finite or not loss < FAR * math.log(max(classes, 2)):
+        raise UserError(
+            f"{what} diverged at --lr {lr}: take a lower one (the last epoch's mean loss is "
+            f"{loss:.3g})"
+        )
 
 
 def accuracy(model: nn.Module, data: Data, size: int, config: SgdConfig) -> float:

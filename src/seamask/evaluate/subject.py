@@ -11,12 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from seamask import runs
 from seamask.base import settings
+from seamask.base.documents import parse_json
 from seamask.base.draws import derive_seed
 from seamask.base.errors import UserError, unknown
 from seamask.base.paths import local
 from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
+from seamask.data import Normalization
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.networks import build_backbone
@@ -32,6 +35,7 @@ class Subject:
         name: as it was asked for.
         backbone: `[B, 3, H, W]` → features `[B, F]`, in eval mode.
         image_size: side in pixels of the images it was made for.
+        normalization: of the images that it was trained on; None: it was not.
         run: the folder of the run it comes from, if any.
         config: the settings of that run.
     """
@@ -39,6 +43,7 @@ class Subject:
     name: str
     backbone: nn.Module
     image_size: int
+    normalization: Normalization | None = None
     run: RunFolder | None = None
     config: Config | None = None
 
@@ -81,7 +86,8 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
     if path.is_dir():
         run = RunFolder.of_run(path)
         config = run.read_config()
-        return Subject(name, load_encoder(path), image_size or config.image_size, run, config)
+        size = image_size or config.image_size
+        return Subject(name, load_encoder(path), size, _normalization(run), run, config)
     if path.suffix == ".safetensors":
         return _exported(name, path, image_size)
     if timm.is_model(name):
@@ -92,9 +98,10 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
 def _untrained(name: str, image_size: int, seed: int) -> Subject:
     what = name.removeprefix(UNTRAINED)
     stem: Stem = "auto"
-    patch, zeros = 0, False
+    patch, zeros, normalization = 0, False, None
     if local(what).is_dir():
-        config = RunFolder.of_run(what).read_config()
+        run = RunFolder.of_run(what)
+        config, normalization = run.read_config(), _normalization(run)
         seed, stem, patch = config.seed, config.encoder.stem, config.encoder.patch
         zeros = config.encoder.zero_init_last
         model, size = config.encoder.backbone, image_size or config.image_size
@@ -102,7 +109,18 @@ def _untrained(name: str, image_size: int, seed: int) -> Subject:
         model, size = what, image_size or Config().image_size
     torch.manual_seed(derive_seed(seed, "encoder"))  # as a run with this seed begins
     backbone, _, _ = build_backbone(model, size, stem, patch, zeros)
-    return Subject(name, backbone.eval(), size)
+    return Subject(name, backbone.eval(), size, normalization)
+
+
+def _normalization(run: RunFolder) -> Normalization | None:
+    """Return what a run's images are normalised by; None before its first checkpoint."""
+    said = run.read_manifest().get("normalization") if run.manifest.exists() else None
+    return None if said is None else _as_normalization(said, str(run.manifest))
+
+
+def _as_normalization(said: object, where: str) -> Normalization:
+    found = settings.record(runs.Normalization, said, f"{where}: normalization")
+    return Normalization(found.mean, found.std)
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,12 @@ def _exported(name: str, path: Path, image_size: int) -> Subject:
     said = settings.record(About, numbers, f"the metadata of {path}")
     stem: Stem = "small" if said.backbone.endswith(SMALL_STEM) else "standard"
     backbone, _, _ = build_backbone(said.backbone, said.image_size, stem, said.patch_size)
-    return Subject(name, read_weights(backbone, path), image_size or said.image_size)
+    normalization = None  # of weights of before
+    if "normalization" in about:
+        normalized = parse_json(about["normalization"], f"the metadata of {path}")
+        normalization = _as_normalization(normalized, str(path))
+    size = image_size or said.image_size
+    return Subject(name, read_weights(backbone, path), size, normalization)
 
 
 def _pretrained(name: str, image_size: int) -> Subject:
@@ -143,5 +166,7 @@ def _pretrained(name: str, image_size: int) -> Subject:
             f"{name}: timm found no pretrained weights ({reason[:120]}); for random weights, "
             f"write {UNTRAINED}{name}"
         ) from error
-    size = image_size or int(backbone.pretrained_cfg["input_size"][-1])
-    return Subject(name, backbone.eval(), size)
+    made_for = backbone.pretrained_cfg
+    size = image_size or int(made_for["input_size"][-1])
+    normalization = Normalization(tuple(made_for["mean"]), tuple(made_for["std"]))
+    return Subject(name, backbone.eval(), size, normalization)

@@ -35,6 +35,7 @@ UNTRAINED = "untrained:"
 NOT_PROTOCOL = (
     "seed", "device", "threads", "out", "json", "data.source", "data.root", "data.cache",
     "data.resident", "data.on_bad_image", "data.objects",
+    "data.split", "data.jpeg",  # other images, and these have another fingerprint
 )  # fmt: skip
 
 
@@ -197,6 +198,11 @@ class Result:
         machine: processor.
         file: where the result is kept, if it is.
         figure: the picture beside it, if there is one.
+        split: what was measured, by the name that the data set or its folder gives it.
+        normalization: `mean` and `std` that images were normalised by, and whose they are: `of` the
+            encoder's training or, where it had none, of the data set.
+        skipped: (path, reason) of images that could not be used.
+        notes: what else became of images that one might miss.
     """
 
     encoder: str
@@ -211,10 +217,19 @@ class Result:
     machine: str
     file: str | None = None
     figure: str | None = None
+    split: str = ""
+    normalization: dict[str, Any] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return one JSON object, in one line."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @property
+    def name(self) -> str:
+        """What no result of other images, another protocol or another seed is called."""
+        return f"{self.column}-{self.fingerprint[:8]}-seed{self.seed}"
 
     @property
     def column(self) -> str:

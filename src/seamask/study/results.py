@@ -129,7 +129,7 @@ def _unpack(folder: StudyFolder, job: Job, line: Mapping[str, Any]) -> None:
         where = folder.evaluations(job.row, job.seed, job.evaluation)
         for about in line["results"]:
             result = settings.record(Result, about, f"the result of {job}")
-            with atomic(where / f"{result.column}-seed{result.seed}.json") as temporary:
+            with atomic(where / f"{result.name}.json") as temporary:
                 temporary.write_text(result.to_json() + "\n")
         return
     run.write_manifest(line["manifest"])

@@ -50,8 +50,14 @@ def read_study(
         for key in raw:
             if key not in KEYS:
                 raise unknown("key", str(key), KEYS)
-        if data is not None and "{data}" not in str(raw):
+        chosen = "{data}" in str([raw.get(key) for key in ("methods", "settings", "evaluations")])
+        if data is not None and not chosen:
             raise UserError(f"--data {data}: this study has no {{data}}: its data are fixed")
+        if "data" in raw and not chosen:
+            raise UserError(
+                f"data is {shown(raw['data'])}, and no method, setting or evaluation has {{data}}, "
+                "which it stands for; give the images of all methods as `settings: {data: ...}`"
+            )
         templates = list(_mapping(raw, "evaluations"))
         published = raw.pop("published", None) or {}
         filled = fill(raw, data if data is not None else raw.get("data"))

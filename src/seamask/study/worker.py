@@ -15,7 +15,8 @@ from seamask.base.errors import UserError, unknown
 from seamask.base.paths import check_writable
 from seamask.base.progress import LOG_SECONDS, duration
 from seamask.base.provenance import commit
-from seamask.evaluate import evaluation
+from seamask.data import load
+from seamask.evaluate import TASKS, evaluation
 from seamask.study.columns import columns
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
@@ -57,6 +58,7 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
             taken = read_results(study, folder, results)
         if taken:
             print(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
+    check_data(study, folder)
     worker = Worker(study, folder, results)
     worker.work()
     worker.write()
@@ -65,6 +67,37 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     worker.check_failures()
     worker.check_metrics()
     return folder.table
+
+
+def check_data(study: Study, folder: StudyFolder) -> None:
+    """Open the images of every job that is to be done, once: what is missing stops the study here.
+
+    Raises:
+        UserError: they are not there, or not what an evaluation needs.
+    """
+    seen = set()
+    for job in study.jobs():
+        if folder.done(job):
+            continue
+        method = study.method(job.row)
+        task, config = None, None
+        data, size = method.data, method.image_size
+        if job.evaluation is not None:
+            task = TASKS[job.evaluation.task]
+            config = job.evaluation.config(method, job.seed)
+            config = replace(config, image_size=config.image_size or size)
+            data, size = config.data, config.image_size
+        key = (data, size, task.needs if task else ())
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            if task is not None and config is not None:
+                evaluation.open_data(task, config)
+            else:
+                load(data, size, job.seed)
+        except UserError as error:
+            raise UserError(f"{job}: {error}") from error
 
 
 class Worker:

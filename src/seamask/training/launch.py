@@ -30,6 +30,7 @@ from seamask.base.registry import with_parts
 from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
+from seamask.data.describe import described
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
@@ -68,6 +69,9 @@ def pretrain(
         UserError: what a user can mend, in one line.
     """
     given = {"data": data, "out": out}
+    for name, value in given.items():
+        if value is not None and not os.fspath(value):
+            raise UserError(f"{name} is empty: name a folder, or leave it out")
     changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
     recipe = recipe or default_recipe(changed.get("data"))
     return start_run(settings.override(recipe_config(recipe), changed))
@@ -404,9 +408,8 @@ def _announce(run: Run, latest: Path | None) -> None:
         + ("\nit is finished: only its scores and figures are made again" * run.finished),
         flush=True,
     )
-    held_out = data.probe_test
-    if held_out is not None and held_out.labels is not None:
-        print(f"{len(held_out):,} labelled images are held out for probes; training sees no labels")
+    for line in described(data, config.batch_size):
+        print(line)
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {config.optim.warmup_epochs} epochs is not over after "

@@ -24,6 +24,10 @@ from seamask.training.troubles import asked, troubles
 
 FIGURE_IMAGES = 8
 AVERAGED = 256  # images whose mean mask is drawn
+JPEG = {
+    "fast": "large ones decoded at a fraction of their size, within 2 to 4 of 255 of exact pixels",
+    "exact": "decoded at their full size",
+}
 LOOKED_AT = 1000  # images whose masks are looked at in the end
 
 
@@ -196,7 +200,12 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
             "name": data.name,
             "fingerprint": data.fingerprint,
             "images": len(data.train),
+            "classes": list(data.classes),
+            "held_out": {"split": data.split, "images": len(data.probe_test or ())},
             "skipped": [list(pair) for pair in data.skipped],
+            "notes": list(data.notes),
+            "ranges": {kind: scale.plain() for kind, scale in data.ranges.items()},
+            "jpeg": JPEG[run.config.data.jpeg],
         },
         "epochs_done": run.step / run.steps_per_epoch,
         "images_seen": run.step * run.config.batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,6 +99,7 @@ def export(run: Run) -> None:
     size = {"image_size": run.config.image_size, **networks.backbone_arguments}
     about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
     about |= {name: str(value) for name, value in size.items()}
+    about["normalization"] = json.dumps(run.data.normalization._asdict())
     save_weights(networks.encoder.backbone, folder.encoder, about)
     save_weights(networks.masker, folder.masker)
     folder.write_manifest(manifest(run))

@@ -6,14 +6,36 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
+import torch
 from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.data import read_image
-from seamask.data.files import decode
+from seamask.data.files import decode, depth
 from seamask.data.files.decode import opened, square, square_map
 
 RED = (200, 30, 40)
+
+
+@pytest.fixture
+def write_png16():
+    """Write a PNG of 16 bits a value, `[H, W]` or `[H, W, 2 to 4]`, which Pillow cannot."""
+
+    def _write(path, values):
+        height, width = values.shape[:2]
+        colour = {1: 0, 2: 4, 3: 2, 4: 6}[values[0, 0].size]
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+        def part(name, data):
+            checked = name + data
+            return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+        head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+        parts = [part(b"IHDR", head), part(b"IDAT", zlib.compress(rows)), part(b"IEND", b"")]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+    return _write
 
 
 def solid(mode="RGB", size=(20, 16), colour=RED):
@@ -49,6 +71,110 @@ def test_grey_modes(tmp_path, mode, value):
 def test_16_bit_grey_is_scaled(tmp_path, name):
     Image.fromarray(np.full((16, 20), 257 * 100, np.uint16)).save(tmp_path / name)
     assert pixel(tmp_path / name).tolist() == [100] * 3
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("shape", [(16, 20), (16, 20, 3), (16, 20, 4)])
+def test_fewer_bits_in_16_are_scaled_by_those_that_are_used(tmp_path, write_png16, bits, shape):
+    values = np.random.default_rng(0).integers(0, 2**bits, shape)
+    values.flat[0] = 2**bits - 1
+    if shape[-1] == 4:
+        values[..., 3] = 2**bits - 1  # opaque
+    write_png16(tmp_path / "a.png", values)
+    seen = np.asarray(read_image(tmp_path / "a.png")).astype(int)
+    wanted = values[..., :3] if len(shape) == 3 else np.repeat(values[..., None], 3, -1)
+    assert np.abs(seen - wanted * (255 / (2**bits - 1))).max() <= 1
+
+
+def test_16_bit_colours_in_tiffs(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (16, 20, 3)).astype(np.uint16)
+    for compression in (None, "zlib"):
+        for order in "<>":
+            tifffile.imwrite(
+                tmp_path / "a.tif", values, photometric="rgb", compression=compression,
+                byteorder=order,
+            )  # fmt: skip
+            seen = np.asarray(read_image(tmp_path / "a.tif")).astype(int)
+            assert np.abs(seen - values * (255 / 4095)).max() <= 1, (compression, order)
+
+
+def test_16_bit_grey_with_transparency(tmp_path, write_png16):
+    values = np.random.default_rng(0).integers(0, 4096, (16, 20, 2))
+    values[..., 1] = 4095
+    write_png16(tmp_path / "a.png", values)
+    seen = np.asarray(read_image(tmp_path / "a.png")).astype(int)
+    assert np.abs(seen - values[..., :1] * (255 / 4095)).max() <= 1
+
+
+@pytest.mark.parametrize("nodata", [-9999, -3.4e38, 1e20, np.nan, np.inf])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_value_for_no_data_whitens_nothing(tmp_path, nodata, kind):
+    values = np.random.default_rng(0).random((16, 20)).astype(kind)
+    wanted = np.round(values * 255)
+    values[0, 0] = nodata
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    seen = np.asarray(read_image(tmp_path / "a.tif"))[..., 0]
+    assert np.abs(seen.astype(int) - wanted)[1:].max() <= 1
+    assert seen[0, 0] == (255 if nodata > 0 else 0)
+
+
+def test_the_value_that_a_geotiff_names_for_no_data(tmp_path):
+    values = np.linspace(200, 3000, 320, dtype=np.int32).reshape(16, 20)
+    values[0, :5] = 65535
+    extra = [(42113, "s", 0, "65535", True)]
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(np.uint16), extratags=extra)
+    seen = np.asarray(read_image(tmp_path / "a.tif"))[..., 0].astype(int)
+    assert np.abs(seen - values * (255 / 4095))[1:].max() <= 1
+
+
+def test_a_data_set_has_one_range(tmp_path, open_data):
+    dark, light = (np.full((16, 16), value, np.uint16) for value in (400, 4095))
+    for name, values in (("dark", dark), ("light", light)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    data = open_data(tmp_path, cache=str(tmp_path / ".cache"))
+    assert [int(image.max()) for image in data.train.pixels] == [25, 255]
+    assert data.ranges["16-bit grey"].plain() == [0, 4095]
+    assert data.notes == ("16-bit grey images: 0 is shown black and 4,095 white",)
+
+
+def test_tiffs_that_are_no_single_picture_are_named(tmp_path):
+    def reason(values, **how):
+        tifffile.imwrite(tmp_path / "a.tif", values, **how)
+        with pytest.raises(UserError) as error:
+            read_image(tmp_path / "a.tif")
+        return str(error.value)
+
+    grey = {"photometric": "minisblack"}
+    stack = np.zeros((5, 16, 20), np.uint16)
+    assert "a stack of 5 pages of 20×16 pixels; save each" in reason(stack, **grey)
+    bands = reason(stack[:4], planarconfig="separate", **grey)
+    assert "a TIFF of 1 page of 4×16×20 values of type uint16; save it with 8 or 16" in bands
+    colour = reason(np.zeros((16, 20, 3), np.float32), photometric="rgb")
+    assert "16×20×3 values of type float32" in colour
+
+
+def test_tiffs_of_more_bands_are_read_and_said(tmp_path, open_data):
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 5)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "five.tif", values, photometric="rgb")
+    tifffile.imwrite(
+        tmp_path / "four.tif", values[..., :4], photometric="rgb", extrasamples=["unspecified"]
+    )
+    data = open_data(tmp_path, cache=str(tmp_path / ".cache"))
+    for image in data.train.pixels.numpy():
+        np.testing.assert_array_equal(image, values[..., :3])
+    said = "2 × TIFF of more than three bands: the first three are red, green and blue"
+    assert data.notes == (said,)
+
+
+def test_exact_jpegs_are_resized_from_their_full_size(tmp_path, open_data):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    cache = str(tmp_path / ".cache")
+    fast, exact = (open_data(tmp_path, cache=cache, jpeg=jpeg) for jpeg in ("fast", "exact"))
+    with Image.open(tmp_path / "a.jpg") as image:
+        np.testing.assert_array_equal(exact.train.pixels[0], square(image, 16))
+    assert fast.fingerprint != exact.fingerprint
+    assert not torch.equal(fast.train.pixels, exact.train.pixels)
 
 
 def test_float_and_32_bit_grey(tmp_path):
@@ -181,7 +307,7 @@ def test_images_are_converted_in_bands(tmp_path, monkeypatch, mode):
     assert image.mode == mode
     image.save(tmp_path / "a.tif")
     whole = np.asarray(read_image(tmp_path / "a.tif"))
-    monkeypatch.setattr(decode, "BAND", 300)  # 7 rows
+    monkeypatch.setattr(depth, "BAND", 300)  # 7 rows
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.tif")), whole)
 
 

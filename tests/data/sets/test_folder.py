@@ -34,7 +34,6 @@ def test_flat_folder_has_no_labels(photos, write, open_data):
 @pytest.mark.parametrize(
     "paths",
     [
-        ["a/1.png", "a/2.png", "b/1.png", "b/2.png", "top.png"],  # mixed
         ["a/1.png", "a/2.png", "a/deeper/3.png"],  # one folder
         ["2021/1.png", "2022/1.png", "2023/1.png", "2023/2.png"],  # a class of one image
         ["train/1.png", "train/2.png", "test/3.png", "test/4.png"],  # flat on both sides
@@ -96,11 +95,141 @@ def test_val_goes_before_test_and_a_flat_test_folder_is_left_out(photos, write):
     assert read_layout(photos, 0.1, 0).held_out.paths == ["val/a/1.png", "val/b/1.png"]
 
 
-def test_different_classes_in_train_and_val(photos, write):
-    write(photos, *(f"train/{c}/{i}.png" for c in "ab" for i in range(3)))
-    write(photos, "val/a/1.png", "val/z/1.png")
-    with pytest.raises(UserError, match=r"only in train/: b; only in val/: z"):
+def test_classes_that_only_one_of_train_and_val_has(photos, write, open_data):
+    write(photos, *(f"train/{c}/{i}.png" for c in "abc" for i in range(3)))
+    write(photos, "val/a/1.png", "val/b/1.png", "val/z/1.png", "val/z/2.png", "val/stray.png")
+    data = open_data(photos)
+    assert data.classes == ("a", "b", "c")
+    assert (len(data.train), data.probe_test.labels.tolist()) == (9, [0, 1])
+    assert data.notes == (
+        "left out of val/: 3 images of classes that train/ has not (z) or in no class folder",
+    )
+
+
+SPLITS = [
+    ("train", "valid"), ("Train", "Test"), ("TRAIN", "VAL"), ("Training", "Testing"),
+    ("training", "Validation"), ("train2017", "val2017"), ("train_images", "test_images"),
+    ("train-set", "dev-set"), ("imagesTrain", "imagesVal"), ("trainset", "testset"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("train", "test"), SPLITS)
+def test_splits_by_other_names_are_no_classes(photos, write, open_data, train, test):
+    write(photos, *(f"{train}/{c}/{i}.png" for c in ("cat", "dog") for i in range(8)))
+    write(photos, *(f"{test}/{c}/{i}.png" for c in ("cat", "dog") for i in range(4)))
+    data = open_data(photos)
+    assert data.classes == ("cat", "dog")
+    assert data.train.labels.bincount().tolist() == [8, 8]
+    assert data.probe_test.labels.bincount().tolist() == [4, 4]
+    assert (data.split, data.notes) == (f"{test}/", ())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "bus", "car"), ("mask", "no_mask"), ("test_tube", "flask"), ("dev1", "dev2x")],
+)
+def test_classes_that_sound_like_splits_are_classes(photos, write, names):
+    write(photos, *(f"{name}/{i}.png" for name in names for i in range(4)))
+    assert read_layout(photos, 0.1, 0).classes == tuple(sorted(names))
+
+
+@pytest.mark.parametrize(("choice", "count"), [("auto", 4), ("val", 4), ("test", 6)])
+def test_a_split_can_be_chosen(photos, write, open_data, choice, count):
+    write(photos, *(f"train/{c}/{i}.png" for c in "ab" for i in range(5)))
+    write(photos, *(f"validation/{c}/{i}.png" for c in "ab" for i in range(2)))
+    write(photos, *(f"test/{c}/{i}.png" for c in "ab" for i in range(3)))
+    data = open_data(photos, split=choice)
+    assert (len(data.train), len(data.probe_test)) == (10, count)
+    measured, other = ("test/", "validation") if choice == "test" else ("validation/", "test")
+    assert data.split == measured
+    (note,) = data.notes
+    assert note.startswith(f"{other}/ is left out: ")
+    assert "--data.split" in note
+
+
+def test_a_split_that_is_not_there(photos, write, open_data):
+    write(photos, *(f"train/{c}/{i}.png" for c in "ab" for i in range(5)))
+    write(photos, "val/a/1.png", "val/b/1.png")
+    with pytest.raises(UserError, match=r"--data.split test: .* has no test/"):
+        open_data(photos, split="test")
+    with pytest.raises(UserError, match=r"--data.split val: what shapes holds out is test"):
+        open_data("shapes", split="val", shapes_train=4, shapes_test=4)
+
+
+def test_held_out_folders_alone_are_refused(photos, write):
+    write(
+        photos, *(f"{part}/{c}/{i}.png" for part in ("val", "test") for c in "ab" for i in (1, 2))
+    )
+    with pytest.raises(UserError, match=r"holds test/ and val/ and no train/"):
         read_layout(photos, 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "maps"),
+    [
+        ("images", "masks"), ("imgs", "labels"), ("JPEGImages", "Annotations"), ("Image", "GT"),
+        ("train/images", "train/masks"), ("train_images", "train_masks"), ("train", "train_labels"),
+    ],
+)  # fmt: skip
+def test_folders_of_label_images_are_left_out(photos, write, open_data, images, maps):
+    write(photos, *(f"{folder}/{i}.png" for folder in (images, maps) for i in range(8)))
+    data = open_data(photos)
+    assert (len(data.train), data.classes) == (8, ())
+    assert data.notes == (f"left out: 8 label images, {maps}/",)
+
+
+def test_label_images_beside_their_images_are_left_out(photos, write, open_data):
+    write(
+        photos, *(f"{c}/{c} ({i}){end}.png" for c in "ab" for i in (1, 2) for end in ("", "_mask"))
+    )
+    data = open_data(photos, holdout=0)
+    assert (len(data.train), data.classes) == (4, ("a", "b"))
+    assert data.notes == (
+        "left out: 4 label images, files named after an image and “mask” or the like",
+    )
+
+
+def test_one_stray_image_keeps_the_labels_of_the_others(photos, write, open_data):
+    write(photos, *(f"{c}/{i}.png" for c in "ab" for i in range(8)), "Preview.jpg")
+    data = open_data(photos, holdout=0.25)
+    assert (len(data.train), data.train.labels) == (13, None)
+    assert data.probe_train.labels.bincount().tolist() == [6, 6]
+    assert data.probe_test.labels.bincount().tolist() == [2, 2]
+    assert data.notes == ("1 image in no class folder (Preview.jpg): trained on, without a label",)
+
+
+def test_a_class_of_one_image_is_trained_on(photos, write, open_data):
+    write(photos, *(f"{c}/{i}.png" for c in "ab" for i in range(8)), "c/1.png")
+    data = open_data(photos)
+    assert data.classes == ("a", "b", "c")
+    assert data.train.labels.bincount().tolist() == [7, 7, 1]
+    assert data.probe_test.labels.bincount().tolist() == [1, 1]
+    assert data.notes == ("1 class of one image (c): it is trained on, none is held out",)
+
+
+@pytest.mark.parametrize("above", ["train", "photos", "data/raw", "my set/train"])
+def test_a_folder_that_holds_one_folder_is_looked_into(photos, write, open_data, above):
+    write(photos, *(f"{above}/{c}/{i}.png" for c in "ab" for i in range(8)))
+    data = open_data(photos)
+    assert data.classes == ("a", "b")
+    assert data.train.labels.bincount().tolist() == [7, 7]
+    assert data.split == "10 % of each class"
+
+
+def test_splits_within_one_folder(photos, write, open_data):
+    write(photos, *(f"set/train/{c}/{i}.png" for c in "ab" for i in range(8)))
+    write(photos, *(f"set/val/{c}/{i}.png" for c in "ab" for i in range(3)))
+    write(photos, "set/extra/1.png", "cover.png")
+    data = open_data(photos)
+    assert (len(data.train), len(data.probe_test), data.split) == (16, 6, "val/")
+    assert data.notes == ("left out: 2 images beside the folders of splits (cover.png, extra)",)
+
+
+def test_files_of_other_types_are_counted(photos, write, open_data):
+    write(photos, "1.png", "2.png")
+    for name in ("a.heic", "b.HEIC", "notes.txt"):
+        (photos / name).write_text("x")
+    assert open_data(photos).notes == ("left out: 3 files of other types (2 .heic, 1 .txt)",)
 
 
 def test_hidden_files_other_types_and_case(photos, write):
@@ -116,7 +245,7 @@ def test_links_are_followed_and_loops_end(photos, write, tmp_path):
     (photos / "b").symlink_to(tmp_path / "elsewhere")
     (photos / "a" / "up").symlink_to(photos)
     (photos / "self.png").symlink_to("self.png")
-    paths = read_layout(photos, 0.1, 0).train.paths
+    paths = read_layout(photos, 0, 0).train.paths
     assert set(paths) == {"a/1.png", "a/2.png", "b/1.png", "b/2.png", "self.png"}
 
 

@@ -11,16 +11,28 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from seamask.base.errors import UserError
 from seamask.base.errors import printable as printable  # others have it from here
-from seamask.base.threads import Allowance
+from seamask.base.threads import Allowance, in_threads
+from seamask.data.files.depth import (
+    Extremes,
+    Ranges,
+    bands,
+    eight_bits,
+    extremes_of,
+    kind_of,
+    ranges_of,
+    remark,
+)
 
 EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",
@@ -28,10 +40,19 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 SMALLEST = 8  # pixels: a smaller side holds no picture
 BYTES = 20  # of memory for each pixel that is decoded, at most
-BAND = 2**20  # pixels that are converted at once
+DEEP = frozenset({
+    ".png", ".apng", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k",
+})  # fmt: skip
+"""Of files that can hold more than 8 bits a value, or more bands than three."""
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
+PLANAR, SAMPLES = 284, 277  # tags of a TIFF
+TURNS = {  # by the camera's note on how it was held
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 Image.init()  # registers the formats that this build of Pillow has
 _FORMATS = [name for name in _FORMATS if name in Image.OPEN]
 
@@ -69,8 +90,9 @@ def allow(megapixels: float) -> None:
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file of any mode as RGB, upright.
 
-    Transparency is laid on white; 16-bit grey is scaled to 8 bits; of an animation the first frame
-    is taken; the orientation noted by the camera is applied.
+    Transparency is laid on white; more than 8 bits a value are scaled by the range that the image
+    uses (`depth.py`); of an animation the first frame is taken; the orientation noted by the camera
+    is applied.
 
     Raises:
         UserError: it is missing or cannot be used; the message gives the reason.
@@ -79,13 +101,17 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         return image
 
 
-def read_square(path: str | os.PathLike[str], size: int) -> npt.NDArray[np.uint8]:
+def read_square(
+    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None
+) -> npt.NDArray[np.uint8]:
     """Read an image file as `read_image` does, as pretraining cuts it: uint8 [size, size, 3].
+
+    `ranges` are those of a data set, for values of more than 8 bits.
 
     Raises:
         UserError: it is missing or cannot be used; the message gives the reason.
     """
-    with _or_user_error(path), opened(path, size) as image:
+    with _or_user_error(path), opened(path, size, ranges) as image:
         return square(image, size)
 
 
@@ -100,42 +126,152 @@ def _or_user_error(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], size: int = 0) -> Iterator[Image.Image]:
+def opened(
+    path: str | os.PathLike[str], size: int = 0, ranges: Ranges | None = None
+) -> Iterator[Image.Image]:
     """Yield an image file as RGB, upright; as long as the block lasts it counts as decoded.
 
     Args:
         path: any format in `EXTENSIONS`, whatever the file is called.
         size: decode JPEGs at a fraction of their size while both sides stay at least this; 0: full.
+        ranges: by which values of more than 8 bits are scaled; None, or a kind that is not in it:
+            the image's own.
 
     Raises:
         BadImage: with the reason.
     """
     with ExitStack() as stack:
-        with reasons():
-            if os.path.getsize(path) == 0:
-                raise BadImage("the file is empty")
-            with Image.open(path, formats=_FORMATS) as image:
-                width, height = image.size
-                if min(image.size) < SMALLEST:
-                    raise BadImage(
-                        f"too small: {width}×{height} pixels, {SMALLEST}×{SMALLEST} needed"
-                    )
-                if size:
-                    image.draft("RGB", (size, size))
-                whole = "progressive" in image.info  # its coefficients are in memory, whatever size
-                decoded = width * height if whole else image.width * image.height
-                stack.enter_context(_together.take(decoded))
-                image.load()
-                _turn_upright(image)
-                rgb = to_rgb(image)
-            del image  # it takes as much memory as the result
+        with reasons(), _header(path) as image:
+            whole = image.width * image.height
+            if size:
+                image.draft("RGB", (size, size))
+            if "progressive" not in image.info:  # else its coefficients are in memory, all of them
+                whole = image.width * image.height
+            stack.enter_context(_together.take(whole))
+            rgb = _rgb(image, ranges)
+        del image  # it takes as much memory as the result
         yield rgb
 
 
+def _rgb(image: Image.Image, ranges: Ranges | None) -> Image.Image:
+    """Load an image that was opened; return it as RGB, upright."""
+    kind = kind_of(image)
+    image.load()
+    turned = 1
+    with suppress(Exception):  # broken notes of a camera do not make the picture bad
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if kind is not None:
+        image = eight_bits(
+            image, kind, (ranges or {}).get(kind) or extremes_of(image, kind).range(kind)
+        )
+    rgb = to_rgb(image)
+    return rgb.transpose(TURNS[turned]) if turned in TURNS else rgb
+
+
+@contextmanager
+def _header(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Yield an image file that is opened and not yet loaded; refuse what is no single picture."""
+    if os.path.getsize(path) == 0:
+        raise BadImage("the file is empty")
+    image: Image.Image
+    try:
+        image = Image.open(path, formats=_FORMATS)
+    except UnidentifiedImageError:
+        image = _other_tiff(path)
+    with image:
+        if image.format == "TIFF" and kind_of(image) and _is_planar(image):
+            _other_tiff(path)  # says what it is
+        width, height = image.size
+        pages = _pages(image) if image.format == "TIFF" else 1
+        if pages > 1:
+            raise BadImage(
+                f"a stack of {pages} pages of {width}×{height} pixels; save each as a file"
+            )
+        if min(image.size) < SMALLEST:
+            raise BadImage(f"too small: {width}×{height} pixels, {SMALLEST}×{SMALLEST} needed")
+        yield image
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the images of a data set are like, where that decides how they are read.
+
+    Attributes:
+        ranges: that values of more than 8 bits use, all images together.
+        remarks: {what is odd about an image that is read all the same: how many are}.
+    """
+
+    ranges: Ranges
+    remarks: Mapping[str, int]
+
+
+def survey(paths: Iterable[str]) -> Survey:
+    """Look at image files before any is read.
+
+    Files that hold 8 bits a value by their names are not opened; broken ones are passed over.
+    """
+
+    def look(path: str) -> tuple[str, tuple[str, Extremes] | None]:
+        try:
+            with reasons(), _header(path) as image:
+                kind = kind_of(image)
+                if kind is None:
+                    return remark(image), None
+                with _together.take(image.width * image.height):
+                    image.load()
+                    return remark(image), (kind, extremes_of(image, kind))
+        except BadImage:
+            return "", None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        deep = [path for path in paths if os.path.splitext(path)[1].lower() in DEEP]
+        found = list(in_threads(look, deep))
+    ranges = ranges_of(extremes for _, extremes in found if extremes)
+    return Survey(ranges, Counter(said for said, _ in found if said))
+
+
+def _pages(image: Image.Image) -> int:
+    """Return how many pages of a TIFF are of the first one's size: others are small copies."""
+    size, pages = image.size, 1
+    for page in range(1, getattr(image, "n_frames", 1)):
+        image.seek(page)
+        pages += image.size == size
+    image.seek(0)
+    return pages
+
+
+def _is_planar(image: Image.Image) -> bool:
+    """Say whether the colours of a TIFF lie one after the other: Pillow reads them of 8 bits."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1)
+
+
+def _other_tiff(path: str | os.PathLike[str]) -> Image.Image:
+    """Return what Pillow cannot read of a TIFF, if it is grey; else say what it is."""
+    import tifffile  # slow to import
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            pages, shape, kind = len(file.pages), page.shape, page.dtype
+            grey = len(shape) == 2 and pages == 1 and kind is not None and kind.kind in "fiu"
+            if grey and math.prod(shape) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError(f"{math.prod(shape)} pixels")
+            values = page.asarray() if grey else None
+    except tifffile.TiffFileError as error:
+        raise BadImage("not an image, or of an unknown format") from error
+    if values is None:
+        size = "×".join(map(str, shape))
+        raise BadImage(
+            f"a TIFF of {pages} {'page' if pages == 1 else 'pages'} of {size} values of type "
+            f"{kind}; save it with 8 or 16 bits a value as grey or RGB"
+        )
+    return Image.fromarray(values.astype(np.float32))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: transparency on white, 16-bit and float grey scaled to 8 bits."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
+    """Convert any mode of 8 bits a value to RGB: transparency on white."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _in_bands(image, "RGB", _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -151,15 +287,9 @@ def _in_bands(
 ) -> Image.Image:
     """Convert an image some rows at a time: what is made on the way takes no memory to speak of."""
     result = Image.new(mode, image.size)
-    for box in _bands(image):
+    for box in bands(image):
         result.paste(convert(image.crop(box)), box)
     return result
-
-
-def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    rows = max(1, BAND // image.width)
-    for top in range(0, image.height, rows):
-        yield 0, top, image.width, min(top + rows, image.height)
 
 
 def square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
@@ -185,34 +315,6 @@ def _centre(image: Image.Image) -> tuple[int, int, int, int]:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
-
-
-def _turn_upright(image: Image.Image) -> None:
-    with suppress(Exception):  # broken notes of a camera do not make the picture bad
-        ImageOps.exif_transpose(image, in_place=True)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale grey of 16 or 32 bits, or float, to 8 bits.
-
-    16-bit values are divided by 257, floats within [0, 1] multiplied by 255; any other range is
-    stretched so that its smallest value is black and its largest white.
-    """
-
-    def values(band: Image.Image) -> npt.NDArray[np.float64]:
-        return np.nan_to_num(np.asarray(band, np.float64), posinf=0, neginf=0)
-
-    def scaled(band: Image.Image) -> Image.Image:
-        out = (values(band) - low) * (255 / max(high - low, 1e-12))
-        return Image.fromarray((out + 0.5).astype(np.uint8))
-
-    limits = [(part.min(), part.max()) for part in map(values, map(image.crop, _bands(image)))]
-    low, high = min(low for low, _ in limits), max(high for _, high in limits)
-    if image.mode == "F":
-        low, high = (0, 1) if low >= 0 and high <= 1 else (low, high)
-    elif low >= 0 and high <= 65535:
-        low, high = 0, 65535
-    return _in_bands(image, "L", scaled)
 
 
 def _one_line(error: Exception) -> str:

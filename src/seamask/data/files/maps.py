@@ -48,6 +48,21 @@ def largest(values: npt.NDArray[np.uint8]) -> int:
     return int(values[values != VOID].max(initial=0)) if (values != VOID).any() else -1
 
 
+def refuse_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
+    """Refuse a map of 0 and 255 alone: what other programs write for no and yes.
+
+    Here 255 means undecided, and the object would silently be none.
+
+    Raises:
+        BadImage: it is one.
+    """
+    if largest(values) <= 0 and (values == VOID).any():
+        raise BadImage(
+            f"its label image {printable(path)} holds 255 = void but no object; "
+            "write 1 for the first object, 2 for the second"
+        )
+
+
 def check_value(path: Path, value: int, count: int) -> None:
     """Refuse a label value that is not among `count` classes; 0: they are not known."""
     if count and value >= count:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,12 @@ import numpy.typing as npt
 from seamask.base.errors import UserError
 from seamask.data.files.decode import EXTENSIONS, printable
 from seamask.data.files.identity import Entry, identity
-from seamask.data.store.chunks import ObjectsOf, file_chunks
+from seamask.data.sets.names import MAP_OF, Kind, holds_images, holds_maps, split_of
+from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
 from seamask.data.store.plan import Plan, Split
 
-HELD_OUT = ("val", "validation", "test")  # the first of these that has classes is taken
+Chosen = Literal["auto", "val", "test"]
+NAMED = 5  # classes or files that a line names at most
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Part:
     """The files of one split.
 
     Attributes:
-        paths: [n], relative to the root, sorted.
-        labels: [n], positions in `Layout.classes`.
+        paths: [n], relative to the root; sorted, those without a label last.
+        labels: [n], positions in `Layout.classes`; −1 of an image without.
     """
 
     paths: list[str]
@@ -41,6 +44,8 @@ class Layout:
 
     Attributes:
         files: {path: (bytes, time of change in ns)}, −1 bytes of a broken link.
+        split: what is held out, in words: `valid/`, `10 % of each class`; empty: nothing.
+        notes: what became of images and labels that one might miss, a line each.
     """
 
     root: Path
@@ -48,6 +53,8 @@ class Layout:
     held_out: Part | None
     classes: tuple[str, ...]
     files: dict[str, tuple[int, int]]
+    split: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
@@ -66,31 +73,36 @@ class Layout:
 
         return identity(listing(), cache)
 
-    def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
+    def plan(self, size: int, reading: Reading, objects_of: ObjectsOf | None = None) -> Plan:
         """Say how its store is made (see `chunks.file_chunks`); `objects_of` those of `train`."""
         parts = {"train": (self.train, objects_of), "test": (self.held_out, None)}
+        paths = [path for part, _ in parts.values() if part for path in part.paths]
+        reading = reading.of(os.path.join(self.root, path) for path in paths)
         splits = {
             name: Split(
                 len(part.paths),
-                partial(file_chunks, self.root, part.paths, part.labels, size, stop, objects),
+                partial(file_chunks, self.root, part.paths, part.labels, size, reading, objects),
                 labelled=part.labels is not None,
                 segmented=objects is not None,
             )
             for name, (part, objects) in parts.items()
             if part is not None
         }
-        return Plan(splits, self.classes)
+        return Plan(splits, self.classes, reading.ranges, reading.remarks)
 
 
-def read_layout(root: Path, holdout: float, seed: int) -> Layout:
+def read_layout(root: Path, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
     """List a folder's images and find its labels.
 
-    - `train/` beside `val/`, `validation/` or `test/`: only `train/` is trained on; where both hold
-      the same class folders, the other one is held out.
-    - Otherwise all images are trained on. They have labels where each lies in a folder, at any
-      depth below the first level, there are at least two first-level folders and each of them holds
-      at least two images; a share of every class is then held out.
-    - Otherwise there are no labels.
+    - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
+      folder and no other, that one is looked at.
+    - `train/` beside `val/` or `test/`, by any of their usual names and in any case (`names.py`):
+      only `train/` is trained on. Of the others, `val/` first, one that holds class folders of
+      `train/` is held out; all else is left out.
+    - Otherwise all images are trained on, and a share of every class of two images and more is
+      held out.
+    - Classes are the folders at the first level, where two and more hold at least two images.
+      Images that lie in none have no label.
 
     Hidden files and folders and files of other types are ignored; links are followed.
 
@@ -99,44 +111,226 @@ def read_layout(root: Path, holdout: float, seed: int) -> Layout:
         holdout: share of each class that is held out where no folder is; at least one image, and
             at least one is left; 0 holds out none.
         seed: of the choice of what is held out.
+        split: the folder that is held out; `auto`: `val/` where it can be, else `test/`.
 
     Raises:
-        UserError: no such folder, not a folder, unreadable, without images, or `train/` and the
-            held-out folder have different classes.
+        UserError: no such folder, not a folder, unreadable, without images; held-out folders
+            alone; or no `split` of that name, or none with a class of `train/`.
     """
     files, others = _scan(root)
     if not files:
         raise _no_images(root, others)
-    paths = sorted(files, key=os.fsencode)
-    tops = {path.split("/", 1)[0] for path in paths if "/" in path}
-    test: list[str] = []
-    if "train" in tops and tops & set(HELD_OUT):
-        train = [path for path in paths if path.startswith("train/")]
-        names = _class_names(train, level=1, least=2)
-        for folder in HELD_OUT if names else ():
-            candidates = [path for path in paths if path.startswith(f"{folder}/")]
-            test_names = _class_names(candidates, level=1, least=1)
-            if names and test_names:
-                _same_classes(root, folder, set(names), set(test_names))
-                test = candidates
-                names += test_names
-                break
+    found = Found(root, *_without_maps(sorted(files, key=os.fsencode)), split=split)
+    if others:
+        kinds = ", ".join(f"{n} {printable(kind)}" for kind, n in others.most_common(NAMED))
+        found.notes.append(f"left out: {_count(others.total(), 'file')} of other types ({kinds})")
+    base = _inside(found.paths, "")
+    tops = _tops(found.paths, base)
+    kinds_of = {top: kind for top in tops if (kind := split_of(top))}
+    if "train" in kinds_of.values() and len(set(kinds_of.values())) > 1:
+        train, test = found.of_splits(base, kinds_of)
+    elif len(kinds_of) == len(tops) > 1 and "train" not in kinds_of.values():
+        named = " and ".join(f"{printable(top)}/" for top in tops)
+        raise UserError(
+            f"--data {printable(root)} holds {named} and no train/: name the one to train on, "
+            f"{printable(root / base / tops[0])}, or rename it"
+        )
     else:
-        train = paths
-        names = _class_names(train, level=0, least=2)
-    classes = tuple(sorted(set(names or ()), key=os.fsencode))
-    numbers = {name: i for i, name in enumerate(classes)}
-    labels = np.array([numbers[name] for name in names], np.int64) if names else None
+        train, test = found.of_classes(base), {}
+    if split != "auto" and not test:
+        raise UserError(
+            f"--data.split {split}: {printable(root)} has no {split}/ with class folders beside a "
+            "train/; leave it out, or name another folder"
+        )
+    return found.layout(train, test, files, holdout, seed)
 
-    parts: tuple[Part, Part | None]
-    if labels is None:
-        parts = Part(train, None), None
-    elif test:
-        parts = Part(train, labels[: len(train)]), Part(test, labels[len(train) :])
-    else:
+
+Labels = dict[str, str | None]
+"""{path: the name of its class} of some images, sorted; None: it lies in no class folder."""
+
+
+@dataclass
+class Found:
+    """What is found out about a folder.
+
+    Attributes:
+        paths: of images, sorted.
+        notes: see `Layout`.
+        held_out: the folder that is, if one is.
+    """
+
+    root: Path
+    paths: list[str]
+    notes: list[str]
+    split: Chosen
+    held_out: str = ""
+
+    def of_splits(self, base: str, kinds: dict[str, Kind]) -> tuple[Labels, Labels]:
+        """Return the images to train on and those held out, of folders that are splits."""
+        train: Labels = {}
+        for top in (top for top, kind in kinds.items() if kind == "train"):
+            train |= self._labels(f"{base}{top}/")
+        classes = set(_classes(train, least=1))
+        if not classes:
+            train = dict.fromkeys(train)
+        test: Labels = {}
+        for kind in ("val", "test"):
+            for top in (top for top, other in kinds.items() if other == kind):
+                labels = self._labels(f"{base}{top}/")
+                shared: Labels = {p: name for p, name in labels.items() if name in classes}
+                said = f"{printable(top)}/ is left out: {_count(len(labels), 'image')}"
+                if test:
+                    self.notes.append(f"{said}; --data.split {kind} measures it")
+                elif self.split not in ("auto", kind):
+                    self.notes.append(f"{said}; --data.split is {self.split}")
+                elif not shared:
+                    self.notes.append(f"{said} in no class folder of train/")
+                else:
+                    test, self.held_out = shared, f"{printable(top)}/"
+                    self._note_unknown(top, {p: n for p, n in labels.items() if p not in shared})
+        if not test and not _classes(train, least=2):
+            train = dict.fromkeys(train)  # nothing could be held out
+        beside = [path for path in self.paths if path.removeprefix(base).split("/")[0] not in kinds]
+        if beside:
+            self.notes.append(
+                f"left out: {_count(len(beside), 'image')} beside the folders of splits "
+                f"({_some(path.removeprefix(base).split('/')[0] for path in beside)})"
+            )
+        return train, test
+
+    def _note_unknown(self, top: str, unknown: Labels) -> None:
+        names = sorted({name for name in unknown.values() if name is not None})
+        why = [f"of classes that train/ has not ({_some(names)})"] * bool(names)
+        why += ["in no class folder"] * (None in unknown.values())
+        if unknown:
+            count = _count(len(unknown), "image")
+            self.notes.append(f"left out of {printable(top)}/: {count} {' or '.join(why)}")
+
+    def of_classes(self, base: str) -> Labels:
+        """Return the images to train on, all of them."""
+        labels = {path: _folder_below(path, base) for path in self.paths}
+        if _classes(labels, least=2):
+            return labels
+        if len(set(labels.values()) - {None}) > 1:
+            self.notes.append("no labels: fewer than two of its folders hold two images or more")
+        return dict.fromkeys(labels)
+
+    def _labels(self, folder: str) -> Labels:
+        paths = [path for path in self.paths if path.startswith(folder)]
+        inside = _inside(paths, folder)
+        return {path: _folder_below(path, inside) for path in paths}
+
+    def layout(
+        self,
+        train: Labels,
+        test: Labels,
+        files: dict[str, tuple[int, int]],
+        holdout: float,
+        seed: int,
+    ) -> Layout:
+        """Number the classes; hold images out where no folder is."""
+        names = {name for name in train.values() if name is not None}
+        classes = sorted(names, key=os.fsencode)
+        told = tuple(map(printable, classes))
+        if not classes:
+            return Layout(self.root, Part(list(train), None), None, (), files, "", self._told())
+        numbers: dict[str | None, int] = {name: i for i, name in enumerate(classes)} | {None: -1}
+        paths = sorted(train, key=lambda path: train[path] is None)  # stable
+        labels = np.array([numbers[train[path]] for path in paths], np.int64)
+        if strays := [path for path in paths if train[path] is None]:
+            self.notes.append(
+                f"{_count(len(strays), 'image')} in no class folder ({_some(strays)}): trained on, "
+                "without a label"
+            )
+        if test:
+            held_out = Part(list(test), np.array([numbers[n] for n in test.values()], np.int64))
+            whole = Part(paths, labels)
+            return Layout(self.root, whole, held_out, told, files, self.held_out, self._told())
         out = _stratified(labels, holdout, seed)
-        parts = _select(train, labels, ~out), _select(train, labels, out) if out.any() else None
-    return Layout(root, *parts, tuple(map(printable, classes)), files)
+        counts = np.bincount(labels[labels >= 0])
+        if holdout > 0 and (single := [told[i] for i in np.flatnonzero(counts == 1)]):
+            self.notes.append(
+                f"{_count(len(single), 'class', 'classes')} of one image ({_some(single)}): it is "
+                "trained on, none is held out"
+            )
+        parts = _select(paths, labels, ~out), _select(paths, labels, out) if out.any() else None
+        said = f"{100 * holdout:g} % of each class" if parts[1] else ""
+        return Layout(self.root, *parts, told, files, said, self._told())
+
+    def _told(self) -> tuple[str, ...]:
+        return tuple(self.notes)
+
+
+def _without_maps(paths: list[str]) -> tuple[list[str], list[str]]:
+    """Return the paths of images that are no label images of others, and notes on those that are.
+
+    These lie in a folder of such a name beside one of images or of a split, or are named after an
+    image in their own folder: `1_mask.png` beside `1.jpg`.
+    """
+    folders: dict[str, set[str]] = {}
+    stems: dict[str, set[str]] = {}
+    for path in paths:
+        *above, name = path.split("/")
+        for i, folder in enumerate(above):
+            folders.setdefault("/".join(above[:i]), set()).add(folder)
+        stems.setdefault("/".join(above), set()).add(os.path.splitext(name)[0])
+    maps = {
+        f"{parent}/{name}/".lstrip("/")
+        for parent, names in folders.items()
+        if any((holds_images(n) or split_of(n)) and not holds_maps(n) for n in names)
+        for name in names
+        if holds_maps(name)
+    }
+    left_out: Counter[str] = Counter()
+    kept = []
+    for path in paths:
+        parent, _, name = path.rpartition("/")
+        within = next((folder for folder in maps if path.startswith(folder)), None)
+        of = MAP_OF.fullmatch(os.path.splitext(name)[0])
+        if within:
+            left_out[printable(within)] += 1
+        elif of and of["image"] in stems[parent]:
+            left_out["files named after an image and “mask” or the like"] += 1
+        else:
+            kept.append(path)
+    notes = [
+        f"left out: {_count(n, 'label image')}, {what}" for what, n in sorted(left_out.items())
+    ]
+    return kept, notes
+
+
+def _tops(paths: list[str], base: str) -> list[str]:
+    """Return the folders that hold images below `base`, itself empty or a path that ends in /."""
+    below = (path[len(base) :] for path in paths if path.startswith(base))
+    return sorted({rest.split("/", 1)[0] for rest in below if "/" in rest}, key=os.fsencode)
+
+
+def _inside(paths: list[str], base: str) -> str:
+    """Return the innermost folder below `base` that is the only folder where it lies."""
+    while len(tops := _tops(paths, base)) == 1:
+        base += f"{tops[0]}/"
+    return base
+
+
+def _folder_below(path: str, base: str) -> str | None:
+    """Return the folder right below `base` that a path lies in."""
+    rest = path.removeprefix(base) if path.startswith(base) else ""
+    return rest.split("/", 1)[0] if "/" in rest else None
+
+
+def _classes(labels: Labels, least: int) -> list[str]:
+    """Return the names of the classes, if two of them hold at least so many images."""
+    counts = Counter(name for name in labels.values() if name is not None)
+    return list(counts) if sum(n >= least for n in counts.values()) > 1 else []
+
+
+def _count(n: int, word: str, many: str = "") -> str:
+    return f"{n:,} {word if n == 1 else many or f'{word}s'}"
+
+
+def _some(names: Iterable[str]) -> str:
+    each = list(dict.fromkeys(names))
+    return printable(", ".join(each[:NAMED])) + ", …" * (len(each) > NAMED)
 
 
 def _scan(root: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
@@ -177,35 +371,11 @@ def _scan(root: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
     return files, others
 
 
-def _class_names(paths: list[str], level: int, least: int) -> list[str] | None:
-    """Return each path's folder at this level, if those are classes of at least `least` images."""
-    parts = [path.split("/") for path in paths]
-    if any(len(part) < level + 2 for part in parts):
-        return None
-    names = [part[level] for part in parts]
-    counts = Counter(names)
-    return names if len(counts) >= 2 and min(counts.values()) >= least else None
-
-
-def _same_classes(root: Path, folder: str, train: set[str], test: set[str]) -> None:
-    if train == test:
-        return
-    only = [
-        f"only in {where}/: {printable(', '.join(sorted(names)[:5]))}{', …' * (len(names) > 5)}"
-        for where, names in (("train", train - test), (folder, test - train))
-        if names
-    ]
-    raise UserError(
-        f"{printable(root)}: train/ and {folder}/ hold different classes ({'; '.join(only)}); "
-        f"make them the same, or rename {folder}/ to train without it"
-    )
-
-
 def _stratified(labels: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose a share of every class: at least one image, leaving at least one."""
+    """Choose a share of every class: at least one image, leaving at least one; of −1 none."""
     out = np.zeros(len(labels), np.bool_)
     if share > 0:
-        for label in np.unique(labels):
+        for label in np.unique(labels[labels >= 0]):
             rows = np.flatnonzero(labels == label)
             count = min(max(round(share * len(rows)), 1), len(rows) - 1)
             out[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True

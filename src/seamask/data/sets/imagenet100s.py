@@ -17,7 +17,7 @@ from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import EXTENSIONS, BadImage, opened, printable, square
 from seamask.data.registry import SOURCES, Source
-from seamask.data.sets.folder import Layout, read_layout
+from seamask.data.sets.folder import Chosen, Layout, read_layout
 from seamask.data.sets.path import of_layout
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ IMAGES = 126_689  # to train on
 def imagenet100s(config: DataConfig, size: int, seed: int) -> Source:
     """Return the source: what `make_imagenet100s` made, in `config.root`."""
     root = local(config.root, "--data.root")
-    read = partial(read_imagenet100s, root, config.holdout, seed)
+    read = partial(read_imagenet100s, root, config.holdout, seed, config.split)
     return of_layout("imagenet100s", config, size, read, IMAGES)
 
 
@@ -112,14 +112,14 @@ def make_imagenet100s(imagenet: Path, out: Path, size: int = SIZE, progress: boo
     return Made(out, len(paths) - kept - len(skipped), kept, tuple(skipped))
 
 
-def read_imagenet100s(root: Path, holdout: float, seed: int) -> Layout:
+def read_imagenet100s(root: Path, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
     """List a made `imagenet100s`; arguments as for `read_layout`.
 
     Raises:
         UserError: it is not there.
     """
     missing = [part for part in SPLITS if not (root / part).is_dir()]
-    layout = None if missing else read_layout(root, holdout, seed)
+    layout = None if missing else read_layout(root, holdout, seed, split)
     if layout is None or not layout.classes:
         what = f"no {' and no '.join(missing)} folder" if missing else "no class folders"
         raise UserError(

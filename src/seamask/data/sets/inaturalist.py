@@ -10,9 +10,9 @@ import numpy as np
 
 from seamask.base.paths import local
 from seamask.data.files.decode import printable
-from seamask.data.registry import SOURCES, Source
+from seamask.data.registry import SOURCES, About, Source
 from seamask.data.sets.download import Archive, read_or_download
-from seamask.data.store.chunks import file_chunks
+from seamask.data.store.chunks import Reading, file_chunks
 from seamask.data.store.plan import Plan, Split
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def inaturalist(config: DataConfig, size: int, seed: int) -> Source:
     `config.root` holds `2021_train/` or `2021_train_mini/`, and `2021_valid/`.
     """
     name, root = config.source, local(config.root, "--data.root")
-    stop = config.on_bad_image == "stop"
+    reading = Reading(config.on_bad_image == "stop", config.jpeg == "exact")
     versions = {"train": TRAIN[name], "test": TEST}
 
     def identity() -> str:
@@ -60,18 +60,20 @@ def inaturalist(config: DataConfig, size: int, seed: int) -> Source:
 
     def plan() -> Plan:
         splits = {
-            split: _split(name, root, version, size, stop) for split, version in versions.items()
+            split: _split(name, root, version, size, reading) for split, version in versions.items()
         }
         return Plan(splits, CLASSES)
 
-    return Source(name, identity, plan, images=COUNTS[TRAIN[name]])
+    return Source(
+        name, identity, plan, images=COUNTS[TRAIN[name]], about=lambda: About("2021_valid")
+    )
 
 
 for _name in TRAIN:
     SOURCES.register(_name)(inaturalist)
 
 
-def _split(name: str, root: Path, version: str, size: int, stop: bool) -> Split:
+def _split(name: str, root: Path, version: str, size: int, reading: Reading) -> Split:
     import torchvision.datasets
     from torchvision.datasets.inaturalist import DATASET_URLS
 
@@ -87,5 +89,5 @@ def _split(name: str, root: Path, version: str, size: int, stop: bool) -> Split:
     index = sorted(found.index)  # torchvision takes files in the order of the disk
     paths = [f"{found.all_categories[category]}/{file}" for category, file in index]
     numbers = np.array([labels[category] for category, _ in index], np.int64)
-    chunks = partial(file_chunks, root / version, paths, numbers, size, stop)
+    chunks = partial(file_chunks, root / version, paths, numbers, size, reading)
     return Split(len(paths), chunks, labelled=True)

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from seamask.base.errors import UserError
-from seamask.data.files.decode import BadImage, printable
+from seamask.data.files.decode import printable
 from seamask.data.files.identity import Entry, identity
-from seamask.data.files.maps import VOID, largest, read_map
+from seamask.data.files.maps import read_map, refuse_binary
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,11 @@ class ObjectMaps:
         """Return an image's objects, mode L, of its size; see `chunks.ObjectsOf`.
 
         Raises:
-            BadImage: it cannot be read, or marks pixels but none as an object: 0 and 255 are what
-                other programs write for no and yes, and would silently be no object at all.
+            BadImage: it cannot be read, or marks pixels but none as an object.
             UserError: it is of another size than its image.
         """
         objects = read_map(self.paths[path], image, self.root / path)
-        values = np.asarray(objects)
-        if largest(values) <= 0 and (values == VOID).any():
-            raise BadImage(
-                f"its label image {printable(self.paths[path])} holds 255 = void but no object; "
-                "write 1 for the first object, 2 for the second"
-            )
+        refuse_binary(self.paths[path], np.asarray(objects))
         return objects
 
 

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from seamask.base.errors import UserError
 from seamask.base.paths import local
 from seamask.data.files.decode import printable
-from seamask.data.registry import SOURCES, Source
+from seamask.data.registry import SOURCES, About, Source
 from seamask.data.sets.folder import Layout, read_layout
 from seamask.data.sets.objects import ObjectMaps, find_object_maps
 from seamask.data.sets.voc import VocLayout, is_voc, read_voc
+from seamask.data.store.chunks import Reading
 from seamask.data.store.plan import Plan
+
+VERSION = "2"  # of what is made of a folder's files: labels, and values of more than 8 bits
 
 if TYPE_CHECKING:
     from seamask.data.settings import DataConfig
@@ -29,8 +32,13 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         UserError: no such folder, or no images in it.
     """
     folder = existing_folder(config.source)
-    layout = read_voc(folder) if is_voc(folder) else read_layout(folder, config.holdout, seed)
-    return of_layout(folder_name(folder), config, size, lambda: layout, len(layout.names))
+    layout = (
+        read_voc(folder)
+        if is_voc(folder)
+        else read_layout(folder, config.holdout, seed, config.split)
+    )
+    name = folder_name(folder)
+    return of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
 
 
 def of_layout(
@@ -39,6 +47,7 @@ def of_layout(
     size: int,
     read: Callable[[], Layout | VocLayout],
     images: int | None,
+    version: str = "",
 ) -> Source:
     """Return the source of a folder's images, with the object masks of `config.objects`, if any.
 
@@ -48,8 +57,9 @@ def of_layout(
         size: side of the stored images in pixels.
         read: lists the folder; called when that is needed, once.
         images: training images, if that is known.
+        version: of how such folders are read, part of the identity.
     """
-    stop = config.on_bad_image == "stop"
+    reading = Reading(config.on_bad_image == "stop", config.jpeg == "exact")
     cache = local(config.cache, "--data.cache")
     layout = functools.cache(read)
 
@@ -62,13 +72,17 @@ def of_layout(
 
     def identity() -> str:
         found = maps()
-        return " ".join([layout().fingerprint(cache)] + ([found.fingerprint] if found else []))
+        parts = [version, layout().fingerprint(cache), found.fingerprint if found else ""]
+        return " ".join(part for part in parts if part)
 
     def plan() -> Plan:
         found = maps()
-        return layout().plan(size, stop, found.read if found else None)
+        return layout().plan(size, reading, found.read if found else None)
 
-    return Source(name, identity, plan, images=images, takes_objects=True)
+    def about() -> About:
+        return About(layout().split, layout().notes)
+
+    return Source(name, identity, plan, images=images, takes_objects=True, about=about)
 
 
 def existing_folder(source: str) -> Path:

@@ -14,8 +14,8 @@ from PIL import Image
 from seamask.base.errors import UserError
 from seamask.data.files.decode import EXTENSIONS, printable
 from seamask.data.files.identity import Entry, identity
-from seamask.data.files.maps import VOID, check_value, largest, read_map
-from seamask.data.store.chunks import ObjectsOf, file_chunks
+from seamask.data.files.maps import VOID, check_value, largest, read_map, refuse_binary
+from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
 from seamask.data.store.plan import Plan, Split
 
 LISTS = Path("ImageSets", "Segmentation")
@@ -45,6 +45,7 @@ class VocLayout:
         val: what `val.txt` lists; None where there is no such list.
         listed: there is a list of training images.
         classes: names of the class maps' values 0, 1, …, as `classes.txt` gives them; else empty.
+        notes: what became of images that one might miss, a line each.
     """
 
     root: Path
@@ -52,6 +53,12 @@ class VocLayout:
     val: tuple[Item, ...] | None
     listed: bool
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def split(self) -> str:
+        """What masks are scored on, in words."""
+        return "the training images with label images" if self.val is None else "val"
 
     @property
     def scored(self) -> tuple[Item, ...]:
@@ -68,7 +75,7 @@ class VocLayout:
         """{path below the root: name} of the images to train on."""
         return {_below(self.root, item.image): item.name for item in self.train}
 
-    def plan(self, size: int, stop: bool, objects_of: ObjectsOf | None = None) -> Plan:
+    def plan(self, size: int, reading: Reading, objects_of: ObjectsOf | None = None) -> Plan:
         """Say how its store is made: `train` without labels, `scored` with objects as `test`.
 
         Objects are those of `SegmentationObject`; where an image has no such map, each class in its
@@ -82,23 +89,27 @@ class VocLayout:
         def scored_objects(path: str, image: Image.Image) -> Image.Image:
             item = items[path]
             if item.objects:
-                return read_map(item.objects, image, item.image)
+                objects = read_map(item.objects, image, item.image)
+                refuse_binary(item.objects, np.asarray(objects))
+                return objects
             assert item.classes
             values = np.asarray(read_map(item.classes, image, item.image))
+            refuse_binary(item.classes, values)
             check_value(item.classes, largest(values), len(self.classes))
             if self.classes and "background" not in map(str.lower, self.classes):
                 values = np.where(values == VOID, VOID, values + 1)
             return Image.fromarray(values)
 
         paths = list(self.names)
-        train = partial(file_chunks, self.root, paths, None, size, stop, objects_of)
+        reading = reading.of(str(self.root / path) for path in {**self.names, **items})
+        train = partial(file_chunks, self.root, paths, None, size, reading, objects_of)
         splits = {
             "train": Split(len(paths), train, labelled=False, segmented=objects_of is not None)
         }
         if items:
-            test = partial(file_chunks, self.root, list(items), None, size, stop, scored_objects)
+            test = partial(file_chunks, self.root, list(items), None, size, reading, scored_objects)
             splits["test"] = Split(len(items), test, labelled=False, segmented=True)
-        return Plan(splits)
+        return Plan(splits, (), reading.ranges, reading.remarks)
 
 
 def is_voc(root: Path) -> bool:
@@ -141,7 +152,9 @@ def read_voc(root: Path) -> VocLayout:
         if (classes or objects) and name not in classes and name not in objects:
             raise missing_map(root, name, "SegmentationClass" if classes else "SegmentationObject")
     found = None if val is None else items(val)
-    return VocLayout(root, items(train), found, listed is not None, _read_classes(root))
+    unlisted = len(images) - len(train) - len(val or ())
+    notes = (f"left out: {unlisted:,} images of JPEGImages that no list names",) * bool(unlisted)
+    return VocLayout(root, items(train), found, listed is not None, _read_classes(root), notes)
 
 
 def fingerprint(splits: Iterable[Iterable[Item]], classes: Iterable[str], cache: Path) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from PIL import Image
 
 from seamask.base.errors import UserError
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, opened, printable, square, square_map
+from seamask.data.files.decode import BadImage, opened, printable, square, square_map, survey
+from seamask.data.files.depth import Ranges, told
 from seamask.data.store.plan import Chunk
 
 CHUNK = 512  # images between two writes
@@ -24,12 +26,35 @@ ObjectsOf = Callable[[str, Image.Image], Image.Image]
 """From an image's path and the image to its object map: mode L, of the image's size."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    Attributes:
+        stop: raise at the first image that cannot be used, instead of skipping it.
+        exact: decode JPEGs at their full size, not at a fraction of it.
+        ranges: by which values of more than 8 bits are scaled.
+        remarks: on images that are read although they are odd.
+    """
+
+    stop: bool = False
+    exact: bool = False
+    ranges: Ranges = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def of(self, paths: Iterable[str]) -> Reading:
+        """Return the same with the ranges that these files use together."""
+        found = survey(paths)
+        remarks = tuple(f"{n:,} × {said}" for said, n in sorted(found.remarks.items()))
+        return replace(self, ranges=found.ranges, remarks=(*told(found.ranges), *remarks))
+
+
 def file_chunks(
     root: Path,
     paths: Sequence[str],
     labels: npt.NDArray[np.int64] | None,
     size: int,
-    stop: bool,
+    reading: Reading,
     objects_of: ObjectsOf | None = None,
 ) -> Iterator[Chunk]:
     """Decode image files, in order. No warning is shown between the first chunk and the last.
@@ -39,20 +64,22 @@ def file_chunks(
         paths: [n].
         labels: [n] or None.
         size: side of the squares in pixels.
-        stop: raise at the first image that cannot be used, instead of skipping it.
+        reading: how they are read.
         objects_of: reads the object maps; None: the chunks have none.
 
     Raises:
-        UserError: such an image, if `stop`.
+        UserError: an image that cannot be used, if `reading.stop`.
     """
 
     def decode(path: str) -> tuple[npt.NDArray[np.uint8], ...] | BadImage:
         """Return the pixels and, where there are object maps, the objects."""
         try:
             if objects_of is None:
-                with opened(os.path.join(root, path), size) as image:
+                part = 0 if reading.exact else size
+                with opened(os.path.join(root, path), part, reading.ranges) as image:
                     return (square(image, size),)
-            with opened(os.path.join(root, path)) as image:  # at full size: the map has no other
+            whole = os.path.join(root, path)  # at full size: the map has no other
+            with opened(whole, ranges=reading.ranges) as image:
                 return square(image, size), square_map(objects_of(path, image), size)
         except BadImage as error:
             return error
@@ -69,7 +96,7 @@ def file_chunks(
                 for path, result in zip(part, results, strict=True)
                 if isinstance(result, BadImage)
             )
-            if skipped and stop:
+            if skipped and reading.stop:
                 raise bad_image(*skipped[0])
             pixels, *objects = (
                 map(np.stack, zip(*good, strict=True))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
+from seamask.data.files.depth import Ranges, as_range
 from seamask.data.store.arrays import Writer, memory_map, open_or_make
 from seamask.data.store.plan import Plan, Split
 
@@ -55,11 +56,15 @@ class Store:
 
     Attributes:
         splits: only those that hold an image.
+        ranges: see `Plan`.
+        remarks: see `Plan`.
     """
 
     splits: dict[str, Images]
     classes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    ranges: Ranges
+    remarks: tuple[str, ...]
 
 
 def open_or_build(
@@ -105,7 +110,8 @@ def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
             else None,
         )
     skipped = tuple((path, reason) for path, reason in meta["skipped"])
-    return Store(splits, tuple(meta["classes"]), skipped)
+    ranges = {kind: as_range(values) for kind, values in meta.get("ranges", {}).items()}
+    return Store(splits, tuple(meta["classes"]), skipped, ranges, tuple(meta.get("remarks", ())))
 
 
 def _write(writer: Writer, size: int, plan: Plan, label: str, show: bool) -> dict[str, Any]:
@@ -118,7 +124,8 @@ def _write(writer: Writer, size: int, plan: Plan, label: str, show: bool) -> dic
         }
     )
     meta: dict[str, Any] = {"format": FORMAT, "size": size, "classes": plan.classes}
-    meta |= {"splits": {}, "skipped": []}
+    meta |= {"splits": {}, "skipped": [], "remarks": plan.remarks}
+    meta["ranges"] = {kind: scale.plain() for kind, scale in plan.ranges.items()}
     total = sum(split.total for split in plan.splits.values())
     with Progress(f"preparing {label}", total, "images", enabled=show) as bar:
         for name, split in plan.splits.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+from seamask.data.files.depth import Ranges
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to make a store."""
+    """How to make a store.
+
+    Attributes:
+        ranges: {kind of image: what becomes black and what white}, of more than 8 bits a value.
+        remarks: on images that are read although they are odd, a line each.
+    """
 
     splits: dict[str, Split]
     classes: tuple[str, ...] = ()
+    ranges: Ranges = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()

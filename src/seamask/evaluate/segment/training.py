@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler, PolynomialLR
 from torch.utils.data import DataLoader
 
 from seamask.base.draws import derive_seed, generator
-from seamask.base.errors import UserError
 from seamask.base.optimizers import warmed_up
 from seamask.base.progress import Progress
 from seamask.data import VOID
@@ -32,6 +32,7 @@ from seamask.evaluate.segment.images import (
 from seamask.evaluate.segment.miou import class_ious, confusion, mean_iou
 from seamask.evaluate.segment.task import SegmentConfig
 from seamask.evaluate.segment.windows import adapt, windowed
+from seamask.evaluate.sgd import check_convergence
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def train(
     """Train a model in place on random crops, with batch norm in training mode.
 
     Raises:
-        UserError: the loss is not finite at the end.
+        UserError: it diverged.
     """
     n = length(data.train)
     batch = min(settings.batch_size, n)
@@ -127,6 +128,7 @@ def train(
     )
     optimizer, schedule = optimizer_and_schedule(model, settings, steps)
     model.train()
+    losses = deque[Tensor](maxlen=steps)
     with Progress("fine-tuning", len(order), "images", enabled=progress) as bar:
         for images, truth in one_line_errors(loader):
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
@@ -136,9 +138,9 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
+            losses.append(loss.detach())
             bar.advance(len(images))
-    if not loss.isfinite():
-        raise UserError(f"fine-tuning diverged: the last loss is {loss.item()}; lower --lr")
+    check_convergence(losses, model, len(data.classes), settings.lr, "fine-tuning")
 
 
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
