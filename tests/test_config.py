@@ -13,7 +13,7 @@ from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
 from seamask.masks.budget import Budget
 from seamask.objectives import build_objective
-from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config, sourced
 from seamask.training.players import penalty_weights
 
 
@@ -278,7 +278,8 @@ def test_a_recipe_is_complete_and_sound(name):
     line, changed = RECIPES[name]
     assert line
     assert "\n" not in line
-    assert all(value_of(config, path) == value for path, value in changed.items())
+    plain = {path: sourced.value_of(value) for path, value in changed.items()}
+    assert all(value_of(config, path) == value for path, value in plain.items())
 
 
 @pytest.mark.parametrize("data", ["imagenet100s", "stl10", "cifar10"])

@@ -21,12 +21,12 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask pretrain RECIPE [--SETTING VALUE ...] start from a recipe and change settings
     seamask pretrain --config FILE                start from settings in a file (config.yaml)
     seamask resume RUN                            go on with a run that was stopped
-    seamask masks RUN IMAGE ... [--out PNG]       draw the masks that a run learned, on any image
+    seamask masks RUN IMAGE|FOLDER ... [--out PNG]   draw the masks of a run on any image
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
     seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
     seamask bench [RECIPE] [--SETTING VALUE ...]  how fast it trains here, and what is faster
-    seamask recipes                               list the recipes
+    seamask recipes [NAME]                        list the recipes; or the settings of one
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation

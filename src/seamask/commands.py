@@ -19,11 +19,11 @@ from seamask.base.options import check_names, command, free_settings, parse, tak
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
 from seamask.config import Config, check
-from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, explained, recipe_config
 
 T = TypeVar("T")
 Run = Annotated[str, arg(metavar="RUN")]
-Images = Annotated[tuple[str, ...], arg(metavar="IMAGE ...", help_behavior_hint="")]
+Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
 Rest = Suppress[tuple[str, ...]]
 
 
@@ -83,20 +83,25 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
 
 
 @command
-def masks(run: Run, images: Images, /, out: Path = Path("masks.png")) -> None:
-    """Draw the masks that a run learned, on any image.
+def masks(run: Run, images: Images, /, out: Path = Path("masks.png"), full: str = "") -> None:
+    """Draw the masks of a run, learned or random, on any image.
+
+    The masker sees the centre square of an image, at the run's image size, as in pretraining. Eight
+    images fit on a picture; what goes beyond is on masks-2.png, masks-3.png, …
 
     Args:
         run: a run's folder
-        images: image files of any size and mode.
+        images: image files of any size and mode, or folders of them.
         out: the picture to write.
+        full: folder for each mask at its photo's own size, too: grey PNGs, white = removed, those
+            of a/1.jpg in a/1.jpg.mask1.png and so on, black outside the centre square.
     """
     if not images:
         raise UserError("no IMAGE is given; see `seamask masks --help`")
     from seamask.evaluate.photos import draw_masks_of_photos
+    from seamask.terminal import print_masks
 
-    path = draw_masks_of_photos(run, images, out)
-    print(f"wrote {path}: rows are the image, its masks (share removed), the masked views")
+    print_masks(draw_masks_of_photos(run, images, out, full or None), full)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -241,8 +246,15 @@ def data(
 
 
 @command
-def recipes() -> None:
-    """List the recipes."""
+def recipes(name: Annotated[str, arg(metavar="[NAME]", help_behavior_hint="")] = "", /) -> None:
+    """List the recipes; of one, all settings with their sources, as YAML for `--config`.
+
+    Args:
+        name: of a recipe
+    """
+    if name:
+        print(explained(name))
+        return
     width = max(map(len, RECIPES))
     for name, (line, _) in RECIPES.items():
         print(f"{name:<{width}}  {line}{' (the default)' if name == DEFAULT else ''}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seamask.base.progress import duration
+from seamask.base.progress import amount, duration, few
 
 if TYPE_CHECKING:
+    from seamask.evaluate.photos import Drawn
     from seamask.evaluate.task import Result
     from seamask.training.report import Summary
 
@@ -27,7 +29,7 @@ MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
 def print_summary(summary: Summary) -> None:
     """Print how a run ended: scores beside those before it, masks, troubles, and where all lies."""
     results, folder = summary.results, summary.folder
-    print(f"\ntrained in {duration(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
+    print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
         print("held-out accuracy     trained  untrained")
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
@@ -73,9 +75,19 @@ def _print_health(summary: Summary) -> None:
 def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
     """Print which images could not be read, and why; `where` says where the others are named."""
     if skipped:
-        print(f"skipped {len(skipped)} unreadable images{where}:")
+        print(f"skipped {amount(len(skipped), 'unreadable image')}{where}:")
     for name, reason in skipped[:SHOWN_SKIPPED]:
         print(f"  {name}: {reason}")
+
+
+def print_masks(drawn: Drawn, full: str) -> None:
+    """Print what `seamask masks` wrote, and what it could not read."""
+    for name, reason in drawn.skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    for sheet in drawn.sheets:
+        print(f"wrote {sheet}: rows are the image, its masks (share removed), the masked views")
+    if full:
+        print(f"wrote {amount(drawn.masks, 'mask')} at the size of their photos to {full}")
 
 
 def print_result(result: Result) -> None:

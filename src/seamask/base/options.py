@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from seamask.base.documents import parse_yaml
 from seamask.base.errors import UserError, shown, unknown
+from seamask.base.papers import papers_in
 from seamask.base.settings import (
     Within,
     check_digits,
@@ -49,7 +50,13 @@ def parse(start: T, arguments: list[str], prog: str, description: str) -> T:
     """
     see = f"see `{prog.partition(' [')[0]} --help`"
     form = _form(start, type(start), see, helps=bool({"-h", "--help"} & set(arguments)))
-    asked, rest = _ask(type(form), arguments, see, default=form, prog=prog, description=description)
+    try:
+        asked, rest = _ask(
+            type(form), arguments, see, default=form, prog=prog, description=description
+        )
+    except SystemExit:  # after the help
+        print("\n".join(["", *papers_in(" ".join(documented(type(start)).values()))]))
+        raise
     if rest:
         raise _unexpected(rest[0], arguments, type(start), see)
     given = {path: get(asked, path) for path, _ in leaves(type(start))}
@@ -239,6 +246,15 @@ def _default(hint: Any, default: str) -> str:
     """Return what the help says of a setting's default and range."""
     ranges = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Within)]
     return f"(default: {', '.join([default or 'none', *map(str, ranges)])})"
+
+
+def documented(kind: type, prefix: str = "") -> dict[str, str]:
+    """Return {dotted path: docstring, in one line} of all settings of a dataclass of settings."""
+    found = {f"{prefix}{name}": text for name, text in _docstrings(kind).items()}
+    for name, hint in hints(kind).items():
+        if is_group(hint):
+            found |= documented(hint, f"{prefix}{name}.")
+    return found
 
 
 def _docstrings(kind: type) -> dict[str, str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from seamask.base.errors import unknown
+from seamask.base.options import documented
+from seamask.base.papers import papers_in
 from seamask.base.registry import with_parts
-from seamask.base.settings import override
+from seamask.base.settings import get, leaves, override, plain
 from seamask.config import Config
 from seamask.recipes import adios, cifar10, folder, imagenet100s, shapes, stl10
+from seamask.recipes.sourced import source_of, value_of
 
 # {name: (one line about it, settings that differ from the defaults in seamask.config)}
 RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -23,6 +28,7 @@ RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 DEFAULT = "shapes-seamask"
+CITED = re.compile(r"\[[A-Z]\w+\](?: [^;,.:()\[\]]+)?")  # in a help: a source, and where in it
 
 
 def default_recipe(source: str | None) -> str:
@@ -45,4 +51,27 @@ def recipe_config(name: str) -> Config:
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    return override(with_parts(Config(recipe=name)), RECIPES[name][1])
+    given = {path: value_of(value) for path, value in RECIPES[name][1].items()}
+    return override(with_parts(Config(recipe=name)), given)
+
+
+def explained(name: str) -> str:
+    """Return all settings of a recipe as YAML, each with its source: the recipe's or a default's.
+
+    Raises:
+        UserError: an unknown recipe.
+    """
+    config = recipe_config(name)
+    about, given = RECIPES[name]
+    help_of = documented(type(config))
+    lines = [f"# {name}: {about}"]
+    for path, _ in leaves(type(config)):
+        if path in ("out", "overwrite"):  # of one start
+            continue
+        value = json.dumps(plain(get(config, path)), ensure_ascii=False)  # YAML, too
+        if path in given or path == "recipe":
+            source = ": ".join(filter(None, ["recipe", source_of(given.get(path))]))
+        else:
+            source = "; ".join(["default", *CITED.findall(help_of.get(path, ""))])
+        lines.append(f"{f'{path}: {value}':<42}  # {source}")
+    return "\n".join([*lines, *(f"# {paper}" for paper in papers_in(" ".join(lines)))])

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from seamask.recipes.policies import SEAMASK, SEQUENTIAL
+from seamask.recipes.sourced import Sourced
 
 BASE: dict[str, Any] = {
     "image_size": 96,
     "encoder.backbone": "resnet18",
-    "epochs": 200,  # ours; [Seq] trains 500 epochs of 125,000 images
-    "batch_size": 256,  # [Seq] table 3
-    "optim.encoder.lr": 0.11,  # [Seq] table 3
-    "optim.masker.lr": 0.0145,  # ADIOS script simclr/ImageNet100s
+    "epochs": Sourced(200, "ours; [Seq] trains 500 epochs of 125,000 images"),
+    "batch_size": Sourced(256, "[Seq] table 3"),
+    "optim.encoder.lr": Sourced(0.11, "[Seq] table 3"),
+    "optim.masker.lr": Sourced(0.0145, "[ADIOS] script simclr/ImageNet100s"),
     "log.probe_every": 20,
 }
 

@@ -14,7 +14,7 @@ from seamask.base.devices import memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.paths import local
-from seamask.base.progress import duration
+from seamask.base.progress import amount, duration, few
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
 from seamask.config import Config
@@ -125,7 +125,7 @@ class Bench:
             f"{found['machine']}, {where}, a matrix product at {self.rate / 1e9:,.0f} GFLOP/s",
             ", ".join(f"{p} {versions[p]}" for p in ("python", *PACKAGES)),
             "",
-            f"{self.images_per_second:,.1f} images/s, measured with batches of "
+            f"{few(self.images_per_second)} images/s, measured with batches of "
             f"{c.batch_size}{asked}",
             f"{self.over_floor:.2f} × the time of its encoder passes alone",
             f"{self.memory / 2**30:.2f} GiB at most, at that batch",
@@ -151,9 +151,10 @@ class Bench:
         rate = self.images_per_second * gain
         epochs, images = self.config.epochs, self.images
         if images is None:
-            return f"{label}{rate:,.1f} images/s; {duration(1e6 / rate)} for a million images"
+            return f"{label}{few(rate)} images/s; {duration(1e6 / rate)} for a million images"
         total = duration(epochs * images / rate)
-        return f"{label}{total} for {epochs} epochs of {images:,} images, without probes"
+        asked = f"{amount(epochs, 'epoch')} of {amount(images, 'image')}"
+        return f"{label}{total} for {asked}, without probes"
 
 
 def measure(config: Config, seconds: float = 60) -> Bench:
@@ -318,7 +319,7 @@ def draw(found: Bench, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     shares = found.shares()
     left.barh(list(shares), [100 * s for s in shares.values()], color="#0067A5")
-    left.set_xlabel(f"% of a step ({found.images_per_second:,.0f} images/s)")
+    left.set_xlabel(f"% of a step ({few(found.images_per_second)} images/s)")
     names = [
         "as asked",
         *(" ".join(_flags(t.changed)).replace(" --", "\n--") for t in found.trials),

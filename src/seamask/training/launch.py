@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import multiprocessing
 import os
 import re
@@ -26,6 +27,7 @@ from seamask.base.errors import UserError
 from seamask.base.memory import REMEDY, memory_errors
 from seamask.base.output import lasting_output
 from seamask.base.paths import absolute
+from seamask.base.progress import amount
 from seamask.base.registry import with_parts
 from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
@@ -44,6 +46,9 @@ from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import StopSignal
 from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
+
+# What Fabric advises on a GPU (less precision, which `--precision` decides) is not for users.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in
 
@@ -123,8 +128,8 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
             )
     if config.epochs < then.epochs:
         raise UserError(
-            f"--epochs {config.epochs}: this run is one of {then.epochs} epochs, and can only get "
-            "more"
+            f"--epochs {config.epochs}: this run is one of {amount(then.epochs, 'epoch')}, and "
+            "can only get more"
         )
     with folder.naming_plugins(), folder.claimed():
         preflight(config)
@@ -382,8 +387,9 @@ def _announce(run: Run, latest: Path | None) -> None:
     mask_count = sum(p.numel() for p in networks.masker.parameters())
     stem = "small stem" if networks.backbone_name.endswith(SMALL_STEM) else "standard stem"
     print(
-        f"{config.recipe}: {len(data.train):,} images of {data.name} at {config.image_size} px, "
-        f"{config.epochs} epochs of {run.steps_per_epoch} steps, batch {config.batch_size}, "
+        f"{config.recipe}: {amount(len(data.train), 'image')} of {data.name} at "
+        f"{config.image_size} px, {amount(config.epochs, 'epoch')} of "
+        f"{amount(run.steps_per_epoch, 'step')}, batch {config.batch_size}, "
         f"on {run.fabric.device.type} × {run.fabric.world_size}"
         + (f" ({config.threads} threads)" if run.fabric.device.type == "cpu" else "")
         + f", {config.precision}\n"
@@ -401,9 +407,10 @@ def _announce(run: Run, latest: Path | None) -> None:
     )
     held_out = data.probe_test
     if held_out is not None and held_out.labels is not None:
-        print(f"{len(held_out):,} labelled images are held out for probes; training sees no labels")
+        labelled = amount(len(held_out), "labelled image")
+        print(f"{labelled} held out for probes; training sees no labels")
     if config.optim.warmup_epochs >= config.epochs:
         print(
-            f"note: the warm-up of {config.optim.warmup_epochs} epochs is not over after "
+            f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
             f"{config.epochs}: --optim.encoder.lr is never reached; see --optim.warmup-epochs"
         )
