@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seamask.base.errors import check_share
 from seamask.base.precision import at_least_float32
 
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
@@ -30,7 +31,12 @@ def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = 
     Returns:
         Masks `[..., H, W]` in at least float32; their share of removed pixels is b to 1e-6 of
         float32 rounding, whatever the logits.
+
+    Raises:
+        UserError: a number that is no share.
     """
+    if not isinstance(budget, Tensor):
+        check_share("budget", budget)
     logits = at_least_float32(logits)
     shares = torch.as_tensor(budget, dtype=logits.dtype, device=logits.device)
     room = logits.new_ones(()) if room is None else room.to(logits.dtype)

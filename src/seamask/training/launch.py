@@ -32,6 +32,7 @@ from seamask.base.registry import with_parts
 from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
+from seamask.masks import build_masker, check_masker
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
@@ -191,6 +192,8 @@ def preflight(config: Config) -> None:
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)
+    if not type(networks.masker).__module__.startswith("seamask."):  # a plugin's
+        check_masker(build_masker(config.masks, config.image_size), config.image_size)
     backbone, encoder = networks.encoder.backbone, config.encoder
     check_memory(config, networks)
     check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
