@@ -385,3 +385,10 @@ def test_a_budget_may_be_a_number():
 def test_what_only_sequential_masks_can_is_refused_elsewhere(changed, says):
     with pytest.raises(UserError, match=says):
         check(override(Config(), {"masker": "simultaneous", **changed}))
+
+
+def test_a_folder_on_a_cpu_gets_a_recipe_that_it_can_finish():
+    assert default_recipe("my/images", lambda: False) == "folder-small"
+    assert default_recipe("my/images", lambda: True) == "folder-seamask"
+    for source in (None, "shapes", "stl10"):  # what is published stays
+        assert default_recipe(source, lambda: False) == default_recipe(source)

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    # What Apple's GPU cannot compute, the CPU does; torch reads it when it is imported, too.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     with lasting_output():
         code = 0

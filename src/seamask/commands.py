@@ -19,7 +19,15 @@ from seamask.base.options import check_names, command, free_settings, parse, tak
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
 from seamask.config import Config, check
-from seamask.recipes import DEFAULT, RECIPES, default_recipe, explained, recipe_config
+from seamask.recipes import (
+    DEFAULT,
+    RECIPES,
+    SMALL,
+    default_recipe,
+    explained,
+    recipe_config,
+    small_instead,
+)
 
 T = TypeVar("T")
 Run = Annotated[str, arg(metavar="RUN")]
@@ -30,6 +38,8 @@ Rest = Suppress[tuple[str, ...]]
 def pretrain(arguments: list[str]) -> None:
     """Pretrain an encoder."""
     config = parse_pretrain(arguments)
+    if config.recipe == SMALL and arguments[0].startswith("-"):  # which was not asked for
+        print(small_instead(config), flush=True)
     from seamask.terminal import print_summary
     from seamask.training import start_run
 
@@ -47,7 +57,11 @@ def parse_pretrain(arguments: list[str]) -> Config:
     files, arguments = take("--config", arguments)
     if named and files:
         raise UserError("give a recipe or --config, not both")
-    start = recipe_config(named[0] if named else default_recipe(_source(arguments)))
+    if named:
+        start = recipe_config(named[0])
+    else:
+        source = _value(arguments, "--data", "--data.source")
+        start = recipe_config(default_recipe(source, lambda: bool(files) or _on_gpu(arguments)))
     for file in files:
         start = read_yaml(local(file, "--config"), start)
     config = parse(
@@ -133,7 +147,7 @@ def evaluate(arguments: list[str]) -> None:
     from seamask.terminal import print_result
 
     encoder, task = words
-    own_data = _source(arguments) is None and not asked_for_help
+    own_data = _value(arguments, "--data", "--data.source") is None and not asked_for_help
     config = parse(
         task_config(task, encoder if own_data else None),
         arguments,
@@ -279,10 +293,17 @@ def _leading(arguments: list[str], most: int) -> tuple[list[str], list[str]]:
     return arguments[:n], arguments[n:]
 
 
-def _source(arguments: list[str]) -> str | None:
-    """Return the value of `--data`, which decides the recipe where none is named."""
+def _on_gpu(arguments: list[str]) -> bool:
+    """Say whether a GPU would compute what is asked for."""
+    from seamask.base.devices import uses_gpu
+
+    return uses_gpu(_value(arguments, "--device") or "auto")
+
+
+def _value(arguments: list[str], *options: str) -> str | None:
+    """Return the value of an option, by any of its names; None: it is not given."""
     words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
     for option, value in itertools.pairwise(words):
-        if option in ("--data", "--data.source"):
+        if option in options:
             return value
     return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seamask.base.errors import check_share
-from seamask.base.precision import at_least_float32
+from seamask.base.precision import at_least_float32, in_float64
 
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
 TOLERANCE = 1e-7  # of the share removed
@@ -55,11 +55,12 @@ class _ExactSigmoid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, budget: Tensor, room: Tensor) -> Tensor:
-        wide = logits.detach().double().clamp(-LARGEST, LARGEST).flatten(-2)
-        free = room.detach().double().flatten(-2)
-        bias, full = _solve(wide, budget.detach().double(), free)
+        wide = in_float64(logits.detach()).clamp(-LARGEST, LARGEST).flatten(-2)
+        free = in_float64(room.detach()).flatten(-2)
+        bias, full = _solve(wide, in_float64(budget.detach()), free)
         share = torch.sigmoid(wide + bias[..., None])
-        share = torch.where(full[..., None], 1.0, share).view_as(logits).to(logits.dtype)
+        share = torch.where(full[..., None], 1.0, share).view_as(logits)
+        share = share.to(logits.dtype).to(logits.device)
         ctx.save_for_backward(share, room)
         return share * room
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from seamask.base.errors import unknown
 from seamask.base.options import documented
 from seamask.base.papers import papers_in
+from seamask.base.progress import amount
 from seamask.base.registry import with_parts
 from seamask.base.settings import get, leaves, override, plain
 from seamask.config import Config
@@ -28,19 +29,33 @@ RECIPES: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 DEFAULT = "shapes-seamask"
+SMALL = "folder-small"
 CITED = re.compile(r"\[[A-Z]\w+\](?: [^;,.:()\[\]]+)?")  # in a help: a source, and where in it
 
 
-def default_recipe(source: str | None) -> str:
+def default_recipe(source: str | None, on_gpu: Callable[[], bool] = lambda: True) -> str:
     """Return the recipe for a data source when none is named: our own masks on that data.
 
     Args:
         source: the value of `--data`; None for the built-in data.
+        on_gpu: says whether a GPU computes; asked only of data without recipes of their own, which
+            a CPU gets in small.
     """
     if source is None:
         return DEFAULT
     named = f"{source}-seamask"
-    return named if named in RECIPES else "folder-seamask"
+    if named in RECIPES:
+        return named
+    return "folder-seamask" if on_gpu() else SMALL
+
+
+def small_instead(config: Config) -> str:
+    """Return the line that says which recipe a CPU was given, and how to have the other."""
+    return (
+        f"no GPU computes here: recipe {SMALL} ({config.encoder.backbone}, {config.image_size} px, "
+        f"{amount(config.epochs, 'epoch')}), which a CPU can finish; for the full one name it: "
+        "seamask pretrain folder-seamask --data ..."
+    )
 
 
 def recipe_config(name: str) -> Config:

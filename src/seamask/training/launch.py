@@ -22,7 +22,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from seamask.base import settings
-from seamask.base.devices import check_device, free_cores, memory_total, use_cpu, uses_gpu
+from seamask.base.devices import check_device, free_cores, kind_of, memory_total, use_cpu, uses_gpu
 from seamask.base.errors import UserError
 from seamask.base.memory import REMEDY, memory_errors
 from seamask.base.output import lasting_output
@@ -38,7 +38,7 @@ from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
 from seamask.plugins import command, load_plugin, loaded_plugins
-from seamask.recipes import default_recipe, recipe_config
+from seamask.recipes import SMALL, default_recipe, recipe_config, small_instead
 from seamask.runs import RunFolder
 from seamask.training import snapshot
 from seamask.training.loop import train
@@ -66,7 +66,8 @@ def pretrain(
         data: a folder of images or the name of a data set; the recipe's if None.
         out: folder of the run; `runs/<recipe>-<date>` if None.
         recipe: where the settings start from (`seamask recipes`); if None, our own masks on
-            `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask`.
+            `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask` (`folder-small` on a
+            CPU).
         **changed: any setting by its short name or dotted path, e.g. `epochs=10`,
             `**{"optim.encoder.lr": 0.1}`.
 
@@ -75,8 +76,13 @@ def pretrain(
     """
     given = {"data": data, "out": out}
     changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
-    recipe = recipe or default_recipe(changed.get("data"))
-    return start_run(settings.override(recipe_config(recipe), changed))
+    asked = recipe or default_recipe(
+        changed.get("data"), lambda: uses_gpu(changed.get("device", "auto"))
+    )
+    config = settings.override(recipe_config(asked), changed)
+    if asked == SMALL != recipe:
+        print(small_instead(config), flush=True)
+    return start_run(config)
 
 
 @lasting_output()
@@ -175,9 +181,7 @@ def preflight(config: Config) -> None:
         UserError: the first thing found.
     """
     check(config)
-    check_device(config.device)
-    if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
-        raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
+    check_device(config.device, config.devices, config.precision)
     objective = build_objective(config.objective)
     if config.masks.one_sided and not objective.directed:
         raise UserError(
@@ -212,7 +216,8 @@ def check_memory(config: Config, networks: Networks) -> None:
         UserError: with both amounts.
     """
     weights, images = least_bytes(config, networks)
-    on_gpu = uses_gpu(config.device)
+    kind = kind_of(config.device)
+    on_gpu = kind == "cuda"  # Apple's has the host's memory
     processes = 1 if on_gpu else config.devices  # that share the memory
     there = memory_total(torch.device("cuda" if on_gpu else "cpu"))
     if processes * (weights + images) <= there:
@@ -256,7 +261,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         # Decoded and clustered once, here; the processes find the store.
         training_maps(config, load(config.data, config.image_size, config.seed))
     fabric = Fabric(
-        accelerator="cuda" if uses_gpu(config.device) else "cpu",
+        accelerator=kind_of(config.device),
         devices=config.devices,
         strategy=Spawn() if config.devices > 1 else "auto",
         plugins=None if config.devices > 1 else LightningEnvironment(),
