@@ -254,13 +254,12 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
 
 def test_recipes_are_these():
     policies = ("simclr", "random-block", "adios", "sequential", "seamask")
-    expected = {
-        f"{d}-{p}" for d in ("shapes", "imagenet100s", "stl10", "cifar10") for p in policies
-    }
+    data = ("shapes", "folder", "imagenet100s", "stl10", "cifar10")
+    expected = {f"{d}-{p}" for d in data for p in policies}
     scripts = {
         f"{d}-adios-{w}" for d in ("imagenet100s", "stl10") for w in ("byol", "simsiam", "vit")
     }
-    assert set(RECIPES) == expected | scripts | {"folder-seamask", "folder-sequential"}
+    assert set(RECIPES) == expected | scripts | {"folder-small"}
     assert DEFAULT == "shapes-seamask"
 
 

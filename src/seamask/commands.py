@@ -211,7 +211,7 @@ def study(
 
 
 @command
-def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest = ()) -> None:
+def bench(seconds: float = 60, figure: str = "", settings: Rest = ()) -> None:
     """Say how fast it trains here, and which settings would be faster.
 
     It trains on random images for about a minute, with a recipe and settings given as to `seamask
@@ -220,17 +220,19 @@ def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest 
     faster (and what they do to the training), and how long the whole run would be.
 
     Args:
-        seconds: to spend, about. With less, the batch that is measured is smaller.
-        figure: the same as bars.
+        seconds: to spend, about. With less, the batch that is measured is smaller, and fewer
+            settings are tried.
+        figure: picture to write of the same as bars.
     """
     if not 0 < seconds < float("inf"):
         raise UserError(f"--seconds is {seconds}: it must be above 0")
-    figure = local(figure, "--figure")
-    check_writable(figure, "--figure", file=True)
+    drawn = local(figure, "--figure") if figure else None
+    if drawn is not None:
+        check_writable(drawn, "--figure", file=True)
     config = parse_pretrain(list(settings))
     from seamask.speed.bench import bench as run_bench
 
-    run_bench(config, seconds, figure)
+    run_bench(config, seconds, drawn)
 
 
 @command

@@ -74,7 +74,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         elif self.enabled:
             print(text, file=sys.stderr, flush=True)
 
