@@ -86,6 +86,41 @@ def test_recipes(capsys):
     assert [line.split()[0] for line in lines if line.endswith("(the default)")] == [DEFAULT]
 
 
+@pytest.mark.parametrize("name", ["stl10-adios", "imagenet100s-adios-byol", "shapes-seamask"])
+def test_recipe_prints_settings_that_start_it_again_with_their_sources(name, capsys, tmp_path):
+    assert call("recipes", name) == 0
+    said = capsys.readouterr().out
+    (tmp_path / "own.yaml").write_text(said)
+    assert parse_pretrain(["--config", str(tmp_path / "own.yaml")]) == recipe_config(name)
+    assert "optim.encoder.momentum: 0.9 " in said
+    assert "# default; [Seq] table 3\n" in said
+    assert "# [Seq] Sam et al. 2022" in said
+
+
+def test_recipe_tells_what_a_number_was_taken_from(capsys):
+    def source(recipe, setting):
+        assert call("recipes", recipe) == 0
+        (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith(f"{setting}:"))
+        return line.partition("# ")[2]
+
+    assert source("stl10-adios", "masks.n_masks") == "recipe: [Seq] table 4"
+    assert source("stl10-seamask", "masks.n_masks") == "recipe"  # ours, of the same value
+    assert source("stl10-adios-byol", "optim.encoder.lr") == "recipe: [ADIOS] script"
+    assert source("stl10-adios", "epochs") == "recipe: [Seq] table 3; [ADIOS] script 400"
+    assert source("stl10-adios", "seed") == "default"
+
+
+@pytest.mark.parametrize(("words", "names"), [
+    ("pretrain --help", "Seq ADIOS SimCLR"),
+    ("evaluate x segment --help", "FCN torchvision"),
+])  # fmt: skip
+def test_help_says_what_its_sources_are(words, names, capsys):
+    assert call(*words.split()) == 0
+    said = capsys.readouterr().out
+    last = said.rpartition("\n\n")[2].splitlines()
+    assert [line.partition("]")[0] for line in last] == [f"[{name}" for name in names.split()]
+
+
 @pytest.mark.parametrize(
     "command", ["resume", "masks", "recipes", "evaluate", "study", "bench", "data"]
 )
@@ -213,7 +248,8 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --config", "--config needs the name of a file"),
     ("pretrain cifar10-adios --config x.yaml", "give a recipe or --config, not both"),
     ("pretrain --batch-size 1", "--batch-size is 1: it must be at least 2"),
-    ("recipes all", "unexpected 'all'; see `seamask recipes --help`"),
+    ("recipes all", "unknown recipe 'all': there are "),
+    ("recipes stl10-adios x", "unexpected 'x'; see `seamask recipes --help`"),
     ("pretrain --compile=x", "--compile is 'x': expected no value; see"),
     ("pretrain --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n-m"),
     ("pretrain --width 3", "unknown setting '--width': did you mean '--masks.width'?"),

@@ -13,7 +13,7 @@ from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
 from seamask.masks.budget import Budget
 from seamask.objectives import build_objective
-from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config, sourced
 from seamask.training.players import penalty_weights
 
 
@@ -254,13 +254,12 @@ def test_files_that_cannot_be_read_are_refused(content, tmp_path):
 
 def test_recipes_are_these():
     policies = ("simclr", "random-block", "adios", "sequential", "seamask")
-    expected = {
-        f"{d}-{p}" for d in ("shapes", "imagenet100s", "stl10", "cifar10") for p in policies
-    }
+    data = ("shapes", "folder", "imagenet100s", "stl10", "cifar10")
+    expected = {f"{d}-{p}" for d in data for p in policies}
     scripts = {
         f"{d}-adios-{w}" for d in ("imagenet100s", "stl10") for w in ("byol", "simsiam", "vit")
     }
-    assert set(RECIPES) == expected | scripts | {"folder-seamask", "folder-sequential"}
+    assert set(RECIPES) == expected | scripts | {"folder-small"}
     assert DEFAULT == "shapes-seamask"
 
 
@@ -278,7 +277,8 @@ def test_a_recipe_is_complete_and_sound(name):
     line, changed = RECIPES[name]
     assert line
     assert "\n" not in line
-    assert all(value_of(config, path) == value for path, value in changed.items())
+    plain = {path: sourced.value_of(value) for path, value in changed.items()}
+    assert all(value_of(config, path) == value for path, value in plain.items())
 
 
 @pytest.mark.parametrize("data", ["imagenet100s", "stl10", "cifar10"])
@@ -384,3 +384,10 @@ def test_a_budget_may_be_a_number():
 def test_what_only_sequential_masks_can_is_refused_elsewhere(changed, says):
     with pytest.raises(UserError, match=says):
         check(override(Config(), {"masker": "simultaneous", **changed}))
+
+
+def test_a_folder_on_a_cpu_gets_a_recipe_that_it_can_finish():
+    assert default_recipe("my/images", lambda: False) == "folder-small"
+    assert default_recipe("my/images", lambda: True) == "folder-seamask"
+    for source in (None, "shapes", "stl10"):  # what is published stays
+        assert default_recipe(source, lambda: False) == default_recipe(source)

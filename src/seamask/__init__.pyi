@@ -1,3 +1,4 @@
+from .base.errors import UserError as UserError
 from .export import load_encoder as load_encoder
 from .export import load_masker as load_masker
 from .game.plain import plain_step as plain_step

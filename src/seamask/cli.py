@@ -22,12 +22,12 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask pretrain RECIPE [--SETTING VALUE ...] start from a recipe and change settings
     seamask pretrain --config FILE                start from settings in a file (config.yaml)
     seamask resume RUN                            go on with a run that was stopped
-    seamask masks RUN IMAGE ... [--out PNG]       draw the masks that a run learned, on any image
+    seamask masks RUN IMAGE|FOLDER ... [--out PNG]   draw the masks of a run on any image
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
     seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
     seamask bench [RECIPE] [--SETTING VALUE ...]  how fast it trains here, and what is faster
-    seamask recipes                               list the recipes
+    seamask recipes [NAME]                        list the recipes; or the settings of one
 
     seamask pretrain [RECIPE] --help              every setting: default, unit, source
     seamask evaluate RUN TASK --help              the same of an evaluation
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Idle OpenMP threads spin for 0.1 ms instead of for ever: as fast on free cores, and several
     # times faster when something else takes one. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    # What Apple's GPU cannot compute, the CPU does; torch reads it when it is imported, too.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     interrupt = Interrupt()
     with lasting_output(), handled(interrupt):

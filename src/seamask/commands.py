@@ -19,17 +19,27 @@ from seamask.base.options import check_names, command, free_settings, parse, tak
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
 from seamask.config import Config, check
-from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.recipes import (
+    DEFAULT,
+    RECIPES,
+    SMALL,
+    default_recipe,
+    explained,
+    recipe_config,
+    small_instead,
+)
 
 T = TypeVar("T")
 Run = Annotated[str, arg(metavar="RUN")]
-Images = Annotated[tuple[str, ...], arg(metavar="IMAGE ...", help_behavior_hint="")]
+Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
 Rest = Suppress[tuple[str, ...]]
 
 
 def pretrain(arguments: list[str]) -> None:
     """Pretrain an encoder."""
     config = parse_pretrain(arguments)
+    if config.recipe == SMALL and arguments[0].startswith("-"):  # which was not asked for
+        print(small_instead(config), flush=True)
     from seamask.terminal import print_summary
     from seamask.training import start_run
 
@@ -47,7 +57,11 @@ def parse_pretrain(arguments: list[str]) -> Config:
     files, arguments = take("--config", arguments)
     if named and files:
         raise UserError("give a recipe or --config, not both")
-    start = recipe_config(named[0] if named else default_recipe(_source(arguments)))
+    if named:
+        start = recipe_config(named[0])
+    else:
+        source = _value(arguments, "--data", "--data.source")
+        start = recipe_config(default_recipe(source, lambda: bool(files) or _on_gpu(arguments)))
     for file in files:
         start = read_yaml(local(file, "--config"), start)
     config = parse(
@@ -83,20 +97,25 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
 
 
 @command
-def masks(run: Run, images: Images, /, out: Path = Path("masks.png")) -> None:
-    """Draw the masks that a run learned, on any image.
+def masks(run: Run, images: Images, /, out: Path = Path("masks.png"), full: str = "") -> None:
+    """Draw the masks of a run, learned or random, on any image.
+
+    The masker sees the centre square of an image, at the run's image size, as in pretraining. Eight
+    images fit on a picture; what goes beyond is on masks-2.png, masks-3.png, …
 
     Args:
         run: a run's folder
-        images: image files of any size and mode.
+        images: image files of any size and mode, or folders of them.
         out: the picture to write.
+        full: folder for each mask at its photo's own size, too: grey PNGs, white = removed, those
+            of a/1.jpg in a/1.jpg.mask1.png and so on, black outside the centre square.
     """
     if not images:
         raise UserError("no IMAGE is given; see `seamask masks --help`")
     from seamask.evaluate.photos import draw_masks_of_photos
+    from seamask.terminal import print_masks
 
-    path = draw_masks_of_photos(run, images, out)
-    print(f"wrote {path}: rows are the image, its masks (share removed), the masked views")
+    print_masks(draw_masks_of_photos(run, images, out, full or None), full)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -129,7 +148,9 @@ def evaluate(arguments: list[str]) -> None:
 
     encoder, task = words
     config = parse(
-        task_config(task, None if asked_for_help else encoder, _source(arguments)),
+        task_config(
+            task, None if asked_for_help else encoder, _value(arguments, "--data", "--data.source")
+        ),
         arguments,
         prog=f"seamask evaluate {encoder} {task}",
         description=f"{TASKS[task].about}.",
@@ -191,7 +212,7 @@ def study(
 
 
 @command
-def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest = ()) -> None:
+def bench(seconds: float = 60, figure: str = "", settings: Rest = ()) -> None:
     """Say how fast it trains here, and which settings would be faster.
 
     It trains on random images for about a minute, with a recipe and settings given as to `seamask
@@ -200,17 +221,19 @@ def bench(seconds: float = 60, figure: Path = Path("bench.png"), settings: Rest 
     faster (and what they do to the training), and how long the whole run would be.
 
     Args:
-        seconds: to spend, about. With less, the batch that is measured is smaller.
-        figure: the same as bars.
+        seconds: to spend, about. With less, the batch that is measured is smaller, and fewer
+            settings are tried.
+        figure: picture to write of the same as bars.
     """
     if not 0 < seconds < float("inf"):
         raise UserError(f"--seconds is {seconds}: it must be above 0")
-    figure = local(figure, "--figure")
-    check_writable(figure, "--figure", file=True)
+    drawn = local(figure, "--figure") if figure else None
+    if drawn is not None:
+        check_writable(drawn, "--figure", file=True)
     config = parse_pretrain(list(settings))
     from seamask.speed.bench import bench as run_bench
 
-    run_bench(config, seconds, figure)
+    run_bench(config, seconds, drawn)
 
 
 @command
@@ -240,8 +263,15 @@ def data(
 
 
 @command
-def recipes() -> None:
-    """List the recipes."""
+def recipes(name: Annotated[str, arg(metavar="[NAME]", help_behavior_hint="")] = "", /) -> None:
+    """List the recipes; of one, all settings with their sources, as YAML for `--config`.
+
+    Args:
+        name: of a recipe
+    """
+    if name:
+        print(explained(name))
+        return
     width = max(map(len, RECIPES))
     for name, (line, _) in RECIPES.items():
         print(f"{name:<{width}}  {line}{' (the default)' if name == DEFAULT else ''}")
@@ -266,10 +296,17 @@ def _leading(arguments: list[str], most: int) -> tuple[list[str], list[str]]:
     return arguments[:n], arguments[n:]
 
 
-def _source(arguments: list[str]) -> str | None:
-    """Return the value of `--data`, which decides the recipe where none is named."""
+def _on_gpu(arguments: list[str]) -> bool:
+    """Say whether a GPU would compute what is asked for."""
+    from seamask.base.devices import uses_gpu
+
+    return uses_gpu(_value(arguments, "--device") or "auto")
+
+
+def _value(arguments: list[str], *options: str) -> str | None:
+    """Return the value of an option, by any of its names; None: it is not given."""
     words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
     for option, value in itertools.pairwise(words):
-        if option in ("--data", "--data.source"):
+        if option in options:
             return value
     return None

@@ -57,8 +57,8 @@ class Config:
     """Side of the views in pixels."""
     seed: Annotated[int, Within(0, SEEDS)] = 0
     """Every random draw is a function of (seed, epoch, step, rank)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a GPU where there is one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: a GPU where there is one, NVIDIA's (`cuda`) or Apple's (`mps`, untested)."""
     devices: Annotated[int, Within(1)] = 1
     """Number of GPUs, or of processes on the CPU."""
     threads: Annotated[int, Within(0, 1024)] = 0

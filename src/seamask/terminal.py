@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from seamask.base.progress import duration
+from seamask.base.progress import amount, duration, few
+from seamask.plugins import command
 
 if TYPE_CHECKING:
+    from seamask.evaluate.photos import Drawn
     from seamask.evaluate.task import Result
     from seamask.training.report import Summary
 
+NEAR = 0.25  # of the budget: a mask that is so far off has met it
 SHOWN_SKIPPED = 10  # unreadable images named at the end
 MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
     ("coverage", "removed, %", 100, 0),
@@ -27,12 +31,18 @@ MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
 def print_summary(summary: Summary) -> None:
     """Print how a run ended: scores beside those before it, masks, troubles, and where all lies."""
     results, folder = summary.results, summary.folder
-    print(f"\ntrained in {duration(summary.seconds)}, {summary.images_per_second:,.0f} images/s")
+    print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
         print("held-out accuracy     trained  untrained")
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
             before = results[f"untrained/{name}"]
             print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} %")
+    else:
+        print(
+            "no labels, so no accuracy: look at the masks and the curves below; of the numbers, "
+            "embeddings should spread near 1 and masks come from the image"
+        )
+        print(f"with labels: {command('evaluate', folder, 'knn')} --data FOLDER-OF-CLASS-FOLDERS")
     if "mask/iou" in results:
         print("IoU with objects      learned     random")
         print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
@@ -66,16 +76,58 @@ def _print_health(summary: Summary) -> None:
             f"embeddings          spread {results['embedding/spread']:.2f} (healthy: 1), "
             f"rank {results['embedding/rank']:.0f}"
         )
+    if told := masks_in_words(results, n, summary.asked):
+        print(told)
     for text in summary.warnings:
         print(f"warning: {text}")
+
+
+def masks_in_words(results: Mapping[str, float], n: int, asked: float | None) -> str:
+    """Return how well masks met what was asked, in a sentence or two; empty: nothing is known.
+
+    Args:
+        results: `mask/<sign>_<k>` by name.
+        n: masks of an image.
+        asked: the share that each was to remove, if it is one number.
+    """
+
+    def of(sign: str) -> list[float]:
+        return [results[f"mask/{sign}_{k}"] for k in range(1, n + 1)]
+
+    if not n or f"mask/coverage_{n}" not in results:
+        return ""
+    removed = ", ".join(f"{100 * share:.0f}" for share in of("coverage"))
+    if asked is None:
+        said = f"masks remove {removed} % of an image"
+    else:
+        near = sum(abs(share - asked) <= NEAR * asked for share in of("coverage"))
+        how = {n: "all", 0: "none"}.get(near, str(near))
+        said = (
+            f"{how} of {amount(n, 'mask')} within a quarter of the budget: {removed} % removed, "
+            f"{100 * asked:g} % asked"
+        )
+    binary, empty = sum(of("binary")) / n, sum(of("empty")) / n
+    soft = "nearly black and white" if binary > 0.8 else "half grey" if binary > 0.4 else "grey"
+    none = "none empty" if empty == 0 else f"{100 * empty:.1g} % of them empty"
+    return f"{said}; they are {soft} ({100 * binary:.0f} % of pixels decided), {none}"
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
     """Print which images could not be read, and why; `where` says where the others are named."""
     if skipped:
-        print(f"skipped {len(skipped)} unreadable images{where}:")
+        print(f"skipped {amount(len(skipped), 'unreadable image')}{where}:")
     for name, reason in skipped[:SHOWN_SKIPPED]:
         print(f"  {name}: {reason}")
+
+
+def print_masks(drawn: Drawn, full: str) -> None:
+    """Print what `seamask masks` wrote, and what it could not read."""
+    for name, reason in drawn.skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    for sheet in drawn.sheets:
+        print(f"wrote {sheet}: rows are the image, its masks (share removed), the masked views")
+    if full:
+        print(f"wrote {amount(drawn.masks, 'mask')} at the size of their photos to {full}")
 
 
 def print_result(result: Result) -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+import seamask.networks
 from players import WEIGHTS, as_views, build_players, same, state, views
+from seamask.base.errors import UserError
 from seamask.game.held import held_still
 from seamask.game.plain import plain_step
-from seamask.game.players import View, masked_share
+from seamask.game.players import TwoPlayers, View, masked_share
 from seamask.game.step import two_player_step
 from seamask.masks import (
     NoMasker,
@@ -460,3 +462,48 @@ def test_memory_does_not_grow_with_the_number_of_masks():
     two_player_step(players, [as_views()])
     assert max(most) == 2
     assert not alive
+
+
+# What a user gets wrong
+
+
+@pytest.mark.parametrize(("rules", "says"), [
+    ({"penalty_weights": {"buget": 1}}, "unknown penalty in penalty_weights 'buget': did you mean"),
+    ({"penalty_weights": {"budget": -1.0}}, "budget is -1.0: it must be finite and at least 0"),
+    ({"compare": "one"}, "compare is 'one': expected names of"),
+    ({"compare": ("onee",)}, "compare is 'onee': choose from 'one', "),
+    ({"reduction": "max"}, "reduction is 'max': choose from 'mean', 'sum'"),
+    ({"masker": SimultaneousMasker(2, 16, 4), "budget": Budget(0.2, exact=True)},
+     "SimultaneousMasker cannot remove an exact share"),
+])  # fmt: skip
+def test_rules_that_do_not_fit_are_refused(rules, says):
+    with pytest.raises(UserError) as caught:
+        build_players(**rules)
+    assert says in str(caught.value)
+
+
+def test_players_that_do_not_fit_are_refused():
+    whole = build_players()
+    given = {name: getattr(whole, name) for name in ("encoder", "masker", "objective")}
+    given |= {n: getattr(whole, n) for n in ("encoder_optimizer", "masker_optimizer")}
+    with pytest.raises(ValueError, match=r"keep_views_apart\(encoder\)"):
+        TwoPlayers(**given, stack=True)
+    with pytest.raises(ValueError, match="SequentialMasker is learned and needs one"):
+        TwoPlayers(**given | {"masker_optimizer": None})
+    with pytest.raises(ValueError, match="RandomBlockMasker is not learned"):
+        TwoPlayers(**given | {"masker": RandomBlockMasker()})
+    seamask.networks.keep_views_apart(whole.encoder)
+    assert TwoPlayers(**given, stack=True).stack
+
+
+@pytest.mark.parametrize("batch", [
+    [], views(), [(View(views()[0]),)], [views()], (View(views()[0]), View(views()[1])),
+], ids=["empty", "tensors", "one", "pair of tensors", "pair alone"])  # fmt: skip
+def test_a_batch_that_is_none_is_told_what_one_is(batch):
+    with pytest.raises(ValueError, match="batch must be a list of pairs of views"):
+        two_player_step(build_players(), batch)
+
+
+def test_masks_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"given \[8, 3, 24, 24\]"):
+        two_player_step(build_players(), [tuple(View(x) for x in views(size=24))])

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+import seamask
 from seamask.base.errors import UserError
 from seamask.config import MasksConfig
 from seamask.masks import (
     MASKERS,
+    Budget,
     RandomBlockMasker,
     RandomPatchMasker,
     SequentialMasker,
     SimultaneousMasker,
     build_masker,
+    check_masker,
+    masks_of,
     random_blocks,
 )
 from seamask.masks.choice import draw_one, take_one
@@ -259,3 +264,100 @@ def test_images_of_another_size_are_refused(kind):
 def test_patch_is_checked_against_the_image_itself():
     with pytest.raises(UserError, match="24×20"):
         RandomPatchMasker(1, 0.5, 8)(torch.zeros(1, 3, 24, 20))
+
+
+@each_learned
+def test_images_may_be_wide_and_have_any_channels(kind):
+    masker = kind(2, (32, 48), width=4, downscale=2, in_channels=5)
+    x = torch.randn(3, 5, 32, 48)
+    masks = masker(x)
+    assert masks.shape == (3, 2, 32, 48)
+    assert 0 <= masks.min() <= masks.max() <= 1
+    with pytest.raises(UserError, match=r"made for images \[B, 5, 32, 48\].*\[3, 5, 48, 32\]"):
+        masker(x.mT)
+    with pytest.raises(UserError, match="in_channels"):
+        masker(x[:, :3])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64)])
+def test_a_square_by_two_sides_is_a_square(size):
+    one, two = (SequentialMasker(2, s, width=4) for s in (size[0], size))
+    assert {n: p.shape for n, p in one.named_parameters()} == {
+        n: p.shape for n, p in two.named_parameters()
+    }
+
+
+@pytest.mark.parametrize(("changed", "says"), [
+    ({"norm": "batch"}, "norm is 'batch': choose from 'instance', 'group'"),
+    ({"downscale": 3}, "downscale is 3: choose from 1, 2, 4"),
+    ({"width": 0}, "width is 0: it must be a whole number, at least 1"),
+    ({"width": 4.0}, "width is 4.0: it must be a whole number, at least 1"),
+    ({"n_masks": True}, "n_masks is True: it must be a whole number, between 1 and 254"),
+    ({"blocks": -1}, "blocks is -1: it must be a whole number, between 0 and 12"),
+    ({"bottleneck": -1}, "bottleneck is -1: it must be a whole number, at least 0"),
+    ({"in_channels": 0}, "in_channels is 0: it must be a whole number, at least 1"),
+    ({"image_size": (32, 34)}, "32×34 pixels: its poolings do not divide them; nearest sides"),
+    ({"image_size": (32, 32, 3)}, "image_size is (32, 32, 3): expected one number or (H, W)"),
+    ({"image_size": 0.5}, "image_size is 0.5: it must be a whole number, at least 1"),
+])  # fmt: skip
+@each_learned
+def test_arguments_are_checked_in_the_words_of_python(kind, changed, says):
+    with pytest.raises(UserError) as caught:
+        kind(**{"n_masks": 2, "image_size": 32, "width": 4, **changed})
+    assert says in str(caught.value)
+    assert "--" not in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert seamask.UserError is UserError
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: Budget(25), "share is 25: it must be a share above 0 and below 1"),
+    (lambda: Budget(0.2, end=1.0), "end is 1.0: it must be a share above 0 and below 1"),
+    (lambda: RandomPatchMasker(1, 25), "ratio is 25: it must be a share between 0 and 1"),
+    (lambda: RandomPatchMasker(1, 0.5, 0), "patch is 0: it must be a whole number, at least 1"),
+    (lambda: seamask.exact_sigmoid(torch.randn(1, 4, 4), 25.0), "budget is 25.0: "),
+    (lambda: seamask.budget_penalty(torch.rand(1, 2, 4, 4), 25), "budget is 25: "),
+    (lambda: seamask.budget_penalty(torch.rand(2, 4, 4), 0.2),
+     "masks have the shape [2, 4, 4]: expected [B, N, H, W]"),
+    (lambda: seamask.GivenMasker(2, "grow"), "morph is 'grow': choose from 'none', "),
+    (lambda: seamask.nt_xent(torch.rand(4, 8), torch.rand(3, 8)), "[4, 8] and [3, 8]: expected"),
+])  # fmt: skip
+def test_python_is_told_what_the_command_line_is_told(make, says):
+    with pytest.raises(UserError) as caught:
+        make()
+    assert str(caught.value).startswith(says) or says in str(caught.value)
+    assert "--" not in str(caught.value)
+
+
+class Stripes(nn.Module):
+    """A masker that asks for nothing but the images, as the README tells it."""
+
+    learned, n_masks = False, 2
+
+    def forward(self, images):
+        masks = torch.zeros(len(images), 2, *images.shape[2:])
+        masks[:, 0, ::2] = masks[:, 1, 1::2] = 1
+        return masks
+
+
+def test_a_masker_may_ask_for_the_images_alone():
+    check_masker(Stripes(), 16)
+    x = torch.randn(3, 3, 16, 16)
+    assert torch.equal(masks_of(Stripes(), x, generator=seeded(), objects=None), Stripes()(x))
+    assert masks_of(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid()), x).shape == (3, 2, 16, 16)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda m: setattr(m, "learned", None), "Stripes has no learned (bool): a masker is"),
+    (lambda m: setattr(m, "n_masks", 3), "gives 2 masks and says n_masks = 3"),
+    (lambda m: setattr(m, "forward", lambda images: images[:, 0]), "returned [2, 16, 16] for"),
+    (lambda m: setattr(m, "forward", lambda images: 3 * images[:, :2].abs() + 1), "masks between"),
+    (lambda m: setattr(m, "learned", True), "is learned, but its masks have no gradient"),
+])  # fmt: skip
+def test_a_masker_that_breaks_the_contract_is_told_it(change, says):
+    masker = Stripes()
+    change(masker)
+    with pytest.raises(UserError) as caught:
+        check_masker(masker, 16)
+    assert says in str(caught.value)
+    assert "[B, C, H, W]" in str(caught.value)

@@ -149,5 +149,5 @@ def test_a_view_without_objects_is_left_as_it_is():
 def test_one_given_mask_is_the_first_object():
     masks = GivenMasker(1)(torch.randn(2, 3, 16, 16), None, OBJECTS)
     assert torch.equal(masks[:, 0] == 1, OBJECTS == 1)
-    with pytest.raises(ValueError, match="need the objects"):
+    with pytest.raises(ValueError, match="objects is None"):
         GivenMasker(1)(torch.randn(2, 3, 16, 16))

@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 
 import seamask
+from command import call
 from seamask.cli import main
+from seamask.evaluate.photos import A_SHEET, CELL
 from seamask.show import curves_figure, mask_figure
 from seamask.show.figures import GAP, GREY, KELLY, LEGEND, MARGIN, segmentation_figure
 
@@ -90,6 +92,22 @@ def test_curves_figure(tmp_path):
     assert np.asarray(Image.open(tmp_path / "curves.png")).shape[1] > 500
 
 
+def test_curves_of_two_points_and_penalties_that_are_not_paid_are_not_drawn(tmp_path):
+    def height(lines, paid=None):
+        curves_figure(lines, tmp_path / "c.png", paid)
+        return np.asarray(Image.open(tmp_path / "c.png")).shape[0]
+
+    def line(step, **more):
+        return {"epoch": 1, "step": step, "loss/encoder": 1.0, "lr/encoder": 0.1, **more}
+
+    alone = height([line(s) for s in range(9)])
+    probed = [line(s, **({"probe/knn": 50.0} if s % 4 == 0 else {})) for s in range(8)]
+    assert height(probed) == alone
+    paying = [line(s, **{"penalty/budget": 0.1}) for s in range(9)]
+    assert height(paying, paid=["overlap"]) == alone
+    assert height(paying, paid=["budget"]) > alone
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, cache):
     out = tmp_path_factory.mktemp("runs") / "run"
@@ -123,6 +141,50 @@ def test_masks_of_photos_of_every_kind(run, tmp_path, capsys):
     assert stop.value.code == 0
     assert str(tmp_path / "m.png") in capsys.readouterr().out
     assert np.asarray(Image.open(tmp_path / "m.png")).shape[1] > len(photos) * 100
+
+
+def test_masks_of_a_folder_go_on_sheets_and_to_files_as_large_as_its_photos(run, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for k in range(A_SHEET + 1):
+        noise = draw.integers(0, 256, (30, 50 + k, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / "deep" / f"{k}.png")
+    (folder / "broken.png").write_text("hello")
+    (folder / "notes.txt").write_text("no image")
+    assert call("masks", run, folder, "--out", tmp_path / "m.png", "--full", tmp_path / "f") == 0
+    said = capsys.readouterr()
+    assert said.err == f"skipped {folder}/broken.png: not an image, or of an unknown format\n"
+    width = [np.asarray(Image.open(tmp_path / n)).shape[1] for n in ("m.png", "m-2.png")]
+    assert width == [MARGIN + A_SHEET * (CELL + GAP), MARGIN + CELL + GAP]
+    assert not (tmp_path / "m-3.png").exists()
+    written = sorted(str(f.relative_to(tmp_path / "f")) for f in (tmp_path / "f").rglob("*.png"))
+    n_masks = len(written) // (A_SHEET + 1)
+    assert written[:n_masks] == [f"deep/0.png.mask{k}.png" for k in range(1, n_masks + 1)]
+    assert f"wrote {len(written)} masks" in said.out
+    mask = np.asarray(Image.open(tmp_path / "f/deep/8.png.mask1.png"))
+    assert mask.shape == (30, 58)
+    assert not mask[:, :14].any()
+    assert not mask[:, 44:].any()
+    assert mask[:, 14:44].all()  # masks of a network that is hardly trained are grey
+
+
+def test_masks_that_are_drawn_are_shown_and_no_masks_are_not(tiny, tmp_path, capsys):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    for masker in ("random-block", "none"):
+        seamask.pretrain(out=tmp_path / masker, masker=masker, **tiny | {"epochs": 1})
+    sheet = tmp_path / "m.png"
+    full = tmp_path / "full"
+    asked = tmp_path / "red.png", "--out", sheet, "--full", full
+    capsys.readouterr()
+    assert call("masks", tmp_path / "random-block", *asked) == 0
+    mask = np.asarray(Image.open(full / "red.png.mask1.png"))
+    assert 0.1 < mask.mean() / 255 < 0.3
+    assert call("masks", tmp_path / "none", *asked) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"seamask: error: {tmp_path / 'none'} has no masks: it was trained with --masker none\n"
+    )
 
 
 @pytest.mark.parametrize("bad", ["missing.jpg", "empty.jpg", "text.jpg"])

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from command import call
 from seamask.base.ranges import named
 from seamask.base.settings import override
 from seamask.cli import main
 from seamask.recipes import recipe_config
-from seamask.speed.bench import training_images
-from seamask.speed.count import count, count_ranges
+from seamask.speed.bench import Bench, spread, training_images
+from seamask.speed.count import Cost, count, count_ranges
 from seamask.speed.timing import in_ranges, in_turns, median, ratio
 from seamask.speed.workload import Workload, counted
 
@@ -113,7 +114,7 @@ def test_images_of_an_epoch(tmp_path):
 @pytest.mark.slow
 def test_bench(tmp_path, capsys):
     figure = tmp_path / "bench.png"
-    arguments = ["--seconds", "0.5", "--figure", str(figure), "--image-size", "16"]
+    arguments = ["--seconds", "20", "--figure", str(figure), "--image-size", "16"]
     with pytest.raises(SystemExit) as stop:
         main(["bench", "shapes-sequential", *arguments, "--batch-size", "8", "--threads", "1"])
     assert stop.value.code == 0
@@ -129,6 +130,33 @@ def test_bench(tmp_path, capsys):
     ):
         assert words in said
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_bench_keeps_to_its_time_and_writes_nothing_unasked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begin = time.monotonic()
+    assert call("bench", "shapes-seamask", "--seconds", "8", "--threads", "1") == 0
+    assert time.monotonic() - begin < 16
+    assert list(tmp_path.iterdir()) == []
+    assert "--backbone" not in capsys.readouterr().out  # it is the smallest already
+
+
+def test_a_spread_is_that_of_nine_times_in_ten():
+    assert spread([1.0] * 99 + [50.0]) == 0
+    assert spread([1.0, 2.0] * 50) == pytest.approx(1 / 1.5)
+
+
+@pytest.mark.parametrize(("lie", "cores", "says"), [
+    (0.02, (2, 2), ""), (0.3, (2, 2), "spread by 30%"), (0.02, (1, 4), "3 of 4 cores are taken"),
+])  # fmt: skip
+def test_a_busy_machine_is_said_to_be_busy(lie, cores, says):
+    cost = {"step": Cost(1.0, 1.0)}
+    times = {"step": [1.0], "encoder passes": [0.5]}
+    cpu = torch.device("cpu")
+    told = Bench(tiny(), 8, cpu, 1, 1e9, 1.0, times, cost, 0, [], 10, lie, cores).text()
+    assert ("busy" in told) == bool(says)
+    assert says in told
 
 
 def test_bench_refuses_in_one_line(capsys):

@@ -220,3 +220,17 @@ def test_a_study_that_cannot_be_read(tmp_path):
         with pytest.raises(UserError, match="cannot read the study") as error:
             read_study(path)
         assert "\n" not in str(error.value)
+
+
+def test_a_study_of_a_folder_takes_the_recipes_for_folders(tmp_path):
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    study = read_study("table1", data=str(folder))
+    assert {config.recipe for config in study.methods.values()} == {
+        "folder-simclr", "folder-adios", "folder-sequential"
+    }  # fmt: skip
+    assert {config.data.source for config in study.methods.values()} == {str(folder)}
+    assert list(study.evaluations) == ["my_photos linear", "my_photos fine-tune"]
+    assert read_study("table1", data="cifar100").methods["SimCLR"].data.source == "cifar100"
+    with pytest.raises(UserError, match="no such folder; did you mean 'stl10'"):
+        read_study("table1", data="stl01")

@@ -4,6 +4,7 @@ import pytest
 from runs import config_of, lines_of
 
 import seamask
+from seamask.base.progress import few
 from seamask.training import start_run
 
 
@@ -23,5 +24,5 @@ def test_a_run_soon_says_how_long_it_will_take(tiny, tmp_path, capfd):
     (line,) = said  # once, not at every line of the log
     logged = [found for found in lines_of(tmp_path / "run") if "lr/mask" in found][1]
     rate, wait = logged["images_per_second"], logged["data_wait"]
-    assert line.startswith(f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data")
+    assert line.startswith(f"{few(rate)} images/s, {wait:.1%} of the time waiting for data")
     assert "more for 2 epochs, probes and figures not counted" in line

@@ -6,6 +6,7 @@ import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
@@ -25,19 +26,37 @@ def free_cores() -> int:
     return max(1, min(usable or 1, round(idle)))
 
 
+def kind_of(device: str) -> Literal["cuda", "mps", "cpu"]:
+    """Return what `--device` means: what is asked for, or of `auto` the fastest that is there."""
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        return "cuda"
+    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
+        return "mps"
+    return "cpu"
+
+
 def uses_gpu(device: str) -> bool:
-    """Say whether `--device` means a GPU: asked for, or `auto` and there is one."""
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    """Say whether `--device` means a GPU, of NVIDIA or Apple."""
+    return kind_of(device) != "cpu"
 
 
-def check_device(device: str) -> None:
-    """Refuse a GPU that is not there.
+def check_device(device: str, devices: int = 1, precision: str = "fp32") -> None:
+    """Refuse a GPU that is not there, or cannot do what is asked of it.
 
     Raises:
         UserError: in one line.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is usable here; take --device cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: no GPU of Apple is usable here; take --device cpu")
+    kind = kind_of(device)
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise UserError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs")
+    if kind == "mps" and devices > 1:
+        raise UserError(f"--devices {devices}: of Apple's GPU there is 1; or take --device cpu")
+    if kind == "mps" and precision == "bf16":
+        raise UserError("--precision bf16: not on Apple's GPU; take --precision fp32")
 
 
 def torch_device(device: str, threads: int = 0) -> torch.device:
@@ -48,7 +67,7 @@ def torch_device(device: str, threads: int = 0) -> torch.device:
     """
     check_device(device)
     if uses_gpu(device):
-        return torch.device("cuda")
+        return torch.device(kind_of(device))
     use_cpu(threads or free_cores())
     return torch.device("cpu")
 

@@ -47,6 +47,8 @@ def parse_yaml(text: str, what: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise UserError(f"cannot read {what}: {line}{error.problem or error.context}") from error
+    except UserError:
+        raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as "\\UFFFFFFFF"
         raise UserError(f"cannot read {what}: {' '.join(str(error).split())}") from error
 

@@ -6,15 +6,16 @@ import difflib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from numbers import Integral, Real
 
 SHOWN = 12  # choices listed in an error at most
 LONGEST = 100  # characters of a value that is shown in an error
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake or circumstance that the user can mend: one clear line, exit code 2, no traceback.
 
-    The message names the thing, the value, and what to do.
+    The message names the thing, the value, and what to do. Public as `seamask.UserError`.
     """
 
 
@@ -40,6 +41,40 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     else:
         hint = f"there are {len(choices)}, e.g. {', '.join(choices[:: len(choices) // 5][:5])}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuse an argument of a function that is no whole number in its range.
+
+    Raises:
+        UserError: with its name, its value and the range.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        limits = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise UserError(f"{name} is {shown(value)}: it must be a whole number, {limits}")
+
+
+def check_share(name: str, value: object, ends: bool = False) -> None:
+    """Refuse an argument of a function that is no share in (0, 1), or with `ends` in [0, 1].
+
+    Raises:
+        UserError: with its name, its value and the range.
+    """
+    fits = isinstance(value, Real) and not isinstance(value, bool)
+    if not fits or not (0 <= value <= 1 if ends else 0 < value < 1):  # type: ignore[operator]
+        limits = "between 0 and 1" if ends else "above 0 and below 1"
+        raise UserError(f"{name} is {shown(value)}: it must be a share {limits}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse an argument of a function that is none of its choices.
+
+    Raises:
+        UserError: with its name, its value and the choices.
+    """
+    if value not in (all_of := tuple(choices)):
+        raise UserError(f"{name} is {shown(value)}: choose from {', '.join(map(repr, all_of))}")
 
 
 def shown(value: object) -> str:

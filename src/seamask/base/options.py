@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from seamask.base.documents import parse_yaml
 from seamask.base.errors import UserError, shown, unknown
+from seamask.base.papers import papers_in
 from seamask.base.settings import (
     Within,
     check_digits,
@@ -49,7 +50,13 @@ def parse(start: T, arguments: list[str], prog: str, description: str) -> T:
     """
     see = f"see `{prog.partition(' [')[0]} --help`"
     form = _form(start, type(start), see, helps=bool({"-h", "--help"} & set(arguments)))
-    asked, rest = _ask(type(form), arguments, see, default=form, prog=prog, description=description)
+    try:
+        asked, rest = _ask(
+            type(form), arguments, see, default=form, prog=prog, description=description
+        )
+    except SystemExit:  # after the help
+        print("\n".join(["", *papers_in(" ".join(documented(type(start)).values()))]))
+        raise
     if rest:
         raise _unexpected(rest[0], arguments, type(start), see)
     given = {path: get(asked, path) for path, _ in leaves(type(start))}
@@ -188,6 +195,8 @@ def _ask(what: Any, arguments: list[str], see: str, **more: Any) -> tuple[Any, l
     try:
         with contextlib.redirect_stderr(said):
             made, rest = tyro.cli(what, args=arguments, return_unknown_args=True, **more)
+    except _SaidError as error:
+        raise error.said from None
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -224,6 +233,7 @@ def _form(start: Any, root: type, see: str, helps: bool, prefix: str = "") -> An
             about.append(tyro.conf.arg(help_behavior_hint=functools.partial(_default, hint)))
             if hint is not bool:
                 about.append(_reader(flag(f"{prefix}{name}", root), hint, see))
+                hint = _without_reader(hint)
         fields.append((name, Annotated[(hint, *about)], dataclasses.field(default=value)))
     about_all = {"__doc__": " ".join((kind.__doc__ or "").split())}
     return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace=about_all)()
@@ -235,16 +245,26 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
     assert isinstance(spec, PrimitiveConstructorSpec), hint
 
     def read(words: list[str]) -> Any:
+        try:
+            return taken(words)
+        except UserError as error:
+            raise _SaidError(error) from None
+
+    def taken(words: list[str]) -> Any:
         for word in words:
             if spec.choices and word not in spec.choices:
                 raise unknown(f"value for {option}:", word, spec.choices)
         if spec.nargs in ("*", len(words)):
-            with contextlib.suppress(ValueError):
+            try:
                 value = spec.instance_from_str(words)
                 made = value if type(value) is tuple else (value,)
                 if {int, float} & {*map(type, made)}:
                     check_digits(*words)
                 return value
+            except UserError:  # of a value that is written as text, in its own words
+                raise
+            except ValueError:
+                pass
         found = f"is {shown(' '.join(words))}" if words else "has no value"
         raise UserError(f"{option} {found}: expected {spec.metavar}; {see}")
 
@@ -252,10 +272,33 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
     return dataclasses.replace(spec, nargs="*", choices=None, instance_from_str=read)
 
 
+def _without_reader(hint: Any) -> Any:
+    """Return a type without the reader of `settings.written`, in whose place ours comes."""
+    kept = [m for m in getattr(hint, "__metadata__", ()) if type(m) is not PrimitiveConstructorSpec]
+    return Annotated[(hint.__origin__, *kept)] if kept else hint
+
+
+class _SaidError(Exception):
+    """Carries our words through tyro, which puts its own around every `ValueError`."""
+
+    def __init__(self, said: UserError) -> None:
+        super().__init__(str(said))
+        self.said = said
+
+
 def _default(hint: Any, default: str) -> str:
     """Return what the help says of a setting's default and range."""
     ranges = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Within)]
     return f"(default: {', '.join([default or 'none', *map(str, ranges)])})"
+
+
+def documented(kind: type, prefix: str = "") -> dict[str, str]:
+    """Return {dotted path: docstring, in one line} of all settings of a dataclass of settings."""
+    found = {f"{prefix}{name}": text for name, text in _docstrings(kind).items()}
+    for name, hint in hints(kind).items():
+        if is_group(hint):
+            found |= documented(hint, f"{prefix}{name}.")
+    return found
 
 
 def _docstrings(kind: type) -> dict[str, str]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 LOG_SECONDS = 10.0  # between lines when the output is not a terminal
+DAY, YEAR = 86_400, 365 * 86_400  # seconds
 
 
 class Progress:
@@ -73,7 +74,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         elif self.enabled:
             print(text, file=sys.stderr, flush=True)
 
@@ -83,7 +84,7 @@ class Progress:
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         parts = [
             f"{self.done:,}/{self.total:,} {self.unit}",
-            f"{rate:,.0f}/s",
+            f"{few(rate)}/s",
             f"{duration(left)} left",
         ]
         return ", ".join(parts + ([self.note] if self.note else []))
@@ -99,7 +100,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Write a duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`, `14 days`."""
     if seconds == float("inf"):
         return "unknown time"
     whole = round(seconds)
@@ -107,4 +108,21 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 2 * DAY:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{few(whole / DAY)} days" if whole < 2 * YEAR else f"{few(whole / YEAR)} years"
+
+
+def few(number: float) -> str:
+    """Write a number with two digits that count, or whole: `0.34`, `5.2`, `1,230`."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def amount(n: int, unit: str) -> str:
+    """Write how many of something there are: `1 image`, `2,000 images`.
+
+    Args:
+        n: of them.
+        unit: one of them; its plural has an s.
+    """
+    return f"{n:,} {unit}{'' if n == 1 else 's'}"

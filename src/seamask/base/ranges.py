@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, Self, TypeVar
@@ -49,3 +50,27 @@ def metered(thing: Callable[[], object], read: Callable[[], A]) -> dict[str, A]:
     finally:
         _watcher = record_function
     return found
+
+
+@contextmanager
+def heard(say: Callable[[str, float], None]) -> Iterator[None]:
+    """Within, `say` is given the name of each range when it ends, and the seconds that it took.
+
+    Args:
+        say: of a range that is asked of a GPU it hears how long the asking took.
+    """
+    global _watcher
+    before = _watcher
+
+    @contextmanager
+    def watcher(name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        with before(name):
+            yield
+        say(name, time.perf_counter() - begin)
+
+    _watcher = watcher
+    try:
+        yield
+    finally:
+        _watcher = before

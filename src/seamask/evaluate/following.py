@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seamask.data import VOID, Images
 from seamask.evaluate import features
 from seamask.evaluate.features import Triple, over_images
-from seamask.masks import random_blocks
+from seamask.masks import masks_of, random_blocks
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
 
@@ -32,7 +32,12 @@ def predict(
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
     parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
     return over_images(
-        lambda x: masker(x, generator, next(parts, None)), device, pixels, size, mean, std
+        lambda x: masks_of(masker, x, generator=generator, objects=next(parts, None)),
+        device,
+        pixels,
+        size,
+        mean,
+        std,
     )
 
 

@@ -1,63 +1,182 @@
-"""The masks that a run learned, on any image."""
+"""The masks of a run on any image: sheets to look at, and masks of the photo's own size."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
 from seamask.base import settings
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
+from seamask.base.files import atomic
 from seamask.base.paths import absolute, check_writable, local
-from seamask.data.files.decode import allow, read_square
-from seamask.data.files.depth import as_range
+from seamask.config import Config
+from seamask.data.files.decode import EXTENSIONS, allow, read_image, read_square
+from seamask.data.files.depth import Ranges, as_range
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import Normalization, RunFolder
 from seamask.show.figures import mask_figure
 
+A_SHEET = 8  # images
+CELL = 224  # side in pixels of a picture on a sheet
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written.
+
+    Attributes:
+        sheets: pictures of up to 8 images with their masks.
+        masks: how many masks of a photo's own size.
+        skipped: (file, reason) of images that could not be read.
+    """
+
+    sheets: tuple[Path, ...]
+    masks: int
+    skipped: tuple[tuple[str, str], ...]
+
 
 def draw_masks_of_photos(
-    run: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]], out: Path
-) -> Path:
-    """Write a picture of the masks that a run's mask network gives to images; return its path.
+    run: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
+    out: Path,
+    full: str | os.PathLike[str] | None = None,
+) -> Drawn:
+    """Write pictures of the masks that a run's masker gives to images.
 
-    Each image is resized and centre-cropped to the run's image size, as in pretraining.
+    The masker sees of each image what pretraining would: its centre square, at the run's size.
 
     Args:
         run: a run's folder.
-        paths: image files of any size and mode.
-        out: of the PNG.
+        paths: image files of any size and mode, or folders of them, of any nesting.
+        out: of the PNG; what does not fit on it goes to others, `out-2.png`, `out-3.png`, ….
+        full: a folder for each mask as a grey PNG as large as its photo, white = removed: of
+            `a/1.jpg` `a/1.jpg.mask1.png`; outside the centre square it is black. None: none.
 
     Raises:
-        UserError: no run, no weights, or an image that cannot be read.
+        UserError: no run, no weights, a run whose masks need more than an image, or not one image
+            that can be read.
     """
     folder = RunFolder.of_run(os.fspath(run))
     config = folder.read_config()
-    size = config.image_size
     allow(config.data.max_megapixels)
+    _check_masker(folder, config)
+    out = local(out, "--out")
+    check_writable(out, "--out", file=True)
+    own = None if full is None else local(full, "--full")
+    if own is not None:
+        check_writable(own, "--full")
+    photos = _photos(paths)
     masker = load_masker(folder.path)
     normalization = settings.record(
         Normalization,
         folder.read_manifest().get("normalization"),
         f"{folder.manifest}: normalization",
     )
-    if not masker.learned:
-        raise UserError(f"{run} has no learned masks: its masker draws them at random, or has none")
-    if not paths:
-        raise UserError("name at least one image")
-    out = local(out, "--out")
-    check_writable(out, "--out", file=True)
-    if any(absolute(p) == absolute(out) for p in paths):
-        raise UserError(f"--out {out} is one of the images: name another file")
+    skipped: list[tuple[str, str]] = []
+    sheets: list[Path] = []
+    written = 0
+    if own is not None and len({name for _, name in photos}) < len(photos):
+        raise UserError("--full: two images have the same name: give the folder that they lie in")
     ranges = {  # more than 8 bits a value become what they were in the training
         kind: as_range(values)
         for kind, values in folder.read_manifest().get("data", {}).get("ranges", {}).items()
     }
-    pixels = torch.from_numpy(np.stack([read_square(local(p), size, ranges) for p in paths]))
-    mean, std = normalization.mean, normalization.std
-    mask_figure(pixels, predict(masker, pixels, size, mean, std), out)
-    return out
+    readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
+    while shown := list(itertools.islice(readable, A_SHEET)):
+        pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))
+        masks = predict(masker, pixels, config.image_size, normalization.mean, normalization.std)
+        larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
+        pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
+        name = out.stem + (f"-{len(sheets) + 1}" if sheets else "")
+        sheets.append(out.with_name(name + (out.suffix or ".png")))
+        if any(absolute(sheets[-1]) == absolute(path) for path, _ in photos):
+            raise UserError(f"--out {sheets[-1]} is one of the images: name another file")
+        mask_figure(pictures, larger, sheets[-1], names=[photo.name for photo in shown])
+        for photo, own_masks in zip(shown, masks, strict=True):
+            if own is not None:
+                written += _write_full(photo, own_masks, own)
+    if not sheets:
+        name, reason = skipped[0]
+        others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
+        raise UserError(f"cannot read the image {name}{others}: {reason}")
+    return Drawn(tuple(sheets), written, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """An image as it was read: uint8 `[S, S, 3]` for the masker, `[CELL, CELL, 3]` to show."""
+
+    name: str  # below the folder that was given
+    size: tuple[int, int]  # width and height in pixels
+    seen: npt.NDArray[np.uint8]
+    picture: npt.NDArray[np.uint8]
+
+
+def _check_masker(folder: RunFolder, config: Config) -> None:
+    """Refuse a run whose masks an image alone does not give."""
+    if config.masks.masker == "none":
+        raise UserError(f"{folder.path} has no masks: it was trained with --masker none")
+    if config.masks.masker == "given":
+        raise UserError(
+            f"{folder.path} has no masks of its own: --masker given takes the objects of its images"
+        )
+
+
+def _photos(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
+    """Return each image file and its name: of a folder, all in it, named from there."""
+    found: list[tuple[Path, str]] = []
+    for path in map(local, paths):
+        if not path.is_dir():
+            found.append((path, path.name))
+            continue
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
+        found += [(file, str(file.relative_to(path))) for file in files if not file.is_dir()]
+        if not files:
+            raise UserError(f"{printable(path)}: no images in this folder")
+    if not found:
+        raise UserError("name at least one image, or a folder of them")
+    return found
+
+
+def _readable(
+    photos: Iterable[tuple[Path, str]],
+    size: int,
+    ranges: Ranges,
+    full: bool,
+    skipped: list[tuple[str, str]],
+) -> Iterator[_Photo]:
+    """Yield the images that can be read; the others are added to `skipped`."""
+    for path, name in photos:
+        try:
+            seen, picture = read_square(path, size, ranges), read_square(path, CELL, ranges)
+            whole = read_image(path).size if full else (CELL, CELL)
+        except UserError as error:
+            reason = str(error).removeprefix(f"cannot read the image {printable(path)}: ")
+            skipped.append((printable(path), reason))
+            continue
+        yield _Photo(name, whole, seen, picture)
+
+
+def _write_full(photo: _Photo, masks: Tensor, folder: Path) -> int:
+    """Write each mask `[N, S, S]` of a photo at the photo's own size; return how many."""
+    width, height = photo.size
+    side = min(photo.size)
+    place = (width - side) // 2, (height - side) // 2
+    larger = F.interpolate(masks[None].float(), (side, side), mode="bilinear")[0].clamp(0, 1)
+    for k, mask in enumerate((larger * 255).round().byte().numpy(), start=1):
+        sheet = Image.new("L", photo.size)
+        sheet.paste(Image.fromarray(mask), place)
+        with atomic(folder / f"{photo.name}.mask{k}.png") as temporary:
+            sheet.save(temporary, format="PNG")
+    return len(masks)

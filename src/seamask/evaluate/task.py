@@ -48,8 +48,8 @@ class EvaluationConfig:
     """Side of the images in pixels; 0: the one the encoder was made for."""
     seed: Annotated[int, Within(0, SEEDS)] = 0
     """Of all that is drawn: splits, the order of images, views, a new head."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a GPU where there is one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: a GPU where there is one, NVIDIA's (`cuda`) or Apple's (`mps`, untested)."""
     threads: Annotated[int, Within(0, 1024)] = 0
     """CPU threads; 0: the cores that are free at the start."""
     out: str = ""

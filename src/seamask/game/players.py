@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from seamask.base.draws import drawn
+from seamask.base.errors import UserError, check_choice, unknown
 from seamask.masks.budget import Budget
-from seamask.masks.penalties import Average, alone
+from seamask.masks.masker import masks_of
+from seamask.masks.penalties import PENALTIES, Average, alone
+from seamask.networks.view_batchnorm import keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
 # over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
@@ -73,6 +77,9 @@ class TwoPlayers:
         autocast: context of every network pass, for mixed precision.
         average: averages the gradients of parameters over processes, in place.
         average_masks: averages a tensor over processes, with gradient.
+
+    Raises:
+        UserError: rules that do not fit each other or the players.
     """
 
     encoder: nn.Module
@@ -94,6 +101,35 @@ class TwoPlayers:
     average: Callable[[Sequence[nn.Parameter]], None] = _nothing
     average_masks: Average = alone
 
+    def __post_init__(self) -> None:
+        for name, weight in self.penalty_weights.items():
+            if name not in PENALTIES:
+                raise unknown("penalty in penalty_weights", name, PENALTIES)
+            if not 0 <= weight < math.inf:
+                raise UserError(
+                    f"penalty_weights: {name} is {weight}: it must be finite and at least 0"
+                )
+        if not self.compare or isinstance(self.compare, str):
+            raise UserError(f"compare is {self.compare!r}: expected names of {[*COMPARISONS]}")
+        for name in self.compare:
+            check_choice("compare", name, COMPARISONS)
+        check_choice("reduction", self.reduction, ("mean", "sum"))
+        kind = type(self.masker).__name__
+        if self.budget.exact and not getattr(self.masker, "takes_shares", False):
+            raise UserError(
+                f"budget is {self.budget}: {kind} cannot remove an exact share; take "
+                "SequentialMasker, or a budget that is not exact"
+            )
+        if self.masker_optimizer is None and getattr(self.masker, "learned", False):
+            raise UserError(f"masker_optimizer is None: {kind} is learned and needs one")
+        if self.masker_optimizer is not None and not getattr(self.masker, "learned", True):
+            raise UserError(f"masker_optimizer is given: {kind} is not learned; leave it None")
+        if self.stack and not keeps_views_apart(self.encoder):
+            raise UserError(
+                "stack is True: the encoder has batch norm that would mix the views; prepare it "
+                "with seamask.networks.keep_views_apart(encoder)"
+            )
+
     def target(self, view: View) -> Tensor:
         """Return what each mask of a view should remove, `[B, 1]` or `[B, N]`."""
         images, budget = view.images, self.budget
@@ -111,10 +147,11 @@ class TwoPlayers:
             target: what `self.target` says of it; the masker is told if the budget is exact.
             generator: a CPU generator of masks that are drawn.
         """
-        asked = (target,) if self.budget.exact else ()
+        shares = target if self.budget.exact else None
         with self.autocast():
-            masks: Tensor = self.masker(view.images, generator, view.objects, *asked)
-        return masks
+            return masks_of(
+                self.masker, view.images, generator=generator, objects=view.objects, shares=shares
+            )
 
 
 class Term(NamedTuple):

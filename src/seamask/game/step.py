@@ -22,6 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from seamask.base.errors import UserError
 from seamask.base.ranges import named
 from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View, terms
@@ -49,7 +50,16 @@ def two_player_step(
         `mask/coverage_<k>` (share removed by mask k), `mask/binary` (share of pixels below 0.1 or
         above 0.9), and where they move `loss/mask` (what the masker minimises) and
         `penalty/<name>` (unweighted).
+
+    Raises:
+        UserError: no such batch, or a masker that gives no masks of its images.
     """
+    pairs = isinstance(batch, Sequence) and all(len(pair) == 2 for pair in batch)
+    if not batch or not pairs or not all(isinstance(v, View) for pair in batch for v in pair):
+        raise UserError(
+            "batch must be a list of pairs of views of the same images: "
+            "[(seamask.View(x_a), seamask.View(x_b))], x_a and x_b [B, C, H, W]"
+        )
     metrics: dict[str, Tensor] = {}
     for turn in turns(players, batch, generator, move_masks, metrics):
         take(players, turn)

@@ -5,6 +5,8 @@ from .exact import exact_sigmoid as exact_sigmoid
 from .given import GivenMasker as GivenMasker
 from .learned import SequentialMasker as SequentialMasker
 from .learned import SimultaneousMasker as SimultaneousMasker
+from .masker import check_masker as check_masker
+from .masker import masks_of as masks_of
 from .penalties import PENALTIES as PENALTIES
 from .penalties import Penalty as Penalty
 from .penalties import all_penalties as all_penalties

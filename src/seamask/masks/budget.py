@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_choice, check_share
 
 if TYPE_CHECKING:  # settings are read without torch
     from torch import Tensor
@@ -36,8 +36,10 @@ class Budget:
     of: Literal["image", "superpixels"] = "image"
 
     def __post_init__(self) -> None:
-        if not 0 < self.at(0) < 1 or not 0 < self.at(1) < 1:
-            raise UserError(f"--budget is {str(self)!r}: {SHARES}")
+        check_share("share", self.share)
+        if self.end is not None:
+            check_share("end", self.end)
+        check_choice("of", self.of, ("image", "superpixels"))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -93,12 +95,15 @@ class Budget:
             done: share of the training that is over, in [0, 1].
 
         Raises:
-            ValueError: no clusters where they are needed.
+            UserError: no clusters where they are needed.
         """
         if self.of == "image":
             return images.new_full((len(images), 1), self.at(done))
         if clusters is None:
-            raise ValueError(f"--budget {self} needs clusters of the images")
+            raise UserError(
+                f"a budget of {self} goes by clusters of the images, integer [B, H, W]: in a step "
+                "they are View(images, clusters=...)"
+            )
         from seamask.masks.superpixels import areas
 
         return areas(clusters, n_masks)

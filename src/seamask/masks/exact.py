@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamask.base.precision import at_least_float32
+from seamask.base.errors import check_share
+from seamask.base.precision import at_least_float32, in_float64
 
 LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in any precision
 TOLERANCE = 1e-7  # of the share removed
@@ -30,7 +31,12 @@ def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = 
     Returns:
         Masks `[..., H, W]` in at least float32; their share of removed pixels is b to 1e-6 of
         float32 rounding, whatever the logits.
+
+    Raises:
+        UserError: a number that is no share.
     """
+    if not isinstance(budget, Tensor):
+        check_share("budget", budget)
     logits = at_least_float32(logits)
     shares = torch.as_tensor(budget, dtype=logits.dtype, device=logits.device)
     room = logits.new_ones(()) if room is None else room.to(logits.dtype)
@@ -49,12 +55,13 @@ class _ExactSigmoid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, budget: Tensor, room: Tensor) -> Tensor:
-        wide = logits.detach().double().clamp(-LARGEST, LARGEST).flatten(-2)
-        free = room.detach().double().flatten(-2)
+        wide = in_float64(logits.detach()).clamp(-LARGEST, LARGEST).flatten(-2)
+        free = in_float64(room.detach()).flatten(-2)
         unseen = logits.is_cuda and torch.cuda.is_current_stream_capturing()
-        bias, full = _solve(wide, budget.detach().double(), free, unseen)
+        bias, full = _solve(wide, in_float64(budget.detach()), free, unseen)
         share = torch.sigmoid(wide + bias[..., None])
-        share = torch.where(full[..., None], 1.0, share).view_as(logits).to(logits.dtype)
+        share = torch.where(full[..., None], 1.0, share).view_as(logits)
+        share = share.to(logits.dtype).to(logits.device)
         ctx.save_for_backward(share, room)
         return share * room
 

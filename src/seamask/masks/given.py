@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_choice, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import GivenSettings
 
@@ -32,8 +32,9 @@ class GivenMasker(nn.Module):
 
     def __init__(self, n_masks: int = 2, morph: Morph = "none", radius: int = 1) -> None:
         super().__init__()
-        if n_masks < 1:
-            raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
+        check_whole("n_masks", n_masks, 1, 254)
+        check_whole("radius", radius, 1, 1024)
+        check_choice("morph", morph, get_args(Morph))
         self.n_masks, self.morph, self.radius = n_masks, morph, radius
 
     def forward(
@@ -52,10 +53,13 @@ class GivenMasker(nn.Module):
             shares: not used.
 
         Raises:
-            ValueError: no objects.
+            UserError: no objects.
         """
         if objects is None:
-            raise ValueError("given masks need the objects of the images")
+            raise UserError(
+                "objects is None: GivenMasker takes the objects of the images, integer [B, H, W]; "
+                "in a step they are View(images, objects)"
+            )
         count = max(1, self.n_masks - 1)
         labels = torch.arange(1, count + 1, device=objects.device)[:, None, None]
         masks = self._morph((objects[:, None] == labels).to(images.dtype))  # [B, N − 1, H, W]

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_whole
 from seamask.base.precision import at_least_float32
 from seamask.masks.budget import Budget
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import LearnedSettings, SequentialSettings
 from seamask.masks.superpixels import clusters_of_views
-from seamask.masks.unet import BOTTLENECK, Norm, UNet, check_size
+from seamask.masks.unet import BOTTLENECK, Norm, UNet, both_sides, check_size
 
 
 class _LearnedMasker(nn.Module):
@@ -23,37 +23,43 @@ class _LearnedMasker(nn.Module):
 
     Args:
         n_masks: N, at least 1.
-        image_size: side of the images in pixels, a size that the U-Net can take.
+        image_size: (height, width) of the images in pixels, or one number for both, sides that the
+            U-Net can take.
         width: base channels of the U-Net.
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net on the image averaged over that many pixels and
             upsamples the masks bilinearly: about 4 or 16 times cheaper.
         blocks: levels of the U-Net; 0: what its side gives.
         bottleneck: hidden width of the MLP across its lowest level; 0: none.
+        in_channels: of the images.
 
     Raises:
         UserError: fewer than one mask, or a size that the U-Net cannot take.
     """
 
     learned = True
+    takes_shares = False
 
     def __init__(
         self,
         n_masks: int = 4,
-        image_size: int = 96,
+        image_size: int | tuple[int, int] = 96,
         width: int = 32,
         norm: Norm = "instance",
         downscale: int = 1,
         blocks: int = 0,
         bottleneck: int = BOTTLENECK,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
-        if n_masks < 1:
-            raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
+        check_whole("n_masks", n_masks, 1, 254)
         check_size(image_size, downscale, blocks)
         self.n_masks = n_masks
         self.downscale = downscale
-        self.unet = UNet(image_size // downscale, width, norm, blocks, bottleneck)
+        self.in_channels = in_channels
+        self.sides = height, width_ = both_sides(image_size)
+        inside = height // downscale, width_ // downscale
+        self.unet = UNet(inside, width, norm, blocks, bottleneck, in_channels)
 
     def forward(
         self,
@@ -62,21 +68,25 @@ class _LearnedMasker(nn.Module):
         objects: Tensor | None = None,
         shares: Tensor | None = None,
     ) -> Tensor:
-        """Map images `[B, 3, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
+        """Map images `[B, C, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
 
         Args:
-            images: of the side given at construction.
+            images: of the sides and channels given at construction.
             generator: not used: learned masks are a function of the image.
             objects: not used.
             shares: what each mask removes exactly, `[B, N]` or `[B, 1]`, of those that can; None:
                 what `own_shares` says.
 
         Raises:
-            ValueError: images of another size.
+            UserError: images of another shape.
         """
-        side = self.unet.image_size * self.downscale
-        if images.shape[-2:] != (side, side):
-            raise ValueError(f"expected images of {side}×{side} pixels, got {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1:] != (self.in_channels, *self.sides):
+            height, width = self.sides
+            raise UserError(
+                f"this masker was made for images [B, {self.in_channels}, {height}, {width}] "
+                f"({height}×{width} pixels), and is given {list(images.shape)}: "
+                "make it with image_size=(H, W) and in_channels of the images"
+            )
         shares = self.own_shares(images) if shares is None else shares
         if self.downscale > 1:
             images = F.avg_pool2d(images, self.downscale)
@@ -101,12 +111,14 @@ class SimultaneousMasker(_LearnedMasker):
 
     Args:
         n_masks: N, at least 1 (with 1, everything is removed).
-        image_size: side of the images in pixels, a size that the U-Net can take.
+        image_size: (height, width) of the images in pixels, or one number for both, sides that the
+            U-Net can take.
         width: base channels of the U-Net.
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
         blocks: levels of the U-Net; 0: what its side gives.
         bottleneck: hidden width of the MLP across its lowest level; 0: none.
+        in_channels: of the images.
 
     Raises:
         UserError: fewer than one mask, or a size that the U-Net cannot take.
@@ -115,14 +127,17 @@ class SimultaneousMasker(_LearnedMasker):
     def __init__(
         self,
         n_masks: int = 4,
-        image_size: int = 96,
+        image_size: int | tuple[int, int] = 96,
         width: int = 32,
         norm: Norm = "instance",
         downscale: int = 1,
         blocks: int = 0,
         bottleneck: int = BOTTLENECK,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(n_masks, image_size, width, norm, downscale, blocks, bottleneck)
+        super().__init__(
+            n_masks, image_size, width, norm, downscale, blocks, bottleneck, in_channels
+        )
         self.head = nn.Conv2d(width, n_masks, 1)
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
@@ -141,7 +156,8 @@ class SequentialMasker(_LearnedMasker):
 
     Args:
         n_masks: N, at least 1.
-        image_size: side of the images in pixels, a size that the U-Net can take.
+        image_size: (height, width) of the images in pixels, or one number for both, sides that the
+            U-Net can take.
         width: base channels of the U-Net.
         norm: `instance` or `group`.
         downscale: 2 or 4 runs the U-Net at 1/2 or 1/4 of the resolution.
@@ -152,16 +168,20 @@ class SequentialMasker(_LearnedMasker):
         superpixels: of an image whose clusters are computed, about.
         blocks: levels of the U-Net; 0: what its side gives.
         bottleneck: hidden width of the MLP across its lowest level; 0: none.
+        in_channels: of the images.
 
     Raises:
         UserError: fewer than one mask, a size that the U-Net cannot take, or disjoint masks whose
-            exact shares add up to more than the image.
+            exact shares add up to more than the image, or superpixels of what has not three
+            channels.
     """
+
+    takes_shares = True
 
     def __init__(
         self,
         n_masks: int = 4,
-        image_size: int = 96,
+        image_size: int | tuple[int, int] = 96,
         width: int = 32,
         norm: Norm = "instance",
         downscale: int = 1,
@@ -171,16 +191,24 @@ class SequentialMasker(_LearnedMasker):
         superpixels: int = 100,
         blocks: int = 0,
         bottleneck: int = BOTTLENECK,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(n_masks, image_size, width, norm, downscale, blocks, bottleneck)
+        super().__init__(
+            n_masks, image_size, width, norm, downscale, blocks, bottleneck, in_channels
+        )
         self.budget = budget if budget and budget.exact else None
         if self.budget and disjoint and self.budget.of == "image":
             most = max(self.budget.at(0), self.budget.at(1))
             if n_masks * most > 1:
                 raise UserError(
                     f"{n_masks} disjoint masks cannot remove {most:g} of an image each: "
-                    f"take --budget exact:{1 / n_masks:.2g} or less, or fewer masks"
+                    f"take a budget of exact:{1 / n_masks:.2g} or less, or fewer masks"
                 )
+        if self.budget and self.budget.of == "superpixels" and in_channels != 3:
+            raise UserError(
+                f"in_channels is {in_channels}: superpixels, by which the budget goes, are of "
+                "images with 3 channels"
+            )
         self.detach, self.disjoint, self.superpixels = detach, disjoint, superpixels
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
 

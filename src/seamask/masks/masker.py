@@ -1,23 +1,87 @@
 """What a masker is, and which there are.
 
-A masker is a module with one interface: images `[B, 3, H, W]`, normalised, and what it may need
-beside them → masks `[B, N, H, W]` in [0, 1], 1 = removed. What it may need:
+A masker is a module: images `[B, C, H, W]`, normalised → masks `[B, N, H, W]` in [0, 1], 1 =
+removed. Its attribute `learned` says whether it is a player with weights of its own, `n_masks` is
+N. Its `forward` may ask for more, each by the name of a parameter, and is given what it names:
 
 - `generator`: a CPU generator for what is drawn, so that masks do not depend on the device;
 - `objects`: labels of pixels, integer `[B, H, W]`: 0 background, k = object k, 255 = void;
 - `shares`: `[B, N]` or `[B, 1]`, what each mask must remove exactly; None: as the masker likes.
-
-Its attribute `learned` says whether it is a player with weights of its own, `n_masks` is N.
+  A masker that keeps to them says so by an attribute `takes_shares = True`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from seamask.base.errors import UserError
 from seamask.base.registry import Registry
 
 # Settings of the group `masks` and the side of the images in pixels → the masker.
 MASKERS: Registry[Callable[[Any, int], nn.Module]] = Registry("masker", "masks")
+
+CONTRACT = (
+    "a masker is a module with attributes `learned` and `n_masks` that maps images [B, C, H, W] to "
+    "masks [B, N, H, W] in [0, 1], 1 = removed"
+)
+
+
+def masks_of(masker: nn.Module, images: Tensor, **more: Any) -> Tensor:
+    """Return the masks `[B, N, H, W]` of images.
+
+    Args:
+        masker: see above.
+        images: `[B, C, H, W]`.
+        **more: what there is beside them: `generator`, `objects`, `shares`; it is given what its
+            `forward` names.
+
+    Raises:
+        UserError: what it returns are no masks of these images.
+    """
+    asked = inspect.signature(masker.forward).parameters
+    given = {name: value for name, value in more.items() if name in asked}
+    masks: Tensor = masker(images, **given)
+    size = [*getattr(masks, "shape", ())]
+    if len(size) != 4 or [size[0], *size[2:]] != [len(images), *images.shape[2:]]:
+        n = getattr(masker, "n_masks", "N")
+        wanted = f"[{len(images)}, {n}, {images.shape[2]}, {images.shape[3]}]"
+        found = size or type(masks).__name__
+        raise UserError(
+            f"{type(masker).__name__} returned {found} for images {list(images.shape)}: expected "
+            f"masks {wanted}; {CONTRACT}"
+        )
+    return masks
+
+
+def check_masker(masker: nn.Module, image_size: int) -> None:
+    """Refuse a masker that does not keep the contract, by asking it for masks of two images.
+
+    Args:
+        masker: on the CPU.
+        image_size: side of the images in pixels.
+
+    Raises:
+        UserError: with what it does instead.
+    """
+    name = type(masker).__name__
+    for attribute, kind in (("learned", bool), ("n_masks", int)):
+        if type(getattr(masker, attribute, None)) is not kind:
+            raise UserError(f"{name} has no {attribute} ({kind.__name__}): {CONTRACT}")
+    images = torch.randn(2, 3, image_size, image_size)
+    objects = torch.zeros(2, image_size, image_size, dtype=torch.uint8)
+    draw = torch.Generator().manual_seed(0)
+    masks = masks_of(masker, images, generator=draw, objects=objects)
+    if masks.shape[1] != masker.n_masks:
+        raise UserError(
+            f"{name} gives {masks.shape[1]} masks and says n_masks = {masker.n_masks}: {CONTRACT}"
+        )
+    low, high = masks.min().item(), masks.max().item()
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"{name} gives masks between {low:g} and {high:g}: {CONTRACT}")
+    if masker.learned and not masks.requires_grad:
+        raise UserError(f"{name} is learned, but its masks have no gradient: {CONTRACT}")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_share
 from seamask.base.precision import at_least_float32
 from seamask.base.registry import Registry
 from seamask.masks.settings import PenaltiesConfig
@@ -37,7 +37,12 @@ def budget_penalty(masks: Tensor, budget: Target) -> Tensor:
     Args:
         masks: `[B, N, H, W]` in [0, 1].
         budget: b in (0, 1), a number or anything that broadcasts to `[B, N]`.
+
+    Raises:
+        UserError: a number that is no share, or no masks `[B, N, H, W]`.
     """
+    if not isinstance(budget, Tensor):
+        check_share("budget", budget)
     return (_area(masks) - budget).square().mean()
 
 
@@ -220,5 +225,11 @@ def weights_at(
 
 
 def _area(masks: Tensor) -> Tensor:
-    """Return the share of pixels removed, `[B, N]`."""
+    """Return the share of pixels removed, `[B, N]`.
+
+    Raises:
+        UserError: no masks `[B, N, H, W]`.
+    """
+    if masks.ndim != 4:
+        raise UserError(f"masks have the shape {list(masks.shape)}: expected [B, N, H, W]")
     return at_least_float32(masks).mean((2, 3))

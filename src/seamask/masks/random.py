@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.draws import drawn
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_share, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
 
@@ -48,6 +48,7 @@ class RandomPatchMasker(nn.Module):
     def __init__(self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8) -> None:
         super().__init__()
         _check(n_masks, ratio)
+        check_whole("patch", patch, 1)
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
     def forward(
@@ -167,14 +168,12 @@ def check_patch(patch: int, height: int, width: int) -> None:
     if height % patch or width % patch:
         fits = [p for p in range(1, min(height, width) + 1) if not height % p and not width % p]
         near = min(fits, key=lambda p: abs(p - patch))
-        raise UserError(f"masks.patch {patch} does not divide {height}×{width} pixels: take {near}")
+        raise UserError(f"patch {patch} does not divide {height}×{width} pixels: take {near}")
 
 
 def _check(n_masks: int, ratio: float) -> None:
-    if n_masks < 1:
-        raise UserError(f"n_masks is {n_masks}: there must be at least 1 mask")
-    if not 0 <= ratio <= 1:
-        raise UserError(f"masks.ratio is {ratio}: it must be between 0 and 1")
+    check_whole("n_masks", n_masks, 1, 254)
+    check_share("ratio", ratio, ends=True)
 
 
 @MASKERS.register("none", MaskerSettings)

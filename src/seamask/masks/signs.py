@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seamask.base.precision import at_least_float32
+from seamask.base.precision import at_least_float32, in_float64
 
 EMPTY = 0.01  # a mask that removes less of its image is empty, one that leaves less is everything
 BORDER = 1 / 8  # of the side, all round: 44 % of a square image
@@ -83,7 +83,7 @@ def effective_rank(gram: Tensor) -> Tensor:
     Returns:
         `[...]`; 0 where nothing varies.
     """
-    variances = torch.linalg.eigvalsh(gram.double()).clamp(min=0)  # [..., B]
+    variances = torch.linalg.eigvalsh(in_float64(gram)).clamp(min=0)  # [..., B]
     total = variances.sum(-1, keepdim=True)
     shares = variances / total.clamp(min=1e-12)
     entropy = -torch.special.xlogy(shares, shares).sum(-1)

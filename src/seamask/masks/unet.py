@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_choice, check_whole
 
 Norm = Literal["instance", "group"]
 BOTTLENECK = 128  # hidden width of the MLP at the bottom (ADIOS code)
@@ -22,43 +23,50 @@ class UNet(nn.Module):
     two between them, skips concatenated, a three-layer MLP across the whole bottom.
 
     Args:
-        image_size: side of the images in pixels; each of the halvings must divide it.
+        image_size: (height, width) of the images in pixels, or one number for both; each of the
+            halvings must divide both, of which the smaller side decides the number.
         width: base channels c; the three lowest blocks have 2c.
         norm: instance norm (affine), or group norm with 8 groups.
         blocks: levels; 0: as above.
         bottleneck: hidden width of the MLP; 0: none.
+        in_channels: of the images.
 
     Raises:
-        UserError: a size that the halvings do not divide, or group norm with a width that
-            8 does not divide.
+        UserError: an argument outside its range, a size that the halvings do not divide, or group
+            norm with a width that 8 does not divide.
     """
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | tuple[int, int],
         width: int = 32,
         norm: Norm = "instance",
         blocks: int = 0,
         bottleneck: int = BOTTLENECK,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        check_whole("width", width, 1)
+        check_whole("in_channels", in_channels, 1)
+        check_whole("bottleneck", bottleneck, 0)
+        check_choice("norm", norm, ("instance", "group"))
         check_size(image_size, blocks=blocks)
         if norm == "group" and width % 8:
             raise UserError(f"masks.width is {width}: group norm needs a multiple of 8")
-        n = blocks or n_blocks(image_size)
+        sides = both_sides(image_size)
+        n = blocks or n_blocks(min(sides))
         down = [width] * max(n - 3, 1) + [2 * width] * min(3, n - 1)  # of each level
-        self.image_size = image_size
+        self.sides = sides
         self.out_channels = width
         self.down = nn.ModuleList(
-            _block(i, o, norm) for i, o in zip([3, *down], down, strict=False)
+            _block(i, o, norm) for i, o in zip([in_channels, *down], down, strict=False)
         )
         # On the way up each block sees the map from below and its level's skip, of equal width.
         self.up = nn.ModuleList(
             _block(2 * c, o, norm)
             for c, o in zip(reversed(down), [*down[-2::-1], width], strict=True)
         )
-        bottom = image_size >> (n - 1)
-        flat = down[-1] * bottom * bottom
+        flat = down[-1] * (sides[0] >> (n - 1)) * (sides[1] >> (n - 1))
         self.mlp = (
             nn.Sequential(
                 nn.Flatten(),
@@ -74,7 +82,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images `[B, 3, H, W]` to features `[B, width, H, W]`."""
+        """Map images `[B, in_channels, H, W]` to features `[B, width, H, W]`."""
         x: Tensor = images.contiguous()  # norms are slow on channels-last memory
         skips = []
         for level, block in enumerate(self.down):
@@ -108,35 +116,59 @@ def n_blocks(image_size: int) -> int:
     return int(math.log2(image_size)) - 1
 
 
-def check_size(image_size: int, downscale: int = 1, blocks: int = 0) -> None:
-    """Refuse a side that the U-Net's halvings, after `downscale`, do not divide down to 2 or more.
+def both_sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) in pixels.
 
     Args:
-        image_size: in pixels.
-        downscale: the U-Net sees the image at this fraction of its side.
-        blocks: of the U-Net; 0: as many as `n_blocks` says.
+        image_size: the same, or one number for both.
+
+    Raises:
+        UserError: it is neither.
+    """
+    try:
+        height, width = image_size if isinstance(image_size, Iterable) else (image_size,) * 2
+    except ValueError:
+        raise UserError(f"image_size is {image_size!r}: expected one number or (H, W)") from None
+    for side in (height, width):
+        check_whole("image_size", side, 1)
+    return int(height), int(width)
+
+
+def check_size(image_size: int | tuple[int, int], downscale: int = 1, blocks: int = 0) -> None:
+    """Refuse sides that the U-Net's halvings, after `downscale`, do not divide down to 2 or more.
+
+    Args:
+        image_size: (height, width) in pixels, or one number for both.
+        downscale: the U-Net sees the image at this fraction of its sides.
+        blocks: of the U-Net; 0: as many as `n_blocks` says of the smaller side.
 
     Raises:
         UserError: with the nearest sides that work.
     """
+    sides = both_sides(image_size)
+    check_choice("downscale", downscale, (1, 2, 4))
+    check_whole("blocks", blocks, 0, 12)
+    levels = blocks or (n_blocks(max(8, min(sides) // downscale)) if len(set(sides)) > 1 else 0)
 
     def works(size: int) -> bool:
         inside, rest = divmod(size, downscale)
         if rest or inside < 8:
             return False
-        halvings = (blocks or n_blocks(inside)) - 1
+        halvings = (levels or n_blocks(inside)) - 1
         return inside % (1 << halvings) == 0 and inside >> halvings >= 2
 
-    if not works(image_size):
+    for side in dict.fromkeys(sides):
+        if works(side):
+            continue
         near = sorted(
-            filter(works, range(8, 2 * max(image_size, 8 * downscale << max(blocks - 1, 0)))),
-            key=lambda s: abs(s - image_size),
+            filter(works, range(8, 2 * max(side, 8 * downscale << max(levels - 1, 0)))),
+            key=lambda s: abs(s - side),
         )
         reduced = f" with masks.downscale {downscale}" if downscale > 1 else ""
         reduced += f" with masks.blocks {blocks}" if blocks else ""
         raise UserError(
-            f"the mask network cannot take images of {image_size}×{image_size} pixels{reduced}: "
-            f"its poolings do not divide them; nearest sizes that work: "
+            f"the mask network cannot take images of {sides[0]}×{sides[1]} pixels{reduced}: "
+            f"its poolings do not divide them; nearest sides that work instead of {side}: "
             f"{', '.join(map(str, sorted(near[:2])))}"
         )
 

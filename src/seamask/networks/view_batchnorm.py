@@ -46,6 +46,12 @@ def keep_views_apart(network: nn.Module) -> nn.Module:
     return network
 
 
+def keeps_views_apart(network: nn.Module) -> bool:
+    """Say whether every batch norm of a network keeps stacked views apart."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return all(isinstance(norm, _PerView) for norm in norms)
+
+
 @contextmanager
 def stacked(network: nn.Module, views: int) -> Iterator[None]:
     """Within, a batch `[views · B, ...]` means the same as `views` calls with `[B, ...]` each.

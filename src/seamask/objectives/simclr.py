@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.errors import UserError, check_choice
 from seamask.base.precision import at_least_float32
 from seamask.objectives.base import OBJECTIVES, Objective
 from seamask.objectives.settings import SimCLRSettings
@@ -44,7 +45,17 @@ def nt_xent(
 
     Returns:
         A scalar in at least float32.
+
+    Raises:
+        UserError: embeddings of other shapes, a form that there is not, or a temperature of 0.
     """
+    check_choice("form", form, get_args(Form))
+    if not temperature > 0:
+        raise UserError(f"temperature is {temperature}: it must be above 0")
+    if a.ndim != 2 or a.shape != b.shape:
+        raise UserError(
+            f"embeddings have the shapes {list(a.shape)} and {list(b.shape)}: expected [B, D] twice"
+        )
     all_a, all_b = candidates or (a, b)
     a, b, all_a, all_b = (_unit(z) for z in (a, b, all_a, all_b))
     target = torch.arange(len(a), device=a.device) + offset  # [B]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamask.recipes.policies import ADIOS
+from seamask.recipes.sourced import Sourced
 
 BASE: dict[str, Any] = {
     **ADIOS,
@@ -29,8 +30,8 @@ SIMSIAM: dict[str, Any] = {
     "objective.name": "simsiam",
     "objective.hidden": (2048, 2048),
     "objective.predictor": 512,
-    "masks.one_sided": True,  # use_symmetry_mask false
-    "optim.constant_predictor": True,  # static_lr, as in Chen & He 2021
+    "masks.one_sided": Sourced(True, "use_symmetry_mask false"),
+    "optim.constant_predictor": Sourced(True, "static_lr, as in Chen & He 2021"),
 }
 VIT: dict[str, Any] = {"encoder.backbone": "vit_tiny_patch16_224"}
 
@@ -38,30 +39,32 @@ VIT: dict[str, Any] = {"encoder.backbone": "vit_tiny_patch16_224"}
 def _numbers(
     epochs: int, lr: float, masker_lr: float, n_masks: int, width: int, sparsity: float
 ) -> dict[str, Any]:
-    return {
+    return _of_scripts({
         "epochs": epochs,
         "optim.encoder.lr": lr,
         "optim.masker.lr": masker_lr,
         "masks.n_masks": n_masks,
         "masks.width": width,
         "penalties.sparsity": sparsity,
-    }
+    })  # fmt: skip
 
 
 def _decay(weight_decay: float) -> dict[str, Any]:
-    return {
-        "optim.encoder.weight_decay": weight_decay,
-        "optim.masker.weight_decay": weight_decay,
-    }
+    paths = ("optim.encoder.weight_decay", "optim.masker.weight_decay")
+    return _of_scripts(dict.fromkeys(paths, weight_decay))
 
 
 def _jitter(brightness: float, contrast: float, saturation: float, hue: float) -> dict[str, Any]:
-    return {
+    return _of_scripts({
         "views.brightness": brightness,
         "views.contrast": contrast,
         "views.saturation": saturation,
         "views.hue": hue,
-    }
+    })  # fmt: skip
+
+
+def _of_scripts(given: dict[str, Any]) -> dict[str, Any]:
+    return {path: Sourced(value, "[ADIOS] script") for path, value in given.items()}
 
 
 SCRIPTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -82,7 +85,9 @@ SCRIPTS: dict[str, tuple[str, dict[str, Any]]] = {
             "objective.out_dim": 2048,
             "penalties.entropy": 0.286,
             "masks.compare": ("each", "none", "both"),
-            "masks.blocks": 4,  # the bottom is 12×12; the other scripts leave it to the size
+            "masks.blocks": Sourced(
+                4, "the bottom is 12×12; the other scripts leave it to the size"
+            ),
         },
     ),
     "imagenet100s-adios-vit": (

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from seamask.recipes.policies import over_policies
+from seamask.recipes.sourced import Sourced
 
 RECIPES = over_policies(
     "imagenet100s",
@@ -15,14 +16,14 @@ RECIPES = over_policies(
         "data.source": "imagenet100s",
         "image_size": 96,
         "encoder.backbone": "resnet18",
-        "epochs": 500,  # [Seq] table 3
-        "batch_size": 256,  # [Seq] table 3; ADIOS script 128
-        "optim.encoder.lr": 0.11,  # [Seq] table 3; ADIOS script 0.1113
-        "optim.encoder.weight_decay": 1e-4,  # ADIOS script; [Seq] gives none
-        "optim.masker.lr": 0.0145,  # ADIOS script
-        "optim.masker.weight_decay": 1e-4,  # ADIOS script
-        "masks.width": 32,  # ADIOS script
-        "masks.norm": "instance",  # ADIOS script
+        "epochs": Sourced(500, "[Seq] table 3"),
+        "batch_size": Sourced(256, "[Seq] table 3; [ADIOS] script 128"),
+        "optim.encoder.lr": Sourced(0.11, "[Seq] table 3; [ADIOS] script 0.1113"),
+        "optim.encoder.weight_decay": Sourced(1e-4, "[ADIOS] script; [Seq] gives none"),
+        "optim.masker.lr": Sourced(0.0145, "[ADIOS] script"),
+        "optim.masker.weight_decay": Sourced(1e-4, "[ADIOS] script"),
+        "masks.width": Sourced(32, "[ADIOS] script"),
+        "masks.norm": Sourced("instance", "[ADIOS] script"),
         "log.masks_every": 5,
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamask.masks.budget import Budget
+from seamask.recipes.sourced import Sourced
 
 # [Seq] tables 3 and 4: all methods alike but for the masks. The paper's other numbers "follow
 # ADIOS", and are the defaults in seamask.config.
@@ -19,21 +20,21 @@ RANDOM_BLOCK: dict[str, Any] = {
 
 ADIOS: dict[str, Any] = {
     "masks.masker": "simultaneous",
-    "masks.n_masks": 4,  # [Seq] table 4
-    "masks.reduction": "sum",  # ADIOS code; [Seq] averages
+    "masks.n_masks": Sourced(4, "[Seq] table 4"),
+    "masks.reduction": Sourced("sum", "[ADIOS] code; [Seq] averages"),
     "penalties.budget": 0.0,
     "penalties.overlap": 0.0,
     "penalties.consistency": 0.0,
-    "penalties.sparsity": 0.93,  # [Seq] table 4
-    "penalties.entropy": 0.71,  # [Seq] table 4; summed over the batch, as in ADIOS's code
+    "penalties.sparsity": Sourced(0.93, "[Seq] table 4"),
+    "penalties.entropy": Sourced(0.71, "[Seq] table 4; summed over the batch, as in [ADIOS] code"),
 }
 
 SEQUENTIAL: dict[str, Any] = {
     "masks.masker": "sequential",
-    "masks.n_masks": 5,  # [Seq] table 4
-    "masks.budget": Budget(0.25),  # [Seq] table 4
-    "penalties.overlap": 1e-4,  # [Seq] table 4
-    "penalties.consistency": 1e-4,  # [Seq] table 4
+    "masks.n_masks": Sourced(5, "[Seq] table 4"),
+    "masks.budget": Sourced(Budget(0.25), "[Seq] table 4"),
+    "penalties.overlap": Sourced(1e-4, "[Seq] table 4"),
+    "penalties.consistency": Sourced(1e-4, "[Seq] table 4"),
     # Not published. Ours, of the loss's range: with much less every mask ends at all or nothing.
     "penalties.budget": 5.0,
 }
@@ -41,7 +42,7 @@ SEQUENTIAL: dict[str, Any] = {
 # One masked pass, both players at once, a mask network at a quarter of the resolution: about 1.2
 # times SimCLR's cost, where the exact step takes 4 to 5 times.
 LIGHT: dict[str, Any] = {
-    "masks.single": True,  # ADIOS-s
+    "masks.single": Sourced(True, "[ADIOS] ADIOS-s"),
     "updates": "simultaneous",
     "masks.downscale": 4,
 }
@@ -51,8 +52,10 @@ SEAMASK: dict[str, Any] = {
     **SEQUENTIAL,
     **LIGHT,
     "masks.n_masks": 4,
-    "penalties.equipartition": 5.0,  # masks come from the image, not from the place
-    "penalties.overlap": 1e-3,  # 10 × [Seq]: with its own weight masks come in pairs of copies
+    "penalties.equipartition": Sourced(5.0, "masks come from the image, not from the place"),
+    "penalties.overlap": Sourced(
+        1e-3, "10 × [Seq]: with its own weight masks come in pairs of copies"
+    ),
 }
 
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {

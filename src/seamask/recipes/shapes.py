@@ -6,6 +6,7 @@ from typing import Any
 
 from seamask.masks.budget import Budget
 from seamask.recipes.policies import ADIOS, RANDOM_BLOCK, SEAMASK, SIMCLR
+from seamask.recipes.sourced import Sourced
 
 # No published counterpart. Chosen with probes on scenes other than the held-out ones (those had
 # another `TEST_START` then), for what they give in five minutes on a CPU.
@@ -13,7 +14,7 @@ BASE: dict[str, Any] = {
     "data.source": "shapes",
     "data.shapes_train": 3072,
     "image_size": 40,
-    "encoder.backbone": "test_resnet",  # timm's smallest ResNet: 0.4 M parameters
+    "encoder.backbone": Sourced("test_resnet", "timm's smallest ResNet: 0.4 M parameters"),
     "encoder.stem": "standard",
     "epochs": 16,
     "batch_size": 64,
@@ -30,7 +31,9 @@ BASE: dict[str, Any] = {
     "optim.encoder.optimizer": "adamw",
     "optim.encoder.lr": 4e-3,
     "optim.masker.optimizer": "adamw",
-    "optim.masker.lr": 4e-3,  # with 1e-3 masks are still soft when so short a training ends
+    "optim.masker.lr": Sourced(
+        4e-3, "with 1e-3 masks are still soft when so short a training ends"
+    ),
     "optim.warmup_epochs": 1,
     "optim.warmup_start": 0.0,
     "optim.per": "step",
@@ -52,7 +55,9 @@ MASKS: dict[str, tuple[str, dict[str, Any]]] = {
             "masks.n_masks": 3,
             "masks.budget": Budget(0.2),
             "penalties.budget": 5.0,
-            "penalties.overlap": 3e-4,  # 3 × [Seq]: below 96 px its weight leaves near copies
+            "penalties.overlap": Sourced(
+                3e-4, "3 × [Seq]: below 96 px its weight leaves near copies"
+            ),
         },
     ),
     "simclr": ("no masks", SIMCLR),

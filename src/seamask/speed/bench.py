@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from seamask.base.devices import memory_free, torch_device
+from seamask.base.devices import free_cores, memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.paths import local
-from seamask.base.progress import duration
+from seamask.base.progress import amount, duration, few
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
 from seamask.config import Config
@@ -35,12 +38,16 @@ BAR = 40  # characters
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
 BATCH = "batch"
 Lever = tuple[str, dict[str, Any], str]
-LEVERS: tuple[Lever, ...] = (
+SMALL_ENCODER = "test_resnet"  # timm's smallest
+BUSY = 0.1  # spread of the times of a step from which on the machine is said to be busy
+LEVERS: tuple[Lever, ...] = (  # those first that matter most, should the time run out
+    ("small encoder", {"encoder.backbone": SMALL_ENCODER, "encoder.stem": "standard"}, OTHER),
+    ("one mask per image", {"masks.single": True}, OTHER),
+    ("simultaneous updates", {"updates": "simultaneous"}, OTHER),
     ("stacked views", {"masks.stack": True}, SAME),
     ("bf16", {"precision": "bf16"}, ROUNDED),
     ("compiled", {"compile": True}, ROUNDED),
     ("operation by operation", {"cuda_graph": "no"}, SAME),
-    ("simultaneous updates", {"updates": "simultaneous"}, OTHER),
     ("light mask network", {"masks.downscale": 4}, OTHER),
     ("light mask network", {"masks.downscale": 2}, OTHER),
 )
@@ -79,6 +86,10 @@ class Bench:
         memory: peak, bytes, at the batch that was measured.
         trials: single settings, then those that paid together.
         images: that an epoch holds; None if that is not known.
+        spread: of the times of a step: nine of ten lie within so much of each other, as a share of
+            the median.
+        cores: that are free, of how many.
+        untried: names of settings for which there was no time.
     """
 
     config: Config
@@ -92,6 +103,9 @@ class Bench:
     memory: int
     trials: list[Trial]
     images: int | None
+    spread: float = 0.0
+    cores: tuple[int, int] = (1, 1)
+    untried: tuple[str, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -124,10 +138,13 @@ class Bench:
             f"{found['machine']}, {where}, a matrix product at {self.rate / 1e9:,.0f} GFLOP/s",
             ", ".join(f"{p} {versions[p]}" for p in ("python", *PACKAGES)),
             "",
-            f"{self.images_per_second:,.1f} images/s, measured with batches of "
+            f"{few(self.images_per_second)} images/s, measured with batches of "
             f"{c.batch_size}{asked}",
+            *self._busy(),
             f"{self.over_floor:.2f} × the time of its encoder passes alone",
-            f"{self.memory / 2**30:.2f} GiB at most, at that batch",
+            f"{self.memory / 2**30:.2f} GiB at most, at that batch"
+            if self.memory
+            else "memory is not measured: give it more --seconds",
             self._estimate("the whole run: ", 1.0),
             "",
             "where the time of a step goes          share   GFLOP/image  MB/image",
@@ -141,18 +158,32 @@ class Bench:
         for trial in self.trials:
             flags = " ".join(_flags(trial.changed))
             lines.append(f"  {trial.gain:5.2f} ×  {flags}  ({trial.effect})")
+        if self.untried:
+            lines.append(f"  not tried, for want of --seconds: {', '.join(self.untried)}")
         best = max(self.trials, key=lambda t: t.gain, default=None)
         if best is not None and best.gain > WORTH:
             lines += ["", self._estimate(f"best: {' '.join(_flags(best.changed))}: ", best.gain)]
         return "\n".join(lines)
 
+    def _busy(self) -> list[str]:
+        """Return the line that says that the machine is busy; none if it is not."""
+        free, cores = self.cores
+        others = f", {cores - free} of {cores} cores are taken by other work" * (free < cores)
+        if self.spread <= BUSY and not others:
+            return []
+        return [
+            f"this machine is busy{others}: times of a step spread by {self.spread:.0%}, and the "
+            "next answer may differ by as much; ask again when it is idle"
+        ]
+
     def _estimate(self, label: str, gain: float) -> str:
         rate = self.images_per_second * gain
         epochs, images = self.config.epochs, self.images
         if images is None:
-            return f"{label}{rate:,.1f} images/s; {duration(1e6 / rate)} for a million images"
+            return f"{label}{few(rate)} images/s; {duration(1e6 / rate)} for a million images"
         total = duration(epochs * images / rate)
-        return f"{label}{total} for {epochs} epochs of {images:,} images, without probes"
+        asked = f"{amount(epochs, 'epoch')} of {amount(images, 'image')}"
+        return f"{label}{total} for {asked}, without probes"
 
 
 def measure(config: Config, seconds: float = 60) -> Bench:
@@ -166,29 +197,60 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     Raises:
         UserError: settings that cannot work.
     """
-    device = torch_device(config.device, config.threads)
+    end = time.perf_counter() + seconds
+
+    def left() -> float:
+        return max(0.0, end - time.perf_counter())
+
+    cores = os.cpu_count() or 1
+    free = free_cores()
+    device = torch_device(config.device, config.threads or free)
     images = training_images(config)
     asked = replace(config, accumulate=1, devices=1)
     config = replace(asked, batch_size=_batch(asked, device, seconds))
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))
-    memory = peak_bytes(config, device)
     plain = replace(config, cuda_graph="no")  # a recorded step has no ranges
-    times = in_ranges(Workload(plain, device).step, device, STEPS // 4, seconds / 8)
-    step = median(in_turns({"": work.step}, device, STEPS // 4, seconds / 8))[""]
+    times = in_ranges(Workload(plain, device).step, device, STEPS // 4, left() / 6)
+    step = in_turns({"": work.step}, device, STEPS // 4, left() / 6)[""]
+    # A process of its own takes a few seconds to start, and two steps.
+    memory = peak_bytes(config, device) if left() > 10 + 4 * step[0] else 0
+    levers = [*LEVERS, *_sizes(config), *_batches(asked, config, device, memory)]
+    trials, untried, again = _trials(work, device, left, levers, statistics.median(step))
+    step += again
     return Bench(
         config,
         asked.batch_size,
         device,
         torch.get_num_threads(),
         matrix_rate(device, config.precision),
-        step,
+        statistics.median(step),
         times,
         costs,
         memory,
-        _trials(work, device, seconds / 2, [*LEVERS, *_batches(asked, config, device, memory)]),
+        trials,
         images,
+        spread(step),
+        (free if device.type == "cpu" else cores, cores),
+        untried,
     )
+
+
+def spread(seconds: Sequence[float]) -> float:
+    """Return within how much of each other nine of ten times lie, as a share of their median."""
+    low, high = np.quantile(seconds, (0.05, 0.95))
+    return float((high - low) / statistics.median(seconds))
+
+
+def _sizes(config: Config) -> list[Lever]:
+    """Return smaller images, and fewer masks, as levers."""
+    found: list[Lever] = []
+    side = next((s for s in (128, 96, 64, 48, 32) if s <= 0.7 * config.image_size), None)
+    if side is not None:
+        found.append(("smaller images", {"image_size": side}, OTHER))
+    if config.masks.n_masks > 1 and not config.masks.single:
+        found.append(("fewer masks", {"masks.n_masks": config.masks.n_masks // 2}, OTHER))
+    return found
 
 
 def _batch(config: Config, device: torch.device, seconds: float) -> int:
@@ -209,9 +271,18 @@ def _batches(asked: Config, config: Config, device: torch.device, memory: int) -
 
 
 def _trials(
-    work: Workload, device: torch.device, seconds: float, levers: Sequence[Lever]
-) -> list[Trial]:
-    """Try each lever alone, then together those that paid; another batch stays by itself."""
+    work: Workload,
+    device: torch.device,
+    left: Callable[[], float],
+    levers: Sequence[Lever],
+    step: float,
+) -> tuple[list[Trial], tuple[str, ...], list[float]]:
+    """Try each lever alone, then together those that paid; another batch stays by itself.
+
+    Returns:
+        What was tried, the names of what there was no time for, and seconds of the steps that were
+        asked about, taken in between.
+    """
     config = work.config
     trials = [
         Trial(name, changed, effect, 1.0)
@@ -219,7 +290,7 @@ def _trials(
         if any(get(config, path) != value for path, value in changed.items())
         and _applies(config, changed, device, bool(work.masker.learned))
     ]
-    alone = _try(work, trials, device, seconds / 2)
+    alone, untried, times = _try(work, trials, device, lambda: 0.7 * left(), step)
     paid = [t for t in alone if t.gain > WORTH and t.name != BATCH]
     together = []
     for effects in ((SAME, ROUNDED), (SAME, ROUNDED, OTHER)):
@@ -233,7 +304,8 @@ def _trials(
             together.append(Trial(" + ".join(chosen), changed, effect, 1.0))
     if len(together) == 2 and together[0].changed == together[1].changed:
         together.pop()
-    return alone + _try(work, together, device, seconds / 2)
+    both, _, more = _try(work, together, device, left, step)
+    return alone + both, untried, times + more
 
 
 def _applies(
@@ -246,27 +318,43 @@ def _applies(
         return device.type == "cuda"
     if not learned and {"updates", "masks.downscale"} & set(changed):
         return False
+    if config.masks.masker == "none" and {"masks.single", "masks.n_masks"} & set(changed):
+        return False
     if changed.get("masks.downscale", 4) < config.masks.downscale:  # a heavier one
         return False
     try:
         with torch.device("meta"):
-            build_masker(override(config, changed).masks, config.image_size)
+            now = override(config, changed)
+            build_masker(now.masks, now.image_size)
     except UserError:
         return False
     return True
 
 
-def _try(work: Workload, trials: list[Trial], device: torch.device, seconds: float) -> list[Trial]:
-    if not trials:
-        return []
-    steps = {str(i): Workload(override(work.config, t.changed), device).step
-             for i, t in enumerate(trials)}  # fmt: skip
-    times = in_turns({"asked": work.step, **steps}, device, ROUNDS, seconds)
+def _try(
+    work: Workload,
+    trials: list[Trial],
+    device: torch.device,
+    left: Callable[[], float],
+    step: float,
+) -> tuple[list[Trial], tuple[str, ...], list[float]]:
+    """Try as many of some settings as there is time for; see `_trials`."""
+    steps: dict[str, Callable[[], object]] = {}
+    for i, trial in enumerate(trials):
+        rounds = 3  # the warm-up, and two
+        if left() < rounds * step * (len(steps) + 2):
+            break
+        steps[str(i)] = Workload(override(work.config, trial.changed), device).step
+    untried = tuple(dict.fromkeys(trial.name for trial in trials[len(steps) :]))
+    if not steps:
+        return [], untried, []
+    times = in_turns({"asked": work.step, **steps}, device, ROUNDS, left())
     batch = work.config.batch_size
-    return [
+    found = [
         replace(t, gain=ratio(times, "asked", str(i)) * t.changed.get("batch_size", batch) / batch)
-        for i, t in enumerate(trials)
+        for i, t in enumerate(trials[: len(steps)])
     ]
+    return found, untried, times["asked"]
 
 
 def _flags(changed: Mapping[str, Any]) -> list[str]:
@@ -297,13 +385,15 @@ def training_images(config: Config) -> int | None:
     return min(known, data.limit) if known and data.limit else known
 
 
-def bench(config: Config, seconds: float, path: Path) -> Bench:
-    """Measure, and draw the figure at `path`."""
+def bench(config: Config, seconds: float, path: Path | None = None) -> Bench:
+    """Measure and print; draw the figure at `path`, if there is one."""
     started = time.perf_counter()
     found = measure(config, seconds)
-    draw(found, path)
     print(found.text())
-    print(f"\nin {duration(time.perf_counter() - started)}; figure {path}")
+    print(f"\nin {duration(time.perf_counter() - started)}")
+    if path is not None:
+        draw(found, path)
+        print(path)
     return found
 
 
@@ -317,7 +407,7 @@ def draw(found: Bench, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     shares = found.shares()
     left.barh(list(shares), [100 * s for s in shares.values()], color="#0067A5")
-    left.set_xlabel(f"% of a step ({found.images_per_second:,.0f} images/s)")
+    left.set_xlabel(f"% of a step ({few(found.images_per_second)} images/s)")
     names = [
         "as asked",
         *(" ".join(_flags(t.changed)).replace(" --", "\n--") for t in found.trials),

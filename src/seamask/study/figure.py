@@ -123,5 +123,10 @@ def _draw(title: str, bands: Mapping[str, Mapping[str, Band]], folder: StudyFold
         by_epoch.legend(fontsize="small")
         for axes in (by_epoch, by_time):
             axes.grid(alpha=0.3)
+    figure.supxlabel(
+        "Probed while training, untrained at 0. The table's evaluations have protocols of their "
+        "own, so its numbers, those of the untrained network too, are others.",
+        fontsize="small",
+    )
     with atomic(folder.figure) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

@@ -13,9 +13,11 @@ import torch
 from seamask.base import settings
 from seamask.base.errors import UserError, shown, unknown
 from seamask.config import Config, check
+from seamask.data import SOURCES
+from seamask.data.sets.path import existing_folder, folder_name
 from seamask.evaluate import TASKS, task_config
 from seamask.masks import build_masker
-from seamask.recipes import recipe_config
+from seamask.recipes import RECIPES, recipe_config
 from seamask.study.grid import OWN, UNTRAINED, Evaluation, Published, Study, flat, slug
 from seamask.study.shipped import fill, read
 
@@ -60,10 +62,29 @@ def read_study(
             )
         templates = list(_mapping(raw, "evaluations"))
         published = raw.pop("published", None) or {}
-        filled = fill(raw, data if data is not None else raw.get("data"))
+        filled = _filled(raw, data if data is not None else raw.get("data"))
         if seeds is not None:
             filled["seeds"] = seeds
         return _study(str(name), filled, settings or {}, published, templates)
+
+
+def _filled(raw: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return a study with `{data}` replaced.
+
+    Where no recipe is of these data, those for a folder are taken, and the data are a setting.
+
+    Raises:
+        UserError: they are needed and not given, or are no data set and no folder.
+    """
+    text = str(data)
+    if data is None or "{data}-" not in str(raw.get("methods")) or f"{text}-simclr" in RECIPES:
+        return fill(raw, data)  # type: ignore[no-any-return]
+    named = text if text in SOURCES else folder_name(existing_folder(text))
+    source = text if text in SOURCES else str(existing_folder(text))
+    filled: dict[str, Any] = fill({**raw, "methods": {}}, named)
+    filled["methods"] = fill(raw["methods"], "folder")
+    filled["settings"] = {"data.source": source, **(filled.get("settings") or {})}
+    return filled
 
 
 def _study(

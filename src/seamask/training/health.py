@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.errors import UserError
+from seamask.base.precision import in_float64
 from seamask.config import Config
 from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View
@@ -219,6 +220,6 @@ def rank_me(gram: Tensor) -> float:
     Returns:
         Between 1 and min(B, D).
     """
-    singular = torch.linalg.eigvalsh(gram.double()).clamp(min=0).sqrt()
+    singular = torch.linalg.eigvalsh(in_float64(gram)).clamp(min=0).sqrt()
     shares = singular / singular.sum().clamp(min=1e-12)
     return float((-torch.special.xlogy(shares, shares).sum()).exp())

@@ -9,7 +9,7 @@ from typing import Any
 from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
 from seamask.base.files import sync_file
-from seamask.base.progress import Progress, duration
+from seamask.base.progress import Progress, amount, duration, few
 from seamask.training.health import Health
 from seamask.training.run import Run
 from seamask.training.troubles import in_short
@@ -103,8 +103,9 @@ class Journal:
         gib = memory_used(run.fabric.device) / 2**30
         left = (run.total_steps - run.step) * config.batch_size / rate
         return (
-            f"{rate:,.1f} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
-            f"{duration(left)} more for {config.epochs} epochs, probes and figures not counted; "
+            f"{few(rate)} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
+            f"{duration(left)} more for {amount(config.epochs, 'epoch')}, probes and figures not "
+            "counted; "
             "`seamask bench` says where the time goes and what would be faster"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import multiprocessing
 import os
 import re
@@ -21,22 +22,24 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from seamask.base import settings
-from seamask.base.devices import check_device, free_cores, memory_total, use_cpu, uses_gpu
+from seamask.base.devices import check_device, free_cores, kind_of, memory_total, use_cpu, uses_gpu
 from seamask.base.errors import UserError
 from seamask.base.memory import REMEDY, memory_errors
 from seamask.base.output import lasting_output
 from seamask.base.paths import absolute
+from seamask.base.progress import amount
 from seamask.base.registry import with_parts
 from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
 from seamask.data.describe import described
+from seamask.masks import build_masker, check_masker
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
 from seamask.plugins import command, load_plugin, loaded_plugins
-from seamask.recipes import default_recipe, recipe_config
+from seamask.recipes import SMALL, default_recipe, recipe_config, small_instead
 from seamask.runs import RunFolder
 from seamask.training import snapshot
 from seamask.training.loop import train
@@ -45,6 +48,9 @@ from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import StopSignal
 from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
+
+# What Fabric advises on a GPU (less precision, which `--precision` decides) is not for users.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in
 
@@ -61,7 +67,8 @@ def pretrain(
         data: a folder of images or the name of a data set; the recipe's if None.
         out: folder of the run; `runs/<recipe>-<date>` if None.
         recipe: where the settings start from (`seamask recipes`); if None, our own masks on
-            `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask`.
+            `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask` (`folder-small` on a
+            CPU).
         **changed: any setting by its short name or dotted path, e.g. `epochs=10`,
             `**{"optim.encoder.lr": 0.1}`.
 
@@ -73,8 +80,13 @@ def pretrain(
         if value is not None and not os.fspath(value):
             raise UserError(f"{name} is empty: name a folder, or leave it out")
     changed |= {name: os.fspath(value) for name, value in given.items() if value is not None}
-    recipe = recipe or default_recipe(changed.get("data"))
-    return start_run(settings.override(recipe_config(recipe), changed))
+    asked = recipe or default_recipe(
+        changed.get("data"), lambda: uses_gpu(changed.get("device", "auto"))
+    )
+    config = settings.override(recipe_config(asked), changed)
+    if asked == SMALL != recipe:
+        print(small_instead(config), flush=True)
+    return start_run(config)
 
 
 @lasting_output()
@@ -127,8 +139,8 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
             )
     if config.epochs < then.epochs:
         raise UserError(
-            f"--epochs {config.epochs}: this run is one of {then.epochs} epochs, and can only get "
-            "more"
+            f"--epochs {config.epochs}: this run is one of {amount(then.epochs, 'epoch')}, and "
+            "can only get more"
         )
     with folder.naming_plugins(), folder.claimed():
         preflight(config)
@@ -173,10 +185,8 @@ def preflight(config: Config) -> None:
         UserError: the first thing found.
     """
     check(config)
-    check_device(config.device)
-    if uses_gpu(config.device) and config.devices > torch.cuda.device_count():
-        raise UserError(f"--devices {config.devices}: there are {torch.cuda.device_count()} GPUs")
-    one_gpu = uses_gpu(config.device) and config.devices == 1
+    check_device(config.device, config.devices, config.precision)
+    one_gpu = kind_of(config.device) == "cuda" and config.devices == 1
     if config.cuda_graph == "yes" and (not one_gpu or config.masks.drop):
         raise UserError(
             "--cuda-graph yes needs one GPU and no --masks.drop; auto records where that can be"
@@ -195,6 +205,8 @@ def preflight(config: Config) -> None:
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)
+    if not type(networks.masker).__module__.startswith("seamask."):  # a plugin's
+        check_masker(build_masker(config.masks, config.image_size), config.image_size)
     backbone, encoder = networks.encoder.backbone, config.encoder
     check_memory(config, networks)
     check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
@@ -213,7 +225,8 @@ def check_memory(config: Config, networks: Networks) -> None:
         UserError: with both amounts.
     """
     weights, images = least_bytes(config, networks)
-    on_gpu = uses_gpu(config.device)
+    kind = kind_of(config.device)
+    on_gpu = kind == "cuda"  # Apple's has the host's memory
     processes = 1 if on_gpu else config.devices  # that share the memory
     there = memory_total(torch.device("cuda" if on_gpu else "cpu"))
     if processes * (weights + images) <= there:
@@ -257,7 +270,7 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
         # Decoded and clustered once, here; the processes find the store.
         training_maps(config, load(config.data, config.image_size, config.seed))
     fabric = Fabric(
-        accelerator="cuda" if uses_gpu(config.device) else "cpu",
+        accelerator=kind_of(config.device),
         devices=config.devices,
         strategy=Spawn() if config.devices > 1 else "auto",
         plugins=None if config.devices > 1 else LightningEnvironment(),
@@ -391,8 +404,9 @@ def _announce(run: Run, latest: Path | None) -> None:
     mask_count = sum(p.numel() for p in networks.masker.parameters())
     stem = "small stem" if networks.backbone_name.endswith(SMALL_STEM) else "standard stem"
     print(
-        f"{config.recipe}: {len(data.train):,} images of {data.name} at {config.image_size} px, "
-        f"{config.epochs} epochs of {run.steps_per_epoch} steps, batch {config.batch_size}, "
+        f"{config.recipe}: {amount(len(data.train), 'image')} of {data.name} at "
+        f"{config.image_size} px, {amount(config.epochs, 'epoch')} of "
+        f"{amount(run.steps_per_epoch, 'step')}, batch {config.batch_size}, "
         f"on {run.fabric.device.type} × {run.fabric.world_size}"
         + (f" ({config.threads} threads)" if run.fabric.device.type == "cpu" else "")
         + f", {config.precision}\n"
@@ -412,6 +426,6 @@ def _announce(run: Run, latest: Path | None) -> None:
         print(line)
     if config.optim.warmup_epochs >= config.epochs:
         print(
-            f"note: the warm-up of {config.optim.warmup_epochs} epochs is not over after "
+            f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
             f"{config.epochs}: --optim.encoder.lr is never reached; see --optim.warmup-epochs"
         )

@@ -147,7 +147,17 @@ def learned_masks(run: Run, most: int) -> Tensor | None:
 def draw_figures(run: Run) -> None:
     """Write the mask figure of the epoch, and the curves up to now."""
     draw_masks(run, run.folder.masks / f"epoch-{run.epoch:04d}.png")
-    curves_figure(run.folder.read_metrics(), run.folder.curves)
+    paid, target = run.players.penalty_weights, asked_so_far(run)
+    curves_figure(run.folder.read_metrics(), run.folder.curves, paid, target)
+
+
+def asked_so_far(run: Run) -> list[tuple[int, float]]:
+    """Return what share each mask was asked to remove, as (step, share) of both ends of a line."""
+    masks = run.config.masks
+    free = masks.masker == "simultaneous" or masks.budget.of == "superpixels"
+    if free or not run.networks.masker.learned:
+        return []
+    return [(step, masks.budget.at(step / run.total_steps)) for step in (0, run.step)]
 
 
 def draw_masks(run: Run, path: Path) -> None:

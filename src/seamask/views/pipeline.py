@@ -112,7 +112,10 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
     shorter = min(height, width)
     if shorter != size:
         height, width = size * height // shorter, size * width // shorter
-        views = F.interpolate(views, (height, width), mode="bicubic", antialias=True).clamp_(0, 1)
+        # Antialiased resizing is none of the operations that Apple's GPU has.
+        home = views.cpu() if images.device.type == "mps" else views
+        views = F.interpolate(home, (height, width), mode="bicubic", antialias=True).clamp_(0, 1)
+        views = views.to(images.device)
     top, left = round((height - size) / 2), round((width - size) / 2)
     views = views[:, :, top : top + size, left : left + size].contiguous()
     return _standardize(views, mean, std)

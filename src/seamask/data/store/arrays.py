@@ -218,6 +218,8 @@ def _open(
             _check(folder, meta["blocks"], label, show)
             with suppress(OSError, UserError):  # a cache that others have filled
                 _note_checked(folder)
+    except UserError:  # is a ValueError
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Damaged) as error:
         why = f" ({error})" if isinstance(error, Damaged) else ""
         if tell:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.base.precision import in_float64
 from seamask.data import VOID
 
 
@@ -39,7 +40,7 @@ def class_ious(confusion: Tensor) -> Tensor:
     Returns:
         float64 `[C]`; nan for a class that occurs neither in truth nor in prediction.
     """
-    counts = confusion.double()
+    counts = in_float64(confusion)
     hits = counts.diag()
     return 100 * hits / (counts.sum(0) + counts.sum(1) - hits)
 

@@ -1,0 +1,147 @@
+"""How long a run will take, said within its first step where steps are slow: on a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seamask.base.progress import amount, duration, few
+from seamask.base.ranges import heard
+from seamask.base.settings import flag
+from seamask.config import Config
+from seamask.game.players import is_masked, terms
+from seamask.networks import build_backbone
+from seamask.training.journal import Journal
+from seamask.training.run import Run
+
+PATIENCE = 3600.0  # seconds that a run on a CPU may take before flags are named that make it fit
+SMALL = {"image_size": 64, "encoder.backbone": "test_resnet", "encoder.stem": "standard"}
+SLOWER = 2.0  # a small network computes at about half the rate of a large one
+WORTH = 10  # epochs below which nothing is learned
+
+
+@contextmanager
+def estimated(run: Run, journal: Journal) -> Iterator[None]:
+    """Within a process's first step on a CPU, say after its first encoder pass what is to come.
+
+    Args:
+        run: about to take a step.
+        journal: that says it.
+    """
+    spent: Counter[str] = Counter()
+    known = False
+
+    def hear(name: str, seconds: float) -> None:
+        nonlocal known
+        spent[name] += seconds  # type: ignore[assignment]
+        if known or name != "encoder passes" or not first_views(run.config):
+            return
+        known = True
+        journal.progress.say(foretold(run, spent))
+
+    if run.fabric.device.type != "cpu" or not run.lead:
+        yield
+        return
+    with heard(hear):
+        yield
+
+
+def foretold(run: Run, spent: Counter[str]) -> str:
+    """Return the line: seconds of a step, of the run, and flags with which it is about an hour.
+
+    Args:
+        run: in its first step.
+        spent: seconds so far, by named range; of encoder passes one, of the views first encoded.
+    """
+    config = run.config
+    step, encoder = step_seconds(config, spent, bool(run.networks.masker.learned))
+    total = step * (run.total_steps - run.step)
+    said = (
+        f"about {few(step)} s a step, {duration(total)} for {amount(config.epochs, 'epoch')} "
+        "(from the first part of the first step)"
+    )
+    if total <= PATIENCE:
+        return said
+    return f"{said}; in about an hour: {fitting(run, step, encoder / step)}"
+
+
+def first_views(config: Config) -> int:
+    """Return how many views the first encoder pass of a step encodes."""
+    clean, masked = views_of(config)
+    return clean + masked if config.masks.stack else clean
+
+
+def views_of(config: Config) -> tuple[int, int]:
+    """Return how many clean and how many masked views are encoded for one loss of all masks."""
+    masks = config.masks
+    names = {view for term in terms(masks.compare, masks.one_sided) for view in term.views}
+    n = 1 if masks.single or masks.masker == "none" else masks.n_masks
+    return sum(not is_masked(v) for v in names), n * sum(is_masked(v) for v in names)
+
+
+def step_seconds(config: Config, spent: Counter[str], learned: bool) -> tuple[float, float]:
+    """Return seconds of a step, and of the encoder passes in it, from its beginning.
+
+    A backward pass takes twice a forward pass, one that leaves out the weights as long as one.
+
+    Args:
+        config: of the run.
+        spent: seconds by named range, up to the first encoder pass and with it.
+        learned: whether masks are.
+    """
+    clean, masked = views_of(config)
+    passes = 3.0 * (clean + masked)
+    again = learned and config.updates == "alternating"
+    if again:
+        passes += clean + 2 * masked
+    parts = config.accumulate
+    encoder = parts * passes * spent["encoder passes"] / first_views(config)
+    masks = spent["mask network"] * ((3 + (parts > 1)) if learned else 1)
+    return encoder + masks + spent["views"], encoder
+
+
+def fitting(run: Run, step: float, share: float) -> str:
+    """Return flags with which a run takes about an hour.
+
+    Args:
+        run: that would take longer.
+        step: seconds of a step.
+        share: of encoder passes in it.
+    """
+    config = run.config
+    changed: dict[str, object] = {}
+    epochs = PATIENCE / (step * run.steps_per_epoch)
+    if epochs < min(config.epochs / 4, 50):
+        area = min(1.0, (SMALL["image_size"] / config.image_size) ** 2)  # type: ignore[operator]
+        ratio = min(1.0, SLOWER * operations(config, small=True) / operations(config))
+        if ratio < 0.8:
+            changed |= SMALL
+            if config.image_size <= int(str(SMALL["image_size"])):
+                del changed["image_size"]
+            epochs /= share * ratio + (1 - share) * area
+    if epochs < WORTH:
+        changed["data.limit"] = max(config.batch_size, int(len(run.data.train) * epochs / WORTH))
+        epochs = WORTH
+    changed["epochs"] = max(1, min(config.epochs, int(epochs)))
+    if config.optim.warmup_epochs >= changed["epochs"]:  # type: ignore[operator]
+        changed["optim.warmup_epochs"] = 1
+    return " ".join(f"{flag(path, Config)} {value}" for path, value in changed.items())
+
+
+def operations(config: Config, small: bool = False) -> float:
+    """Return the operations of a pass of one image through the backbone, or through a small one."""
+    encoder, size = config.encoder, config.image_size
+    if small:
+        encoder = dataclasses.replace(
+            encoder, backbone=str(SMALL["encoder.backbone"]), stem="standard"
+        )
+        size = min(size, int(str(SMALL["image_size"])))
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        backbone, _, _ = build_backbone(encoder.backbone, size, encoder.stem, encoder.patch)
+        backbone.eval()(torch.zeros(1, 3, size, size))
+    return float(counter.get_total_flops())
