@@ -223,7 +223,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --no-epochs", "unknown setting '--no-epochs': did you mean '--epochs'?"),
     ("pretrain --epochs abc", "--epochs is 'abc': expected INT; see"),
     ("pretrain --epochs 1.5", "--epochs is '1.5': expected INT; see"),
-    ("pretrain --epochs=", "--epochs is '': expected INT; see"),
+    ("pretrain --epochs=", "--epochs is empty: give it a value"),
     ("pretrain --budget a", "--budget is 'a': expected 0.25, exact:0.25, "),
     ("pretrain --penalties.budget a", "--penalties.budget is 'a': expected FLOAT; see"),
     ("pretrain --epochs 3 4", "--epochs is '3 4': expected INT; see"),
