@@ -22,11 +22,9 @@ from seamask.config import Config, check
 from seamask.recipes import (
     DEFAULT,
     RECIPES,
-    SMALL,
     default_recipe,
     explained,
     recipe_config,
-    small_instead,
 )
 
 T = TypeVar("T")
@@ -42,8 +40,6 @@ Rest = Suppress[tuple[str, ...]]
 def pretrain(arguments: list[str]) -> None:
     """Pretrain an encoder."""
     config = parse_pretrain(arguments)
-    if config.recipe == SMALL and arguments[0].startswith("-"):  # which was not asked for
-        print(small_instead(config), flush=True)
     from seamask.terminal import print_summary
     from seamask.training import start_run
 

@@ -79,10 +79,7 @@ def pretrain(
     asked = recipe or default_recipe(
         changed.get("data"), lambda: uses_gpu(changed.get("device", "auto"))
     )
-    config = settings.override(recipe_config(asked), changed)
-    if asked == SMALL != recipe:
-        print(small_instead(config), flush=True)
-    return start_run(config)
+    return start_run(settings.override(recipe_config(asked), changed))
 
 
 @lasting_output()
@@ -417,6 +414,8 @@ def _announce(run: Run, latest: Path | None) -> None:
     if held_out is not None and held_out.labels is not None:
         labelled = amount(len(held_out), "labelled image")
         print(f"{labelled} held out for probes; training sees no labels")
+    if config.recipe == SMALL and run.fabric.device.type == "cpu" and latest is None:
+        print(small_instead(config))
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
