@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import seamask
 from command import call
 from seamask.base import settings
+from seamask.base.devices import uses_gpu
 from seamask.base.errors import UserError
 from seamask.base.options import parse
 from seamask.base.settings import Within, override, to_dict
@@ -195,7 +196,7 @@ def test_help_of_a_study_names_all_that_are_shipped(capsys):
 ])  # fmt: skip
 @pytest.mark.parametrize("recipe", [None, "cifar10-adios"])
 def test_flags_are_settings(arguments, changed, recipe):
-    start = recipe or default_recipe(changed.get("data.source"))
+    start = recipe or default_recipe(changed.get("data.source"), lambda: uses_gpu("auto"))
     expected = override(recipe_config(start), changed)
     assert parse_pretrain([*([recipe] if recipe else []), *arguments]) == expected
 
@@ -241,7 +242,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --no-compile x", "--no-compile is 'x': expected no value; see"),
     ("pretrain --epochs", "--epochs has no value: expected INT; see"),
     ("pretrain --data --epochs 3", "--data has no value: expected STR; see"),
-    ("pretrain --device", "--device has no value: expected {auto,cpu,cuda}; see"),
+    ("pretrain --device", "--device has no value: expected {auto,cpu,cuda,mps}; see"),
     ("pretrain --compile yes", "--compile is 'yes': expected no value; see"),
     ("pretrain -x", "unexpected '-x': settings are given as --NAME VALUE; see"),
     ("pretrain cifar10-adios more", "unexpected 'more': settings are given as --NAME VALUE; see"),

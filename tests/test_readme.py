@@ -9,7 +9,9 @@ import pytest
 
 import seamask
 from command import call
+from seamask.masks import Budget
 from seamask.objectives import SimCLR
+from seamask.study.study import read_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,6 +28,16 @@ def test_the_example_runs():
     assert scope["seamask"].budget_penalty(masks, 0.25).requires_grad
     assert {"loss/encoder", "loss/mask"} < set(scope["metrics"])
     assert all(value.isfinite() for value in scope["metrics"].values())
+
+
+def test_the_worked_study_is_one(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(block.replace("path/to/class-folders", "shapes"))
+    study = read_study(tmp_path / "mine.yaml")
+    half, ours = study.methods["ours, half"], study.methods["ours"]
+    assert (half.masks.budget, ours.masks.budget) == (Budget(0.5), Budget(0.25))
+    assert {c.data.source for c in study.methods.values()} == {"shapes"}
+    assert {c.epochs for c in study.methods.values()} == {100}
 
 
 def test_it_is_short_and_names_what_exists():

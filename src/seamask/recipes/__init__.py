@@ -52,7 +52,7 @@ def default_recipe(source: str | None, on_gpu: Callable[[], bool] = lambda: True
 def small_instead(config: Config) -> str:
     """Return the line that says which recipe a CPU was given, and how to have the other."""
     return (
-        f"no GPU computes here: recipe {SMALL} ({config.encoder.backbone}, {config.image_size} px, "
+        f"no GPU is used: recipe {SMALL} ({config.encoder.backbone}, {config.image_size} px, "
         f"{amount(config.epochs, 'epoch')}), which a CPU can finish; for the full one name it: "
         "seamask pretrain folder-seamask --data ..."
     )

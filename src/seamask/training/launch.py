@@ -83,10 +83,7 @@ def pretrain(
     asked = recipe or default_recipe(
         changed.get("data"), lambda: uses_gpu(changed.get("device", "auto"))
     )
-    config = settings.override(recipe_config(asked), changed)
-    if asked == SMALL != recipe:
-        print(small_instead(config), flush=True)
-    return start_run(config)
+    return start_run(settings.override(recipe_config(asked), changed))
 
 
 @lasting_output()
@@ -424,6 +421,8 @@ def _announce(run: Run, latest: Path | None) -> None:
     )
     for line in described(data, config.batch_size):
         print(line)
+    if config.recipe == SMALL and run.fabric.device.type == "cpu" and latest is None:
+        print(small_instead(config))
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
