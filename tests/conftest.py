@@ -5,11 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-# Tests send signals to processes that they start. A suite in the background of a shell, or below
-# `nohup`, ignores some, and so would they.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
 # Two busy suites on two cores are far slower with two threads each than with one.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
