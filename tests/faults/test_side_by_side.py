@@ -1,6 +1,6 @@
 """Two processes on all that two can touch: what is there in the end is what one would have left.
 
-pytest tests/faults/test_two_at_once.py -m slow -s --points all
+pytest tests/faults/test_side_by_side.py -m slow -s --points all
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Signals at any moment: the exit code says which, a line what is kept, and all goes on from there.
 
-pytest tests/faults/test_signals.py -m slow -s --points all
+pytest tests/faults/test_signalled.py -m slow -s --points all
 """
 
 import signal
