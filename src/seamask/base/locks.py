@@ -54,8 +54,10 @@ def locked(path: Path, if_held: IfHeld = wait, shared: bool = False) -> Iterator
     try:
         yield is_held
     finally:
-        with suppress(OSError):  # while we hold it: who waits sees that, and makes another
-            path.unlink()
+        with suppress(OSError):
+            # Only while nobody else of ours holds it; who waits sees that, and makes another.
+            if not (shared and is_held) or take(descriptor):
+                path.unlink()
         os.close(descriptor)
 
 
