@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)  # some file systems say the latter
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+# The last: NFS, of a file of someone else that may only be read.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 IfHeld = Callable[[str], object]
 """Called with who holds a lock (`process 17 on host since …`); the lock is waited for, unless this
