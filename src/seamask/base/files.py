@@ -115,7 +115,7 @@ def sync_file(path: Path) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Have an open file written to the disk; on a Mac `fsync` leaves it in the disk's own memory."""
+    """Have an open file written to the disk; a Mac's `fsync` leaves it in the disk's own memory."""
     whole = getattr(fcntl, "F_FULLFSYNC", None)
     if whole is None:
         os.fsync(descriptor)
