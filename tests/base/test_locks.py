@@ -110,3 +110,23 @@ def test_a_link_in_its_place_is_not_followed(path, tmp_path):
     with pytest.raises(OSError, match="symbolic links"), locked(path):
         pass
     assert other.read_text() == "precious"
+
+
+def test_a_lock_that_others_of_ours_hold_stays_when_the_first_lets_go(tmp_path):
+    path = tmp_path / "lock"
+    script = (
+        "import sys; from pathlib import Path; from seamask.base.locks import join; "
+        "join(Path(sys.argv[1])); print('joined', flush=True); sys.stdin.read()"
+    )
+    with locked(path, shared=True):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout.readline() == "joined\n"
+    with pytest.raises(Held), locked(path, give_up):
+        pass
+    process.communicate("")
+    with locked(path, give_up):
+        pass
+    assert not path.exists()

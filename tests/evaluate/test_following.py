@@ -17,8 +17,9 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 def test_predicted_masks_come_in_the_order_of_the_images(monkeypatch):
     class Brightness(nn.Module):
-        def forward(self, images, generator=None, maps=None):
-            return images.mean(1, keepdim=True).sigmoid() if maps is None else maps[:, None]
+        def forward(self, images, generator=None, objects=None):
+            seen = images.mean(1, keepdim=True).sigmoid()
+            return seen if objects is None else objects[:, None]
 
     monkeypatch.setattr(features, "BATCH", 3)
     pixels = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 8, 8, 3) * 30

@@ -7,6 +7,7 @@ and locked. So what killed processes have left is known by a lock that nobody ho
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with _temporary(path.parent) as (temporary, descriptor):
             yield temporary
             assert os.path.samestat(os.stat(temporary), os.fstat(descriptor))
-            os.fsync(descriptor)
+            _sync(descriptor)
             os.replace(temporary, path)
             sync_folder(path.parent)
     except OSError as error:
@@ -108,9 +109,18 @@ def sync_file(path: Path) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Have an open file written to the disk; a Mac's `fsync` leaves it in the disk's own memory."""
+    whole = getattr(fcntl, "F_FULLFSYNC", None)
+    if whole is None:
+        os.fsync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, whole)
 
 
 def sync_folder(folder: Path) -> None:
@@ -126,7 +136,8 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems have no need of it
+        # Some file systems have no need of it.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF):
             raise
     finally:
         os.close(descriptor)

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)  # some file systems say the latter
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+# The last: NFS, of a file of someone else that may only be read.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 IfHeld = Callable[[str], object]
 """Called with who holds a lock (`process 17 on host since …`); the lock is waited for, unless this
@@ -54,8 +55,10 @@ def locked(path: Path, if_held: IfHeld = wait, shared: bool = False) -> Iterator
     try:
         yield is_held
     finally:
-        with suppress(OSError):  # while we hold it: who waits sees that, and makes another
-            path.unlink()
+        with suppress(OSError):
+            # Only while nobody else of ours holds it; who waits sees that, and makes another.
+            if not (shared and is_held) or take(descriptor):
+                path.unlink()
         os.close(descriptor)
 
 

@@ -41,7 +41,9 @@ def peak_bytes(config: Config, device: torch.device) -> int:
     if done.returncode == -signal.SIGKILL:
         raise MemoryError
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError(
+            (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        )
     return int(done.stdout.split()[-1])
 
 

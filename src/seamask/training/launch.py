@@ -286,9 +286,13 @@ def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
 def _launch_several(fabric: Fabric, work: Any, folder: RunFolder) -> Any:
     """Start the processes that train, pass signals on to them, and say what became of them."""
     stop = StopSignal(folder)
+    others = set(multiprocessing.active_children())  # of the program that calls us
+
+    def ours() -> set[multiprocessing.process.BaseProcess]:
+        return set(multiprocessing.active_children()) - others
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in multiprocessing.active_children():
+        for child in ours():
             if child.pid is not None:
                 os.kill(child.pid, number)  # they save and stop
         stop.note(number)
@@ -297,8 +301,9 @@ def _launch_several(fabric: Fabric, work: Any, folder: RunFolder) -> Any:
         with handled(pass_on):
             outcome = fabric.launch(work)
     except Stopped:  # the second signal
-        for child in multiprocessing.active_children():
+        for child in ours():
             child.kill()
+            child.join(timeout=5)  # it holds the run's folder until it is gone
         raise
     except (ProcessRaisedException, ProcessExitedException) as error:
         if stop.number:  # it came before they could heed it

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -367,3 +369,19 @@ def _cut_after_building(disk, photos, open_data):
     checksum = zlib.crc32((folder / "train.pixels").read_bytes())
     assert checksum == zlib.crc32(expected.numpy().tobytes())
     assert (open_data(photos, 224, cache=str(place / "cache")).train.pixels == expected).all()
+
+
+def test_a_store_that_cannot_be_read_now_is_not_thrown_away(tmp_path, photos, monkeypatch):
+    config = DataConfig(source=str(photos), cache=str(tmp_path / "cache"))
+    load(config, 16)
+    (folder,) = (tmp_path / "cache").glob("[!.]*")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def too_many(path, *arguments, **keywords):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_text", too_many)
+    with pytest.raises(UserError, match="Too many open files"):
+        load(config, 16)
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -220,12 +220,20 @@ def _open(
                 _note_checked(folder)
     except UserError:  # is a ValueError
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, Damaged) as error:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            # Too many open files, a file server that is away: no fault of the store.
+            raise UserError(
+                f"{label}: cannot read {folder}: {error.strerror}; if that stays, remove it"
+            ) from error
+        why = ""
+    except (ValueError, KeyError, TypeError, AttributeError, Damaged) as error:
         why = f" ({error})" if isinstance(error, Damaged) else ""
-        if tell:
-            print(f"{label}: {folder} is not whole{why}: made anew", file=sys.stderr, flush=True)
-        return None
-    return found
+    else:
+        return found
+    if tell:
+        print(f"{label}: {folder} is not whole{why}: made anew", file=sys.stderr, flush=True)
+    return None
 
 
 # Checksums ----------------------------------------------------------------------------------
