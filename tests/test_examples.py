@@ -238,4 +238,4 @@ def test_masks_of_an_example_can_be_measured(tmp_path, capsys):
     said = capsys.readouterr().out
     assert measured == 0
     assert "discs masks" in said
-    assert "--updates simultaneous" in said  # only of masks that are learned
+    assert "simultaneous" in said  # tried, or named as untried: only of masks that are learned

@@ -237,9 +237,11 @@ def _check_same(subject: Subject) -> None:
     Raises:
         UserError: it was.
     """
-    if subject.run is not None and not (
-        subject.run.config.exists() and subject.run.read_config() == subject.config
-    ):
+    if subject.run is None or subject.config is None:
+        return
+    # Plain values: with a plugin's settings every reading has types of its own.
+    now = subject.run.read_config() if subject.run.config.exists() else None
+    if now is None or settings.to_dict(now) != settings.to_dict(subject.config):
         raise UserError(
             f"{subject.run.path} now holds another run than the one that was evaluated: name "
             "another folder with --out"
