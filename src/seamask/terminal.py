@@ -39,7 +39,7 @@ def print_summary(summary: Summary) -> None:
             print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} %")
     else:
         print(
-            "no labels, so no accuracy: look at the masks and the curves below; of the numbers, "
+            "no labels, so no accuracy: look at the masks below; of the numbers, "
             "embeddings should spread near 1 and masks come from the image"
         )
         print(f"with labels: {command('evaluate', folder, 'knn')} --data FOLDER-OF-CLASS-FOLDERS")
@@ -54,7 +54,8 @@ def print_summary(summary: Summary) -> None:
         ("weights", folder / "encoder.safetensors"),
         ("log", folder / "metrics.jsonl"),
     ):
-        print(f"{label:<8} {path}")
+        if path.exists():  # curves need a few lines of the log
+            print(f"{label:<8} {path}")
     print(f"load     {summary.load}")
 
 

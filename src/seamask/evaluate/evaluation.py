@@ -181,21 +181,21 @@ def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
     source = replace(config.data, size=0) if "masker" in task.needs else config.data
     data = load(source, config.image_size, config.seed)
     held_out = data.probe_test
-    if held_out is None and data.skipped:
+    unused = ""
+    if data.skipped:
         path, reason = data.skipped[0]
-        raise UserError(
-            f"--data {data.name}: nothing to measure on: {len(data.skipped)} of its images cannot "
-            f"be used, e.g. {path}: {reason}"
-        )
+        unused = f"; {len(data.skipped)} of its images cannot be used, e.g. {path}: {reason}"
     if "labels" in task.needs and (held_out is None or held_out.labels is None):
         raise UserError(
             f"--data {data.name}: no labelled images are held out: put them into class folders, "
-            "at best in train/ and val/ (and keep --data.holdout above 0)"
+            f"at best in train/ and val/ (and keep --data.holdout above 0){unused}"
         )
     if "objects" in task.needs and (held_out is None or held_out.objects is None):
         raise UserError(
             f"--data {data.name} has no object masks: take shapes or a folder in Pascal VOC layout"
         )
+    if held_out is None:
+        raise UserError(f"--data {data.name}: nothing to measure on{unused}")
     return data
 
 
