@@ -193,6 +193,7 @@ def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
     if "objects" in task.needs and (held_out is None or held_out.objects is None):
         raise UserError(
             f"--data {data.name} has no object masks: take shapes or a folder in Pascal VOC layout"
+            f"{unused}"
         )
     if held_out is None:
         raise UserError(f"--data {data.name}: nothing to measure on{unused}")
