@@ -10,12 +10,12 @@ import itertools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from tyro.conf import Suppress, arg
 
 from seamask.base.errors import UserError
-from seamask.base.options import check_names, command, free_settings, parse, take
+from seamask.base.options import check_names, command, free_settings, parse, take, words_of
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
 from seamask.config import Config, check
@@ -27,7 +27,6 @@ from seamask.recipes import (
     recipe_config,
 )
 
-T = TypeVar("T")
 WORTH = (
     "Below some 1,000 images and 20 epochs little is learned; a CPU finishes 1,000 images of "
     "folder-small in minutes and 10,000 in an hour or two; folder-seamask wants a GPU."
@@ -305,8 +304,7 @@ def _on_gpu(arguments: list[str]) -> bool:
 
 def _value(arguments: list[str], *options: str) -> str | None:
     """Return the value of an option, by any of its names; None: it is not given."""
-    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
-    for option, value in itertools.pairwise(words):
+    for option, value in itertools.pairwise(words_of(arguments)):
         if option in options:
             return value
     return None

@@ -52,6 +52,11 @@ def loaded_plugins() -> tuple[Path, ...]:
     return tuple(_loaded)
 
 
+def is_ours(part: object) -> bool:
+    """Say whether a class or a function is of this package, not of a plugin or a user's program."""
+    return str(getattr(part, "__module__", "")).startswith("seamask.")
+
+
 def command(*words: str | Path) -> str:
     """Return a command of seamask to paste into a shell, with the plugins of this process.
 

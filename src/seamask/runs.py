@@ -27,6 +27,7 @@ from seamask.base.files import (
     is_empty,
     make_folder,
     remove_leftovers,
+    sync,
     sync_folder,
 )
 from seamask.base.locks import join, locked
@@ -251,7 +252,7 @@ class RunFolder:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(finite, allow_nan=False) + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             if is_new:
                 sync_folder(self.path)
         except OSError as error:

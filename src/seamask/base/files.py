@@ -41,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with _temporary(path.parent) as (temporary, descriptor):
             yield temporary
             assert os.path.samestat(os.stat(temporary), os.fstat(descriptor))
-            _sync(descriptor)
+            sync(descriptor)
             os.replace(temporary, path)
             sync_folder(path.parent)
     except OSError as error:
@@ -109,13 +109,17 @@ def sync_file(path: Path) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
-    """Have an open file written to the disk; a Mac's `fsync` leaves it in the disk's own memory."""
+def sync(descriptor: int) -> None:
+    """Have an open file written to the disk; a Mac's `fsync` leaves it in the disk's own memory.
+
+    Raises:
+        OSError: it could not be.
+    """
     whole = getattr(fcntl, "F_FULLFSYNC", None)
     if whole is None:
         os.fsync(descriptor)

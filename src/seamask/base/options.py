@@ -105,12 +105,16 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
 
 def _check_number(option: str, arguments: list[str], kind: str, see: str) -> None:
     """Refuse a number after an option of a command that is written as nobody else would."""
-    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
-    for before, word in itertools.pairwise(words):
+    for before, word in itertools.pairwise(words_of(arguments)):
         try:
             check_digits(*[word] * (before == option))
         except ValueError:
             raise UserError(f"{option} is {shown(word)}: expected {kind}; {see}") from None
+
+
+def words_of(arguments: Iterable[str]) -> list[str]:
+    """Return arguments with `--NAME=VALUE` as two words."""
+    return [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
 
 
 def take(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -173,8 +177,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     Raises:
         UserError: the option is named.
     """
-    words = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
-    for option, value in itertools.pairwise(words):
+    for option, value in itertools.pairwise(words_of(arguments)):
         if option[:2] == "--" and not value:
             raise UserError(
                 f"{option} is empty: give it a value, or leave it out (is a variable not set?)"

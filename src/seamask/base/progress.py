@@ -118,11 +118,12 @@ def few(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
-def amount(n: int, unit: str) -> str:
+def amount(n: int, unit: str, units: str = "") -> str:
     """Write how many of something there are: `1 image`, `2,000 images`.
 
     Args:
         n: of them.
-        unit: one of them; its plural has an s.
+        unit: one of them.
+        units: its plural, if that has not just an s.
     """
-    return f"{n:,} {unit}{'' if n == 1 else 's'}"
+    return f"{n:,} {unit if n == 1 else units or f'{unit}s'}"

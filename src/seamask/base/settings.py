@@ -12,7 +12,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -131,6 +131,14 @@ def get(config: Any, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
+
+
+def differences(then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted path, value then, value now) of the settings in which two configs differ."""
+    for path, _ in leaves(type(now)):
+        was, is_now = get(then, path), get(now, path)
+        if was != is_now:
+            yield path, was, is_now
 
 
 def flag(path: str, kind: type) -> str:

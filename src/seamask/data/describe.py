@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seamask.base.progress import amount
 from seamask.data.sources import Data
 
 COUNTED = 12  # classes whose images are counted one by one
@@ -42,8 +43,7 @@ def skipped(images: Sequence[tuple[str, str]]) -> list[str]:
         return []
     named = "; ".join(f"{path}: {reason}" for path, reason in images[:NAMED])
     more = f"; and {len(images) - NAMED:,} more" if len(images) > NAMED else ""
-    count = f"{len(images):,} image{'s' * (len(images) > 1)}"
-    return [f"skipped {count} that cannot be used: {named}{more}"]
+    return [f"skipped {amount(len(images), 'image')} that cannot be used: {named}{more}"]
 
 
 def _classes(names: Sequence[str], counts: Sequence[int]) -> str:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, allow, opened, printable
+from seamask.data.files.decode import BadImage, allow, opened
 from seamask.data.files.depth import Ranges
 from seamask.data.files.maps import VOID, check_value, largest, read_map
 from seamask.data.registry import IMAGENET, SOURCES, Normalization

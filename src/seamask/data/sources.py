@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.paths import local
-from seamask.data.files.decode import allow, printable
+from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
 from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)

@@ -21,7 +21,7 @@ from seamask.base.files import atomic
 from seamask.base.paths import absolute, check_writable, local
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_image, read_square
-from seamask.data.files.depth import Ranges, as_range
+from seamask.data.files.depth import Ranges, as_ranges
 from seamask.evaluate.following import predict
 from seamask.export import load_masker
 from seamask.runs import Normalization, RunFolder
@@ -78,20 +78,17 @@ def draw_masks_of_photos(
         check_writable(own, "--full")
     photos = _photos(paths)
     masker = load_masker(folder.path)
+    manifest = folder.read_manifest()
     normalization = settings.record(
-        Normalization,
-        folder.read_manifest().get("normalization"),
-        f"{folder.manifest}: normalization",
+        Normalization, manifest.get("normalization"), f"{folder.manifest}: normalization"
     )
     skipped: list[tuple[str, str]] = []
     sheets: list[Path] = []
     written = 0
     if own is not None and len({name for _, name in photos}) < len(photos):
         raise UserError("--full: two images have the same name: give the folder that they lie in")
-    ranges = {  # more than 8 bits a value become what they were in the training
-        kind: as_range(values)
-        for kind, values in folder.read_manifest().get("data", {}).get("ranges", {}).items()
-    }
+    # More than 8 bits a value become what they were in the training.
+    ranges = as_ranges(manifest.get("data", {}).get("ranges", {}))
     readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
     while shown := list(itertools.islice(readable, A_SHEET)):
         pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))

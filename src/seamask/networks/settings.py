@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from seamask.base.settings import MOST_PIXELS, Within, short
 
+SMALL_ENCODER = {"encoder.backbone": "test_resnet", "encoder.stem": "standard"}  # timm's smallest
+
 
 @dataclass(frozen=True)
 class EncoderConfig:

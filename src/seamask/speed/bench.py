@@ -23,6 +23,7 @@ from seamask.base.settings import flag, get, override
 from seamask.config import Config
 from seamask.data import SOURCES, find_source
 from seamask.masks import build_masker
+from seamask.networks.settings import SMALL_ENCODER
 from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
 from seamask.speed.timing import Times, in_ranges, in_turns, median, ratio
@@ -38,10 +39,9 @@ BAR = 40  # characters
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
 BATCH = "batch"
 Lever = tuple[str, dict[str, Any], str]
-SMALL_ENCODER = "test_resnet"  # timm's smallest
 BUSY = 0.1  # spread of the times of a step from which on the machine is said to be busy
 LEVERS: tuple[Lever, ...] = (  # those first that matter most, should the time run out
-    ("small encoder", {"encoder.backbone": SMALL_ENCODER, "encoder.stem": "standard"}, OTHER),
+    ("small encoder", {**SMALL_ENCODER}, OTHER),
     ("one mask per image", {"masks.single": True}, OTHER),
     ("simultaneous updates", {"updates": "simultaneous"}, OTHER),
     ("stacked views", {"masks.stack": True}, SAME),
@@ -255,10 +255,10 @@ def _sizes(config: Config) -> list[Lever]:
 
 def _batch(config: Config, device: torch.device, seconds: float) -> int:
     """Return the largest batch, at most the one asked for, whose steps fit in the time."""
-    few = min(PROBE, config.batch_size)
-    probe = Workload(replace(config, batch_size=few, compile=False), device)
+    least = min(PROBE, config.batch_size)
+    probe = Workload(replace(config, batch_size=least, compile=False), device)
     step = median(in_turns({"step": probe.step}, device, rounds=2))["step"]
-    return max(few, min(config.batch_size, int(few * seconds / STEPS / step)))
+    return max(least, min(config.batch_size, int(least * seconds / STEPS / step)))
 
 
 def _batches(asked: Config, config: Config, device: torch.device, memory: int) -> list[Lever]:

@@ -38,7 +38,7 @@ from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
 from seamask.objectives import build_objective
-from seamask.plugins import command, load_plugin, loaded_plugins
+from seamask.plugins import command, is_ours, load_plugin, loaded_plugins
 from seamask.recipes import SMALL, default_recipe, recipe_config, small_instead
 from seamask.runs import RunFolder
 from seamask.training import snapshot
@@ -48,6 +48,7 @@ from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import StopSignal
 from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
+from seamask.training.stepper import can_record
 
 # What Fabric advises on a GPU (less precision, which `--precision` decides) is not for users.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -124,10 +125,9 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
     folder = RunFolder.of_run(os.fspath(path))
     then = folder.read_config()
     config = settings.override(then, changed)
-    for setting, _ in settings.leaves(type(config)):
-        was, is_now = settings.get(then, setting), settings.get(config, setting)
+    for setting, was, is_now in settings.differences(then, config):
         own = setting in ("out", "overwrite")  # of a new run
-        if was != is_now and (own or not snapshot.may_change(setting)):
+        if own or not snapshot.may_change(setting):
             raise UserError(
                 f"{settings.flag(setting, type(config))} {is_now}: this run was started with "
                 f"{was}, which cannot change when it goes on; these can: --epochs (to more), "
@@ -183,8 +183,7 @@ def preflight(config: Config) -> None:
     """
     check(config)
     check_device(config.device, config.devices, config.precision)
-    one_gpu = kind_of(config.device) == "cuda" and config.devices == 1
-    if config.cuda_graph == "yes" and (not one_gpu or config.masks.drop):
+    if config.cuda_graph == "yes" and not can_record(config, kind_of(config.device)):
         raise UserError(
             "--cuda-graph yes needs one GPU and no --masks.drop; auto records where that can be"
         )
@@ -202,7 +201,7 @@ def preflight(config: Config) -> None:
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)
-    if not type(networks.masker).__module__.startswith("seamask."):  # a plugin's
+    if not is_ours(type(networks.masker)):
         check_masker(build_masker(config.masks, config.image_size), config.image_size)
     backbone, encoder = networks.encoder.backbone, config.encoder
     check_memory(config, networks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seamask.base.progress import amount, duration, few
 from seamask.base.ranges import heard
-from seamask.base.settings import flag
+from seamask.base.settings import flag, override
 from seamask.config import Config
 from seamask.game.players import is_masked, terms
 from seamask.networks import build_backbone
+from seamask.networks.settings import SMALL_ENCODER
 from seamask.training.journal import Journal
 from seamask.training.run import Run
 
 PATIENCE = 3600.0  # seconds that a run on a CPU may take before flags are named that make it fit
-SMALL = {"image_size": 64, "encoder.backbone": "test_resnet", "encoder.stem": "standard"}
+SMALL_SIZE = 64  # pixels, with the small encoder
 SLOWER = 2.0  # a small network computes at about half the rate of a large one
 WORTH = 10  # epochs below which nothing is learned
 
@@ -117,12 +117,12 @@ def fitting(run: Run, step: float, share: float) -> str:
     changed: dict[str, object] = {}
     epochs = PATIENCE / (step * run.steps_per_epoch)
     if epochs < min(config.epochs / 4, 50):
-        area = min(1.0, (SMALL["image_size"] / config.image_size) ** 2)  # type: ignore[operator]
+        area = min(1.0, (SMALL_SIZE / config.image_size) ** 2)
         ratio = min(1.0, SLOWER * operations(config, small=True) / operations(config))
         if ratio < 0.8:
-            changed |= SMALL
-            if config.image_size <= int(str(SMALL["image_size"])):
-                del changed["image_size"]
+            if config.image_size > SMALL_SIZE:
+                changed["image_size"] = SMALL_SIZE
+            changed |= SMALL_ENCODER
             epochs /= share * ratio + (1 - share) * area
     if epochs < WORTH:
         changed["data.limit"] = max(config.batch_size, int(len(run.data.train) * epochs / WORTH))
@@ -137,10 +137,8 @@ def operations(config: Config, small: bool = False) -> float:
     """Return the operations of a pass of one image through the backbone, or through a small one."""
     encoder, size = config.encoder, config.image_size
     if small:
-        encoder = dataclasses.replace(
-            encoder, backbone=str(SMALL["encoder.backbone"]), stem="standard"
-        )
-        size = min(size, int(str(SMALL["image_size"])))
+        encoder = override(config, SMALL_ENCODER).encoder
+        size = min(size, SMALL_SIZE)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         backbone, _, _ = build_backbone(encoder.backbone, size, encoder.stem, encoder.patch)
         backbone.eval()(torch.zeros(1, 3, size, size))

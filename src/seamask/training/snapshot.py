@@ -142,10 +142,9 @@ def restore(run: Run, path: Path) -> None:
 
 def _check_settings(path: Path, then: Config, now: Config) -> None:
     """Refuse settings that differ from those of a checkpoint, but for what may change."""
-    for setting, _ in settings.leaves(type(now)):
-        was, is_now = settings.get(then, setting), settings.get(now, setting)
+    for setting, was, is_now in settings.differences(then, now):
         fewer = setting == "epochs" and is_now < was
-        if was != is_now and (fewer or not may_change(setting)):
+        if fewer or not may_change(setting):
             raise UserError(
                 f"cannot resume from {path}: it was trained with {setting} {was!r}, not "
                 f"{is_now!r}; set it back, or start a new run"

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import seamask
 from seamask.base.draws import Tape, derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, View
 from seamask.game.step import Turn, take, turns, two_player_step
 from seamask.masks.penalties import PENALTIES
+from seamask.plugins import is_ours
 
 WARM_UP = 3  # steps, in which libraries choose their algorithms and optimisers make their memory
 Pairs = list[tuple[View, View]]
@@ -31,24 +31,26 @@ See = Callable[[Tensor, dict[str, Tensor], torch.Generator], Pairs]
 Taken = tuple[Pairs, dict[str, Tensor]]
 
 
+def can_record(config: Config, device: str) -> bool:
+    """Say whether the step of a run could be recorded as a CUDA graph, on a type of device.
+
+    Left-out patches make sequences as long as the masks leave them, which no graph can hold; what
+    several processes send each other is not recorded.
+    """
+    return device == "cuda" and config.devices == 1 and not config.masks.drop
+
+
 def records(config: Config, players: TwoPlayers, device: torch.device) -> bool:
     """Say whether the step of a run is recorded as a CUDA graph.
 
-    Left-out patches make sequences as long as the masks leave them, which no graph can hold; what
-    several processes send each other is not recorded; parts from elsewhere may count in Python,
-    which would stand still, and are recorded only if that is asked for.
+    Parts from elsewhere may count in Python, which would stand still: they are recorded only if
+    that is asked for.
     """
-    if config.cuda_graph == "no" or device.type != "cuda":
-        return False
-    if config.masks.drop or config.devices > 1:
+    if config.cuda_graph == "no" or not can_record(config, device.type):
         return False
     paid = [PENALTIES[name].cost for name in players.penalty_weights]
     parts = [type(players.masker), type(players.objective), *paid]
-    return config.cuda_graph == "yes" or all(_of_this_package(part) for part in parts)
-
-
-def _of_this_package(part: object) -> bool:
-    return str(getattr(part, "__module__", "")).startswith(f"{seamask.__name__}.")
+    return config.cuda_graph == "yes" or all(map(is_ours, parts))
 
 
 class Stepper:

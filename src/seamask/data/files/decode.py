@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from seamask.base.errors import UserError
-from seamask.base.errors import printable as printable  # others have it from here
+from seamask.base.errors import UserError, printable
 from seamask.base.threads import Allowance, in_threads
 from seamask.data.files.depth import (
     Extremes,

@@ -69,6 +69,11 @@ Ranges = Mapping[str, Range]
 """By `kind_of`."""
 
 
+def as_ranges(kept: Mapping[str, Sequence[float]]) -> Ranges:
+    """Return the ranges of a data set from plain values; see `as_range`."""
+    return {kind: as_range(values) for kind, values in kept.items()}
+
+
 @dataclass
 class Extremes:
     """The two lowest and the two highest different values of some images, as far as there are."""

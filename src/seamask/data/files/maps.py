@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seamask.base.errors import UserError
-from seamask.data.files.decode import BadImage, printable, reasons
+from seamask.base.errors import UserError, printable
+from seamask.data.files.decode import BadImage, reasons
 
 VOID = 255  # pixels that nobody decided on, e.g. VOC's outlines
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.error import URLError
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.files import OURS, make_folder
 from seamask.base.locks import locked
-from seamask.data.files.decode import printable
 
 T = TypeVar("T")
 

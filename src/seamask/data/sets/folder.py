@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from seamask.base.errors import UserError
-from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.base.errors import UserError, printable
+from seamask.base.progress import amount
+from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
 from seamask.data.sets.names import MAP_OF, Kind, holds_images, holds_maps, split_of
 from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
@@ -123,7 +124,7 @@ def read_layout(root: Path, holdout: float, seed: int, split: Chosen = "auto") -
     found = Found(root, *_without_maps(sorted(files, key=os.fsencode)), split=split)
     if others:
         kinds = ", ".join(f"{n} {printable(kind)}" for kind, n in others.most_common(NAMED))
-        found.notes.append(f"left out: {_count(others.total(), 'file')} of other types ({kinds})")
+        found.notes.append(f"left out: {amount(others.total(), 'file')} of other types ({kinds})")
     base = _inside(found.paths, "")
     tops = _tops(found.paths, base)
     kinds_of = {top: kind for top in tops if (kind := split_of(top))}
@@ -178,7 +179,7 @@ class Found:
             for top in (top for top, other in kinds.items() if other == kind):
                 labels = self._labels(f"{base}{top}/")
                 shared: Labels = {p: name for p, name in labels.items() if name in classes}
-                said = f"{printable(top)}/ is left out: {_count(len(labels), 'image')}"
+                said = f"{printable(top)}/ is left out: {amount(len(labels), 'image')}"
                 if test:
                     self.notes.append(f"{said}; --data.split {kind} measures it")
                 elif self.split not in ("auto", kind):
@@ -193,7 +194,7 @@ class Found:
         beside = [path for path in self.paths if path.removeprefix(base).split("/")[0] not in kinds]
         if beside:
             self.notes.append(
-                f"left out: {_count(len(beside), 'image')} beside the folders of splits "
+                f"left out: {amount(len(beside), 'image')} beside the folders of splits "
                 f"({_some(path.removeprefix(base).split('/')[0] for path in beside)})"
             )
         return train, test
@@ -203,7 +204,7 @@ class Found:
         why = [f"of classes that train/ has not ({_some(names)})"] * bool(names)
         why += ["in no class folder"] * (None in unknown.values())
         if unknown:
-            count = _count(len(unknown), "image")
+            count = amount(len(unknown), "image")
             self.notes.append(f"left out of {printable(top)}/: {count} {' or '.join(why)}")
 
     def of_classes(self, base: str) -> Labels:
@@ -239,7 +240,7 @@ class Found:
         labels = np.array([numbers[train[path]] for path in paths], np.int64)
         if strays := [path for path in paths if train[path] is None]:
             self.notes.append(
-                f"{_count(len(strays), 'image')} in no class folder ({_some(strays)}): trained on, "
+                f"{amount(len(strays), 'image')} in no class folder ({_some(strays)}): trained on, "
                 "without a label"
             )
         if test:
@@ -250,7 +251,7 @@ class Found:
         counts = np.bincount(labels[labels >= 0])
         if holdout > 0 and (single := [told[i] for i in np.flatnonzero(counts == 1)]):
             self.notes.append(
-                f"{_count(len(single), 'class', 'classes')} of one image ({_some(single)}): it is "
+                f"{amount(len(single), 'class', 'classes')} of one image ({_some(single)}): it is "
                 "trained on, none is held out"
             )
         parts = _select(paths, labels, ~out), _select(paths, labels, out) if out.any() else None
@@ -294,7 +295,7 @@ def _without_maps(paths: list[str]) -> tuple[list[str], list[str]]:
         else:
             kept.append(path)
     notes = [
-        f"left out: {_count(n, 'label image')}, {what}" for what, n in sorted(left_out.items())
+        f"left out: {amount(n, 'label image')}, {what}" for what, n in sorted(left_out.items())
     ]
     return kept, notes
 
@@ -322,10 +323,6 @@ def _classes(labels: Labels, least: int) -> list[str]:
     """Return the names of the classes, if two of them hold at least so many images."""
     counts = Counter(name for name in labels.values() if name is not None)
     return list(counts) if sum(n >= least for n in counts.values()) > 1 else []
-
-
-def _count(n: int, word: str, many: str = "") -> str:
-    return f"{n:,} {word if n == 1 else many or f'{word}s'}"
 
 
 def _some(names: Iterable[str]) -> str:

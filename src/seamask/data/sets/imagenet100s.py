@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic, cannot_write
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import EXTENSIONS, BadImage, opened, printable, square
+from seamask.data.files.decode import EXTENSIONS, BadImage, opened, square
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.folder import Chosen, Layout, read_layout
 from seamask.data.sets.path import of_layout

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seamask.base.errors import printable
 from seamask.base.paths import local
-from seamask.data.files.decode import printable
 from seamask.data.registry import SOURCES, About, Source
 from seamask.data.sets.download import Archive, read_or_download
 from seamask.data.store.chunks import Reading, file_chunks

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seamask.base.errors import UserError
-from seamask.data.files.decode import printable
+from seamask.base.errors import UserError, printable
 from seamask.data.files.identity import Entry, identity
 from seamask.data.files.maps import read_map, refuse_binary
 

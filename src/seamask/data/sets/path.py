@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.paths import local
-from seamask.data.files.decode import printable
 from seamask.data.registry import SOURCES, About, Source
 from seamask.data.sets.folder import Layout, read_layout
 from seamask.data.sets.objects import ObjectMaps, find_object_maps

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seamask.base.errors import UserError
-from seamask.data.files.decode import EXTENSIONS, printable
+from seamask.base.errors import UserError, printable
+from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
 from seamask.data.files.maps import VOID, check_value, largest, read_map, refuse_binary
 from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks

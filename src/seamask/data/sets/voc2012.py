@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seamask.base.errors import UserError
-from seamask.data.files.decode import printable
+from seamask.base.errors import UserError, printable
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.download import Archive, read_or_download
 from seamask.data.sets.path import of_layout

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from seamask.base.devices import free_cores
 from seamask.base.errors import UserError
-from seamask.base.files import OURS, TEMPORARY, atomic, make_folder, sync_folder
+from seamask.base.files import OURS, TEMPORARY, atomic, make_folder, sync, sync_folder
 from seamask.base.locks import Held, give_up, locked
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
@@ -103,7 +103,7 @@ class Writer:
             yield append
             with self._storing():
                 file.truncate()  # room that was not needed
-                os.fsync(file.fileno())
+                sync(file.fileno())
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Write what the arrays mean, and their checksums.
@@ -115,7 +115,7 @@ class Writer:
             with open(self.folder / META, "x") as file:
                 json.dump({**about, "blocks": self._blocks}, file)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             _note_checked(self.folder)
             sync_folder(self.folder)
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, printable
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, opened, printable, square, square_map, survey
+from seamask.data.files.decode import BadImage, opened, square, square_map, survey
 from seamask.data.files.depth import Ranges, told
 from seamask.data.store.plan import Chunk
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
-from seamask.data.files.depth import Ranges, as_range
+from seamask.data.files.depth import Ranges, as_ranges
 from seamask.data.store.arrays import Writer, memory_map, open_or_make
 from seamask.data.store.plan import Plan, Split
 
@@ -110,7 +110,7 @@ def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
             else None,
         )
     skipped = tuple((path, reason) for path, reason in meta["skipped"])
-    ranges = {kind: as_range(values) for kind, values in meta.get("ranges", {}).items()}
+    ranges = as_ranges(meta.get("ranges", {}))
     return Store(splits, tuple(meta["classes"]), skipped, ranges, tuple(meta.get("remarks", ())))
 
 
