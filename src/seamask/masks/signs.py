@@ -21,11 +21,11 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
         - `coverage`: share of pixels removed, mean over images;
         - `empty`, `full`: share of images of which less than 1 % is removed, or left;
         - `from_image`: share of the variance over images and places that the mean over images does
-          not explain: 0 where the mask is the same for all images (or constant), 1 where no place
-          is removed more often than another; free of the bias of a small batch;
+            not explain: 0 where the mask is the same for all images (or constant), 1 where no place
+            is removed more often than another; free of the bias of a small batch;
         - `border`: share of what it removes that lies in the outer eighth of the image;
         - `overlap`: share of what it removes that the strongest of the others removes too (0 if
-          there is no other);
+            there is no other);
         - `binary`: share of pixels below 0.1 or above 0.9.
     """
     masks = at_least_float32(masks)

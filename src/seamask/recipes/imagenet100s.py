@@ -1,7 +1,7 @@
 """ImageNet100s: ImageNet-100 resized to 96×96 pixels ([Seq] tables 1 and 2).
 
 [ADIOS] crops its 96-pixel views from full-size files instead: `seamask data imagenet100s
---size 256` and `--data.size 256` come close. See docs/published.md.
+--size 256` and `--data.size 256` come close. See docs/reproduce.md.
 """
 
 from __future__ import annotations

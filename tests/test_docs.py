@@ -1,0 +1,86 @@
+"""The documentation is true: it builds, its examples run, its commands are commands of ours."""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import call
+from seamask.base.errors import UserError
+from seamask.base.options import parse
+from seamask.commands import COMMANDS, parse_pretrain
+from seamask.evaluate import TASKS, task_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+def test_examples_run(page):
+    scope = {}
+    for block in blocks(page, "python"):
+        if "checkpoint_path=\"runs/" in block.split("#")[0]:
+            continue  # a run that the reader has made
+        exec(block, scope)
+
+
+def commands():
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for line in block.replace("\\\n", "").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["seamask"]:
+                    yield pytest.param(words[1:], id=f"{page.stem}: {' '.join(words)}")
+
+
+@pytest.mark.parametrize("words", [*commands()])
+def test_commands_are_understood(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    name, *rest = words
+    if name in ("pretrain", "bench"):
+        take = [rest.index(flag) for flag in ("--config", "--plugin") if flag in rest]
+        for at in reversed(take):  # files that the reader has
+            del rest[at : at + 2]
+        if "--masker" in rest and rest[rest.index("--masker") + 1] == "discs":
+            return  # of a plugin: tests/test_examples.py
+        with contextlib.suppress(SystemExit):
+            parse_pretrain(rest)
+    elif name == "evaluate":
+        with contextlib.suppress(SystemExit):
+            parse(task_config(rest[1], None, None), rest[2:], prog="", description="")
+        assert rest[1] in TASKS
+    else:
+        assert name in COMMANDS
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            assert call(name, "--help") == 0
+        flags = {word for word in rest if word.startswith("--")}
+        assert not {flag for flag in flags if flag not in said.getvalue()}
+
+
+def test_a_wrong_command_would_be_seen():
+    with pytest.raises(UserError, match="--budgets"):
+        parse_pretrain(["--budgets", "0.2"])
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    assert shutil.which("mkdocs", path=Path(sys.executable).parent), "pip install -e '.[dev]'"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for page in (tmp_path / "site").rglob("*.html"):
+        loaded = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text())
+        assert not loaded, (page.name, loaded)  # nothing is asked of any server
