@@ -29,7 +29,7 @@ def blocks(page, language):
 def test_examples_run(page):
     scope = {}
     for block in blocks(page, "python"):
-        if "checkpoint_path=\"runs/" in block.split("#")[0]:
+        if 'checkpoint_path="runs/' in block.split("#")[0]:
             continue  # a run that the reader has made
         exec(block, scope)
 
@@ -82,5 +82,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for page in (tmp_path / "site").rglob("*.html"):
-        loaded = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text())
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text()
+        )
         assert not loaded, (page.name, loaded)  # nothing is asked of any server

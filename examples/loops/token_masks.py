@@ -69,7 +69,7 @@ def main(run: str = "", steps: int = 20, batch: int = 16, size: int = 32, patch:
                     a.lerp_(b, 0.01)
         if step % 10 == 0:
             print(f"step {step}: loss {loss:.3f}, {hidden.float().mean():.0%} of patches hidden")
-    return float(loss)
+    return float(loss.detach())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from .masks.penalties import overlap_penalty as overlap_penalty
 from .masks.penalties import sparsity_penalty as sparsity_penalty
 from .masks.random import RandomBlockMasker as RandomBlockMasker
 from .masks.random import RandomPatchMasker as RandomPatchMasker
+from .masks.tokens import token_masks as token_masks
 from .objectives.simclr import nt_xent as nt_xent
 from .training.launch import pretrain as pretrain
 
