@@ -54,7 +54,9 @@ def test_timm_loads_the_encoder_as_the_manifest_says(run, monkeypatch):
 
 
 def test_the_manifests_line_imports_all_that_it_needs(run):
-    out, _ = run
+    out, name = run
+    if name != "resnet18":
+        pytest.skip("the imports are the same")
     line = json.loads((out / "manifest.json").read_text())["load"]
     subprocess.run([sys.executable, "-c", line], cwd=out, check=True)  # nothing is imported yet
 

@@ -426,6 +426,7 @@ def test_finetuning_trains_a_copy(scenes, backbone):
     assert same(before, backbone)
 
 
+@pytest.mark.slow
 def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
     from dataclasses import replace
 

@@ -4,6 +4,10 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+from kills import Command
+from rows import EXPORTS, TABLE, Alone, Trials
+
+ROWS = {command.name: command for command in (*TABLE, *EXPORTS)}
 
 
 @pytest.fixture
@@ -18,3 +22,17 @@ def points(request: pytest.FixtureRequest) -> Callable[[int], Sequence[int]]:
         return sorted(random.Random(n).sample(everything, int(asked)))
 
     return choose
+
+
+@pytest.fixture(scope="session")
+def trials_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Command], Trials]:
+    """Return a function that begins trials of a command; it runs alone but once for all tests."""
+    alone: dict[Command, Alone] = {}
+
+    def begin(what: str | Command) -> Trials:
+        command = ROWS[what] if isinstance(what, str) else what
+        if command not in alone:
+            alone[command] = Alone(tmp_path_factory.mktemp(command.name), command)
+        return Trials(alone[command])
+
+    return begin

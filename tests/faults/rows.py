@@ -71,16 +71,35 @@ def study(root: Path) -> list[str]:
     return ["study", str(root / "a.yaml"), *cache(root), "--out", str(root / "study")]
 
 
-def folder(root: Path) -> list[str]:
-    """Everything else that writes: images found in a folder, clusters of them, TensorBoard."""
-    if not (root / "photos").exists():
-        noise = np.random.default_rng(0)
-        for k in range(24):
-            path = root / f"photos/{'ab'[k % 2]}/{k}.png"
+def images(*paths: Path) -> None:
+    """Write images of noise, where there are none yet."""
+    noise = np.random.default_rng(0)
+    for path in paths:
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise.integers(0, 255, (20, 20, 3), np.uint8)).save(path)
+
+
+def folder(root: Path) -> list[str]:
+    """Everything else that writes: images found in a folder, clusters of them, TensorBoard."""
+    images(*(root / f"photos/{'ab'[k % 2]}/{k}.png" for k in range(24)))
     more = ["--data", str(root / "photos"), "--budget", "exact:superpixel", "--log.tensorboard"]
     return [*pretrain(root), *more, "--masks.superpixels", "9", "--epochs", "1"]
+
+
+def masks(root: Path) -> list[str]:
+    images(*(root / f"photos/{k}.png" for k in range(3)))
+    written = ["--out", str(root / "masks.png"), "--full", str(root / "full")]
+    return ["masks", str(root / "run"), str(root / "photos"), *written]
+
+
+def make(root: Path) -> list[str]:
+    from seamask.data.sets.imagenet100s import wnids
+
+    imagenet = root / "imagenet"
+    images(*(imagenet / f"{part}/{wnid}/0.png" for part in ("train", "val") for wnid in wnids()))
+    made = ["--out", str(root / "made"), "--size", "8"]
+    return ["data", "imagenet100s", "--imagenet", str(imagenet), *made]
 
 
 TABLE = [
@@ -90,6 +109,10 @@ TABLE = [
     Command("evaluate", evaluate, prepare=(pretrain,)),
     Command("study", study),
     Command("folder", folder, again=resume_or(folder)),
+]
+EXPORTS = [  # files that are whole or not at all, each on its own
+    Command("masks", masks, prepare=(pretrain,)),
+    Command("data", make),
 ]
 
 
@@ -105,8 +128,8 @@ def begun(root: Path, command: Command, prepared: Path | None = None) -> None:
         assert run(root, words(root))[0] == 0
 
 
-class Trials:
-    """Trials of one command, each in the same folder and on the same files.
+class Alone:
+    """A command that nothing strikes: what it begins with, how it ends.
 
     Args:
         folder: new, for all of it.
@@ -114,18 +137,34 @@ class Trials:
 
     Attributes:
         root: where the command works.
-        operations: how many changes it makes when left alone.
-        failures: what trials found wrong.
+        prepared: a copy of what is there before.
+        operations: how many changes it makes.
+        whole: what it leaves.
     """
 
     def __init__(self, folder: Path, command: Command) -> None:
         self.command, self.root, self.said = command, folder / "work", folder / "said.txt"
-        self.tried, self.failures = 0, list[str]()
         begun(self.root, command)
         self.prepared = Path(shutil.copytree(self.root, folder / "prepared"))
         code, self.operations = run(self.root, command.words(self.root), said=self.said)
         assert code == 0, self.said.read_text()
         self.whole = left_by(self.root)
+
+
+class Trials:
+    """Trials of one command, each in the same folder and on the same files.
+
+    Args:
+        alone: the command when it is left alone.
+
+    Attributes:
+        failures: what trials found wrong.
+    """
+
+    def __init__(self, alone: Alone) -> None:
+        self.command, self.root, self.said = alone.command, alone.root, alone.said
+        self.prepared, self.operations, self.whole = alone.prepared, alone.operations, alone.whole
+        self.tried, self.failures = 0, list[str]()
 
     def begin(self) -> list[str]:
         """Put the folder as it was before the command; return the command's words."""

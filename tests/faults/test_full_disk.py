@@ -4,23 +4,23 @@ pytest tests/faults/test_full_disk.py -m slow -s --points all
 """
 
 import pytest
-from kills import Running, left_by
-from rows import TABLE, Trials
+from kills import Running, left_by, run
+from rows import Trials
 
 from disks import ROOM, small_disk
 
-ROWS = {command.name: command for command in TABLE}
 PAGE = 4096
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pretrain", "resume", "evaluate", "study", "folder"])
-def test_a_full_disk_is_one_line_and_costs_nothing(name, tmp_path, points):
-    with small_disk(tmp_path / "work") as disk:
-        trials = Trials(tmp_path, ROWS[name])
-        most = disk.used()
-        trials.begin()
+def test_a_full_disk_is_one_line_and_costs_nothing(name, trials_of, points):
+    trials = trials_of(name)
+    with small_disk(trials.root) as disk:
+        words = trials.begin()
         least = disk.used()
+        assert run(disk.place, words)[0] == 0
+        most = disk.used()
         pages = (most - least) // PAGE
         for k in points(pages):
             words = trials.begin()

@@ -9,25 +9,25 @@ import time
 
 import pytest
 from kills import Running
-from rows import TABLE, Trials
+from rows import EXPORTS, TABLE
 
-ROWS = {command.name: command for command in TABLE}
+NAMES = [command.name for command in (*TABLE, *EXPORTS)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ROWS)
-def test_a_kill_before_a_file_operation_costs_nothing(name, tmp_path, points):
-    trials = Trials(tmp_path, ROWS[name])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kill_before_a_file_operation_costs_nothing(name, trials_of, points):
+    trials = trials_of(name)
     for k in points(trials.operations):
         Running(trials.root, trials.begin(), {k: signal.SIGKILL}).wait()
         trials.go_on(f"killed before operation {k} of {trials.operations}")
     trials.end()
 
 
-def test_kills_here_and_there_cost_nothing(tmp_path):
-    trials = Trials(tmp_path, ROWS["pretrain"])
-    assert trials.operations > 50
-    for k in range(20, trials.operations + 1, 35):
+def test_kills_here_and_there_cost_nothing(trials_of):
+    trials = trials_of("pretrain")
+    assert trials.operations > 90
+    for k in (20, 90):  # while the store is built, and in training
         Running(trials.root, trials.begin(), {k: signal.SIGKILL}).wait()
         trials.go_on(f"killed before operation {k} of {trials.operations}")
     trials.end()
@@ -35,8 +35,8 @@ def test_kills_here_and_there_cost_nothing(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "workers"), [("pretrain", 1), ("study", 2)])
-def test_kills_at_any_time_cost_nothing(name, workers, tmp_path, points):
-    trials = Trials(tmp_path, ROWS[name])
+def test_kills_at_any_time_cost_nothing(name, workers, trials_of, points):
+    trials = trials_of(name)
     draws = random.Random(0)
     before = time.monotonic()
     Running(trials.root, trials.begin()).wait()

@@ -42,8 +42,6 @@ def finished(folder: Path) -> bool:
     "line",
     [
         f"seamask {BASE} 2>&1 | head -1",
-        pytest.param(f"seamask {BASE} > /dev/full", marks=needs_full),
-        pytest.param(f"seamask {BASE} 2> /dev/full", marks=needs_full),
         pytest.param(f"seamask {BASE} > /dev/full 2>&1", marks=needs_full),
         f"seamask {BASE} >&- 2>&-",
     ],
@@ -56,11 +54,10 @@ def test_a_training_goes_on_when_nobody_reads(line, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_signs_that_an_encoding_lacks(encoding, tmp_path):
-    done = shell(f"seamask {BASE}", tmp_path, PYTHONIOENCODING=encoding)
+def test_signs_that_an_encoding_lacks(tmp_path):
+    done = shell(f"seamask {BASE}", tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    done = shell("seamask pretrain --help", tmp_path, PYTHONIOENCODING=encoding)
+    done = shell("seamask pretrain --help", tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--batch-size" in done.stdout
 

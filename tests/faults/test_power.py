@@ -7,18 +7,18 @@ import signal
 
 import pytest
 from kills import Running
-from rows import TABLE, Trials
+from rows import TABLE
 
 from disks import powered_disk
 
-ROWS = {command.name: command for command in TABLE}
+NAMES = [command.name for command in TABLE]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ROWS)
-def test_a_power_cut_before_a_file_operation_costs_nothing(name, tmp_path, points):
-    with powered_disk(tmp_path / "work") as disk:
-        trials = Trials(tmp_path, ROWS[name])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_power_cut_before_a_file_operation_costs_nothing(name, trials_of, points):
+    trials = trials_of(name)
+    with powered_disk(trials.root) as disk:
         for k in points(trials.operations):
             words = trials.begin()
             disk.sync()

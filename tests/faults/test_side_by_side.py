@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from kills import Running, differences, left_by, run
-from rows import TABLE, Command, Trials, another, evaluate, overwrite, study
+from rows import EXPORTS, TABLE, Command, another, evaluate, overwrite, study
 
-ROWS = {command.name: command for command in TABLE}
+NAMES = [command.name for command in (*TABLE, *EXPORTS)]
 REFUSED = r"process \d+ on \S+ since .* is training this run|already holds a run"
 APART = 2.0  # seconds between the two, at most
 TIMES = 40
@@ -45,10 +45,10 @@ def wrong(ended: list[tuple[int, str]], may_say: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ROWS)
-def test_the_same_command_twice(name, tmp_path, points):
-    trials, draws = Trials(tmp_path, ROWS[name]), random.Random(0)
-    refused = "no one is" if name in ("study", "evaluate") else REFUSED
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_command_twice(name, trials_of, points):
+    trials, draws = trials_of(name), random.Random(0)
+    refused = "no one is" if name in ("study", "evaluate", "masks", "data") else REFUSED
     for _ in points(TIMES):
         apart = draws.uniform(0, APART)
         words = trials.begin()
@@ -65,8 +65,8 @@ def elsewhere(words: list[str]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pretrain", "folder"])
-def test_two_runs_share_a_cache(name, tmp_path, points):
-    trials, draws = Trials(tmp_path, ROWS[name]), random.Random(0)
+def test_two_runs_share_a_cache(name, trials_of, points):
+    trials, draws = trials_of(name), random.Random(0)
     for _ in points(TIMES):
         apart = draws.uniform(0, APART)
         words = trials.begin()
@@ -87,8 +87,8 @@ def with_results(root: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_studies_share_a_file_of_results(tmp_path, points):
-    trials = Trials(tmp_path, Command("results", with_results))
+def test_two_studies_share_a_file_of_results(trials_of, points):
+    trials = trials_of(Command("results", with_results))
     draws = random.Random(0)
     jobs = {json.loads(line).get("job") for line in lines(trials.root / "results.jsonl")}
     for _ in points(TIMES):
@@ -110,9 +110,9 @@ def resume(root: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("writer", [overwrite, resume], ids=["overwrite", "resume"])
-def test_a_run_is_evaluated_while_it_is_written(writer, tmp_path, points):
+def test_a_run_is_evaluated_while_it_is_written(writer, trials_of, points):
     # What its folder says that an evaluation found is true of the run that is there in the end.
-    trials = Trials(tmp_path, Command("evaluate", evaluate, prepare=(another,)))
+    trials = trials_of(Command("evaluate", evaluate, prepare=(another,)))
     draws = random.Random(0)
     changing = r"no weights at|no run at|holds another run|weights of another|cannot read"
     for _ in points(TIMES):
@@ -135,8 +135,8 @@ def results(root: Path) -> list[dict[str, float]]:
     return [json.loads(path.read_text())["metrics"] for path in sorted(found)]
 
 
-def test_two_workers_of_a_study_here_and_now(tmp_path):
-    trials = Trials(tmp_path, ROWS["study"])
+def test_two_workers_of_a_study_here_and_now(trials_of):
+    trials = trials_of("study")
     words = trials.begin()
     found = wrong(together(trials.root, words, words, apart=0), "no one is refused")
     trials.note("two workers", found + differences(left_by(trials.root), trials.whole))

@@ -9,7 +9,7 @@ import pytest
 from kills import Running
 from rows import TABLE, Trials
 
-ROWS = {command.name: command for command in TABLE}
+NAMES = [command.name for command in TABLE]
 
 
 def check(trials: Trials, trial: str, code: int, number: int) -> None:
@@ -25,9 +25,9 @@ def check(trials: Trials, trial: str, code: int, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ROWS)
-def test_a_signal_at_any_moment(name, tmp_path, points):
-    trials = Trials(tmp_path, ROWS[name])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_at_any_moment(name, trials_of, points):
+    trials = trials_of(name)
     for k in points(trials.operations):
         words = trials.begin()
         number = (signal.SIGTERM, signal.SIGINT)[k % 2]

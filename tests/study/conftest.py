@@ -23,7 +23,7 @@ RAW = {
     "settings": {
         "data.shapes_train": 48, "data.shapes_test": 32, "image_size": 32, "batch_size": 16,
         "epochs": 2, "masks.width": 4, "objective.hidden": [16], "objective.out_dim": 8,
-        "log.every": 1, "log.masks_every": 0, "log.probe_every": 1, "device": "cpu", "threads": 1,
+        "log.every": 6, "log.masks_every": 0, "log.probe_every": 1, "device": "cpu", "threads": 1,
     },
     "evaluations": {
         "kNN": {"task": "knn"},

@@ -15,6 +15,7 @@ import yaml
 from seamask.base.errors import UserError
 from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
 from seamask.study.folder import StudyFolder
+from seamask.study.results import write_results
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
 from seamask.training import Stopped
@@ -131,14 +132,13 @@ def test_a_pretraining_killed_before_its_first_checkpoint_starts_again(whole, pa
     assert numbers(out) == numbers(whole[1])
 
 
-@pytest.mark.parametrize("at", [4, 6])  # the last step, too: nothing else is begun
-def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch, at):
+def test_a_signal_stops_the_study_and_it_goes_on(whole, partly, monkeypatch):
     path, out = partly("sequential")
     take_step = Run.take_step
 
     def step_then_signal(run, images, maps):
         step = take_step(run, images, maps)
-        if run.step == at:
+        if run.step == run.total_steps:  # the last: nothing else is begun
             os.kill(os.getpid(), signal.SIGTERM)
         return step
 
@@ -232,6 +232,34 @@ def test_a_job_that_fails_leaves_a_gap_and_can_be_mended(partly, tmp_path, monke
     assert "missing" not in (out / "table.md").read_text()
 
 
+def test_a_result_that_cannot_be_kept_is_in_the_log(partly, tmp_path, monkeypatch, capfd):
+    path, out = partly()
+
+    def measure(context):
+        Path(context.config.out).touch()  # where its folder would be
+        return {"one": 1.25}
+
+    monkeypatch.setitem(
+        TASKS._parts, "number", Task("a number", EvaluationConfig, measure, (Metric("one"),))
+    )
+    raw = yaml.safe_load(path.read_text())
+    raw["evaluations"]["mine"] = {"task": "number", "methods": ["SimCLR"]}
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(UserError, match="1 of 6 jobs failed: SimCLR, seed 0: mine"):
+        run_study(read_study(more), out)
+    said = capfd.readouterr().out
+    assert '"one": 1.25' in said
+    assert "seed 0: mine failed: the result is not kept: cannot write" in said
+
+
+def test_a_file_of_results_that_cannot_be_written_is_one_line(whole, tmp_path):
+    path, out = whole
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*x\.jsonl: Not a directory"):
+        write_results(read_study(path), StudyFolder(out), tmp_path / "file/x.jsonl")
+
+
 def test_what_needs_a_failed_pretraining_is_not_tried(raw, write, tmp_path, capfd):
     raw["methods"]["SimCLR"]["batch_size"] = 64  # more than there are images
     raw["seeds"] = 1
@@ -296,13 +324,18 @@ def test_the_tiny_tables(name, tmp_path, cache):
     assert (table.parent / "accuracy.png").exists()
 
 
-@pytest.fixture
-def carried(whole, tmp_path):
-    """The finished study, and the file that carries its results."""
+@pytest.fixture(scope="module")
+def results_of_whole(whole, tmp_path_factory):
     path, out = whole
-    study, results = read_study(path), tmp_path / "small.jsonl"
-    run_study(study, shutil.copytree(out, tmp_path / "copy"), results)
-    return study, results
+    folder = tmp_path_factory.mktemp("results")
+    run_study(read_study(path), shutil.copytree(out, folder / "copy"), folder / "small.jsonl")
+    return folder / "small.jsonl"
+
+
+@pytest.fixture
+def carried(whole, results_of_whole, tmp_path):
+    """The finished study, and the file that carries its results."""
+    return read_study(whole[0]), Path(shutil.copy(results_of_whole, tmp_path))
 
 
 def test_results_travel_without_weights(whole, carried, tmp_path, capfd):

@@ -43,12 +43,12 @@ def after_each_step(monkeypatch, do):
     monkeypatch.setattr(Run, "take_step", take_step_and_do)
 
 
-def signal_after(monkeypatch, step):
-    """Send the signal to stop when a run has taken that many steps."""
+def signal_after(monkeypatch, step, number=signal.SIGTERM):
+    """Send a signal when a run has taken that many steps."""
 
     def signal_then(run, images, maps):
         if run.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     after_each_step(monkeypatch, signal_then)
 

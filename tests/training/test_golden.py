@@ -72,7 +72,14 @@ def draw_weights(network: nn.Module, rng: np.random.Generator) -> None:
             parameter.copy_(torch.from_numpy(rng.standard_normal(parameter.shape) / fan**0.5))
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES))
+# The large ones have the methods of the others, with other numbers.
+LARGE = ("stl10", "imagenet100s")
+
+
+@pytest.mark.parametrize("recipe", [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith(LARGE) else ())
+    for name in sorted(RECIPES)
+])  # fmt: skip
 def test_losses_are_what_they_were(recipe):
     expected = json.loads(FILE.read_text())[recipe]
     np.testing.assert_allclose(losses(recipe), expected, rtol=1e-5)

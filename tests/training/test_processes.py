@@ -23,55 +23,57 @@ STEPS = 3
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "equipartition": 30.0}
 
 
-def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
+OBJECTIVES = [
+    {"form": "standard"}, {"form": "cross-view"}, {"name": "byol"}, {"name": "simsiam"},
+    {"name": "vicreg"}, {"name": "moco", "queue": 12},
+]  # fmt: skip
+
+
+def config_of(changed: dict) -> ObjectiveConfig:
+    return ObjectiveConfig(hidden=(16,), out_dim=8, predictor=8, **changed)
+
+
+def train_half(fabric: Fabric, path: Path) -> None:
+    """Train with half of each batch, with every objective, and save the players of each."""
     torch.set_num_threads(1)
-    objective = build_objective(
-        config,
-        partial(fabric.all_gather, sync_grads=True),
-        fabric.global_rank,
-    )
-    players = build_players(
-        objective=objective,
-        optimizer="lars",
-        remember=objective.remember,
-        penalty_weights=WEIGHTS,
-        average=partial(average_gradients, fabric),
-        average_masks=partial(average_with_gradient, fabric),
-    )
-    synchronise_batchnorm(players.encoder, fabric.device)
-    for seed in range(STEPS):
-        x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
-        two_player_step(players, [(View(x_a), View(x_b))])
-        objective.update(players.encoder, seed / STEPS)
-    torch.save((state(players.encoder), state(players.masker)), f"{path}-{fabric.global_rank}")
+    found = []
+    for changed in OBJECTIVES:
+        objective = build_objective(
+            config_of(changed), partial(fabric.all_gather, sync_grads=True), fabric.global_rank
+        )
+        players = build_players(
+            objective=objective,
+            optimizer="lars",
+            remember=objective.remember,
+            penalty_weights=WEIGHTS,
+            average=partial(average_gradients, fabric),
+            average_masks=partial(average_with_gradient, fabric),
+        )
+        synchronise_batchnorm(players.encoder, fabric.device)
+        for seed in range(STEPS):
+            x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
+            two_player_step(players, [(View(x_a), View(x_b))])
+            objective.update(players.encoder, seed / STEPS)
+        found.append((state(players.encoder), state(players.masker)))
+    torch.save(found, f"{path}-{fabric.global_rank}")
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """What two processes trained: of each, the players of every objective."""
+    path = tmp_path_factory.mktemp("halves") / "rank"
+    strategy = DDPStrategy(start_method="spawn")
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
+    fabric.launch(partial(train_half, path=path))
+    return [torch.load(f"{path}-{rank}") for rank in range(2)]
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"form": "standard"},
-        *(
-            pytest.param(changed, marks=pytest.mark.slow)  # the same path, another loss
-            for changed in (
-                {"form": "cross-view"},
-                {"name": "byol"},
-                {"name": "simsiam"},
-                {"name": "vicreg"},
-                {"name": "moco", "queue": 12},
-            )
-        ),
-    ],
-    ids=lambda changed: "-".join(str(value) for value in changed.values()),
-)
-def test_two_processes_equal_one(changed, tmp_path):
-    config = ObjectiveConfig(hidden=(16,), out_dim=8, predictor=8, **changed)
-    strategy = DDPStrategy(start_method="spawn")
-    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
-    fabric.launch(partial(train_half, config=config, path=tmp_path / "rank"))
-    first, second = (torch.load(tmp_path / f"rank-{rank}") for rank in range(2))
-
-    objective = build_objective(config)
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", OBJECTIVES, ids=lambda c: "-".join(map(str, c.values())))
+def test_two_processes_equal_one(changed, halves):
+    first, second = (half[OBJECTIVES.index(changed)] for half in halves)
+    objective = build_objective(config_of(changed))
     alone = build_players(
         objective=objective,
         optimizer="lars",
@@ -104,14 +106,3 @@ def test_what_a_process_refuses_is_one_line(tiny, tmp_path):
         seamask.pretrain(out=tmp_path / "run", devices=2, **{**tiny, "batch_size": 64})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.ddp
-@pytest.mark.slow
-def test_a_run_on_two_processes(tiny, tmp_path):
-    summary = seamask.pretrain(out=tmp_path / "run", devices=2, **tiny)
-    assert summary.results["probe/knn"] > 0
-    assert (tmp_path / "run/encoder.safetensors").exists()
-    assert not any(
-        torch.isnan(p).any() for p in seamask.load_encoder(tmp_path / "run").parameters()
-    )

@@ -1,7 +1,6 @@
 """Two commands on one run: one has it, the others are told who; it is free when that one dies."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ import pytest
 import seamask
 from command import call
 from seamask.base.errors import UserError
-from seamask.runs import RunFolder
 from training.runs import assert_same_weights, lines_of
 
 
@@ -94,36 +92,6 @@ def test_of_three_starts_one_trains(tiny, tmp_path, capsys):
     seamask.pretrain(recipe="shapes-seamask", out=alone, **tiny)
     assert_same_weights(out, alone)
     assert [line["step"] for line in lines_of(out)] == [line["step"] for line in lines_of(alone)]
-
-
-@pytest.mark.slow
-@pytest.mark.ddp
-def test_processes_of_a_killed_parent_keep_the_run(tiny, tmp_path):
-    out = tmp_path / "run"
-    process = start(*arguments(tiny, out, epochs=5000, devices=2))
-    wait_for(lambda: list(out.glob("checkpoints/step-*.pt")), process)
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout.split()
-    try:
-        for child in children:  # they notice nothing
-            os.kill(int(child), signal.SIGSTOP)
-        process.kill()
-        process.wait()
-        with pytest.raises(UserError, match="is training this run"), RunFolder(out).claimed():
-            pass
-    finally:
-        for child in children:
-            os.kill(int(child), signal.SIGKILL)
-    process.stderr.close()
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with RunFolder(out).claimed():
-                return
-        except UserError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 def test_a_start_that_fails_leaves_nothing(tiny, tmp_path):
