@@ -20,8 +20,8 @@ from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
 from seamask.data.files.listing import Files
 from seamask.data.sets.names import MAP_OF, Kind, holds_images, holds_maps, split_of
-from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
-from seamask.data.store.plan import Plan, Split
+from seamask.data.store.chunks import ObjectsOf, Reading, file_split
+from seamask.data.store.plan import Plan
 
 Chosen = Literal["auto", "val", "test"]
 NAMED = 5  # classes or files that a line names at most
@@ -76,18 +76,13 @@ class Layout:
         return identity(listing(), cache)
 
     def plan(self, size: int, reading: Reading, objects_of: ObjectsOf | None = None) -> Plan:
-        """Say how its store is made (see `chunks.file_chunks`); `objects_of` those of `train`."""
+        """Say how its store is made (see `chunks.file_split`); `objects_of` those of `train`."""
         parts = {"train": (self.train, objects_of), "test": (self.held_out, None)}
         paths = [path for part, _ in parts.values() if part for path in part.paths]
         opens = self.files.opens
         reading = reading.of(paths, opens)
         splits = {
-            name: Split(
-                len(part.paths),
-                partial(file_chunks, opens, part.paths, part.labels, size, reading, objects),
-                labelled=part.labels is not None,
-                segmented=objects is not None,
-            )
+            name: file_split(opens, part.paths, part.labels, size, reading, objects)
             for name, (part, objects) in parts.items()
             if part is not None
         }

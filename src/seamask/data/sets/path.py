@@ -11,6 +11,7 @@ from seamask.data.archives.find import existing, find_files, source_name
 from seamask.data.registry import About, Source
 from seamask.data.sets.folder import Layout, layout_of
 from seamask.data.sets.objects import ObjectMaps, find_object_maps
+from seamask.data.sets.packed import is_packed, packed
 from seamask.data.sets.voc import VocLayout, is_voc, read_voc
 from seamask.data.store.chunks import Reading
 from seamask.data.store.plan import Plan
@@ -28,6 +29,8 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         UserError: there is nothing, or no images in it.
     """
     root = existing(config.source)
+    if is_packed(root):
+        return packed(root, config)
     if is_voc(root):
         layout: Layout | VocLayout = read_voc(root)
     else:

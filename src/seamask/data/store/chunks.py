@@ -19,7 +19,7 @@ from seamask.base.errors import UserError, printable
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import BadImage, Opens, opened, square, square_map, survey
 from seamask.data.files.depth import Ranges, told
-from seamask.data.store.plan import Chunk
+from seamask.data.store.plan import Chunk, Split
 
 CHUNK = 512  # images between two writes
 
@@ -108,6 +108,30 @@ def file_chunks(
             )
             kept = None if labels is None else labels[start : start + CHUNK][rows]
             yield Chunk(pixels, kept, objects[0] if objects_of else None, skipped)
+
+
+def file_split(
+    root: Path | Opens,
+    paths: Sequence[str],
+    labels: npt.NDArray[np.int64] | None,
+    size: int,
+    reading: Reading,
+    objects_of: ObjectsOf | None = None,
+) -> Split:
+    """Return the split that image files are; arguments as for `file_chunks`."""
+
+    def between(start: int, stop: int) -> Iterator[Chunk]:
+        rows = slice(start, stop)
+        own = None if labels is None else labels[rows]
+        return file_chunks(root, paths[rows], own, size, reading, objects_of)
+
+    return Split(
+        len(paths),
+        partial(between, 0, len(paths)),
+        labelled=labels is not None,
+        segmented=objects_of is not None,
+        between=between,
+    )
 
 
 def array_chunks(
