@@ -135,7 +135,7 @@ def test_no_label_maps(tmp_path, root, write, write_voc, segment):
             UserError, match=rf"--data {source} has no SegmentationClass: .*voc2012"
         ):
             segment(source)
-    with pytest.raises(UserError, match="no such folder; did you mean 'voc2012'"):
+    with pytest.raises(UserError, match="no such folder or file; did you mean 'voc2012'"):
         segment("voc201")
 
 

@@ -232,5 +232,5 @@ def test_a_study_of_a_folder_takes_the_recipes_for_folders(tmp_path):
     assert {config.data.source for config in study.methods.values()} == {str(folder)}
     assert list(study.evaluations) == ["my_photos linear", "my_photos fine-tune"]
     assert read_study("table1", data="cifar100").methods["SimCLR"].data.source == "cifar100"
-    with pytest.raises(UserError, match="no such folder; did you mean 'stl10'"):
+    with pytest.raises(UserError, match="no such folder or file; did you mean 'stl10'"):
         read_study("table1", data="stl01")

@@ -74,7 +74,7 @@ def command(function: Callable[..., None]) -> Callable[[list[str]], None]:
         SystemExit: with code 0, after printing the help that was asked for.
     """
 
-    prog = f"seamask {function.__name__}"
+    prog = f"seamask {function.__name__.replace('_', ' ')}"
     see = f"see `{prog} --help`"
     parameters = inspect.signature(function).parameters
     options = [n for n, p in parameters.items() if p.kind is not p.POSITIONAL_ONLY]

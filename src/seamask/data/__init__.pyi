@@ -1,5 +1,6 @@
 from .files.decode import read_image as read_image
 from .files.maps import VOID as VOID
+from .packing import pack as pack
 from .registry import Normalization as Normalization
 from .registry import Source as Source
 from .segmentation import Segmentation as Segmentation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from seamask.base.registry import Registry
@@ -55,6 +56,7 @@ class Source:
         images: training images, unreadable ones included; None where that is not known yet.
         takes_objects: its training images get the object masks of `--data.objects`.
         about: say what is held out, and what became of the rest; called after `identity`.
+        packed: the store, where it is made already; then `identity` is the fingerprint itself.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     images: int | None = None
     takes_objects: bool = False
     about: Callable[[], About] = About
+    packed: Path | None = None
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

@@ -18,12 +18,12 @@ from seamask.base.files import atomic
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
+from seamask.data.archives.find import existing, source_name
 from seamask.data.files.decode import BadImage, allow, opened
 from seamask.data.files.depth import Ranges
 from seamask.data.files.maps import VOID, check_value, largest, read_map
 from seamask.data.registry import IMAGENET, SOURCES, Normalization
 from seamask.data.sets import scenes
-from seamask.data.sets.path import existing_folder, folder_name
 from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
 from seamask.data.sets.voc2012 import read_sbd, read_voc2012
 from seamask.data.settings import DataConfig
@@ -170,13 +170,13 @@ def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
         layout = read_voc2012(root)
         own = {item.name for item in layout.train + (layout.val or ())}
         return source, layout, read_sbd(root, own)
-    root = Path(source) if source in SOURCES else existing_folder(source)
+    root = Path(source) if source in SOURCES else existing(source)
     if not (root / "SegmentationClass").is_dir() or not is_voc(root):
         raise UserError(
             f"--data {printable(source)} has no SegmentationClass: no classes for its pixels; "
             "give voc2012, shapes or a folder in Pascal VOC layout"
         )
-    return folder_name(root), read_voc(root), ()
+    return source_name(root), read_voc(root), ()
 
 
 def _labelled(layout: VocLayout, items: Sequence[Item]) -> tuple[Item, ...]:

@@ -22,6 +22,7 @@ from seamask.data.sets import (  # noqa: F401 (each registers itself)
     voc2012,
 )
 from seamask.data.sets.names import split_of
+from seamask.data.sets.packed import open_packed
 from seamask.data.sets.path import path
 from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
@@ -79,25 +80,22 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     size = config.size or image_size
     source = find_source(config, size, seed)
     allow(config.max_megapixels)
-    name = source.name if config.source in SOURCES else ""  # a folder may be moved to another name
-    text = f"{FORMAT} {name} {size} {source.identity()}"
-    if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
-        text += f" {config.max_megapixels}"
-    if config.jpeg != DataConfig.jpeg:  # other pixels
-        text += f" {config.jpeg}"
+    fingerprint = fingerprint_of(source, config, size)
     about = source.about()
     if config.split not in ("auto", split_of(about.split)):
         raise UserError(
             f"--data.split {config.split}: what {source.name} holds out is "
             f"{about.split or 'nothing'}; leave it out"
         )
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    cache = local(config.cache, "--data.cache")
-    stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
-    store = open_or_build(
-        stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",
-        size, source.plan, source.name, progress,
-    )  # fmt: skip
+    if source.packed:
+        store = open_packed(source.packed, progress)
+    else:
+        cache = local(config.cache, "--data.cache")
+        stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
+        store = open_or_build(
+            stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",
+            size, source.plan, source.name, progress,
+        )  # fmt: skip
     if store.skipped and config.on_bad_image == "stop":
         raise bad_image(*store.skipped[0])
     train, probe_train, probe_test = _splits(store)
@@ -110,6 +108,19 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         fingerprint, store.skipped, about.split if probe_test else "",
         (*about.notes, *store.remarks), store.ranges,
     )  # fmt: skip
+
+
+def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
+    """Return sha256 hex of what the images of a source are, stored at a size by these settings."""
+    if source.packed:
+        return source.identity()
+    name = source.name if config.source in SOURCES else ""  # a folder may be moved to another name
+    text = f"{FORMAT} {name} {size} {source.identity()}"
+    if config.max_megapixels != DataConfig.max_megapixels:  # another limit skips others
+        text += f" {config.max_megapixels}"
+    if config.jpeg != DataConfig.jpeg:  # other pixels
+        text += f" {config.jpeg}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_source(config: DataConfig, size: int, seed: int = 0) -> Source:

@@ -14,7 +14,7 @@ from seamask.base import settings
 from seamask.base.errors import UserError, shown, unknown
 from seamask.config import Config, check
 from seamask.data import SOURCES
-from seamask.data.sets.path import existing_folder, folder_name
+from seamask.data.archives.find import existing, source_name
 from seamask.evaluate import TASKS, task_config
 from seamask.masks import build_masker
 from seamask.recipes import RECIPES, recipe_config
@@ -79,8 +79,8 @@ def _filled(raw: dict[str, Any], data: Any) -> dict[str, Any]:
     text = str(data)
     if data is None or "{data}-" not in str(raw.get("methods")) or f"{text}-simclr" in RECIPES:
         return fill(raw, data)  # type: ignore[no-any-return]
-    named = text if text in SOURCES else folder_name(existing_folder(text))
-    source = text if text in SOURCES else str(existing_folder(text))
+    named = text if text in SOURCES else source_name(existing(text))
+    source = text if text in SOURCES else str(existing(text))
     filled: dict[str, Any] = fill({**raw, "methods": {}}, named)
     filled["methods"] = fill(raw["methods"], "folder")
     filled["settings"] = {"data.source": source, **(filled.get("settings") or {})}

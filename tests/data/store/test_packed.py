@@ -225,7 +225,7 @@ def test_a_store_that_others_filled_and_may_not_be_written_to(photos, open_data,
     def refuse(path):
         raise UserError("read-only")
 
-    monkeypatch.setattr(arrays, "_note_checked", refuse)
+    monkeypatch.setattr(arrays, "note_checked", refuse)
     assert (open_data(photos).train.pixels == first).all()
 
 

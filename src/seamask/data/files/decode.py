@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,10 @@ EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico",
 })  # fmt: skip
+Bytes = str | os.PathLike[str] | IO[bytes]
+"""An image file: its path, or its bytes as an open file that can be gone to and fro in."""
+Opens = Callable[[str], Bytes]
+"""From an image's name to its file; `BadImage` where that cannot be read."""
 SMALLEST = 8  # pixels: a smaller side holds no picture
 BYTES = 20  # of memory for each pixel that is decoded, at most
 DEEP = frozenset({
@@ -125,13 +130,11 @@ def _or_user_error(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def opened(
-    path: str | os.PathLike[str], size: int = 0, ranges: Ranges | None = None
-) -> Iterator[Image.Image]:
+def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator[Image.Image]:
     """Yield an image file as RGB, upright; as long as the block lasts it counts as decoded.
 
     Args:
-        path: any format in `EXTENSIONS`, whatever the file is called.
+        file: any format in `EXTENSIONS`, whatever the file is called.
         size: decode JPEGs at a fraction of their size while both sides stay at least this; 0: full.
         ranges: by which values of more than 8 bits are scaled; None, or a kind that is not in it:
             the image's own.
@@ -140,7 +143,7 @@ def opened(
         BadImage: with the reason.
     """
     with ExitStack() as stack:
-        with reasons(), _header(path) as image:
+        with reasons(), _header(file) as image:
             whole = image.width * image.height
             if size:
                 image.draft("RGB", (size, size))
@@ -168,18 +171,18 @@ def _rgb(image: Image.Image, ranges: Ranges | None) -> Image.Image:
 
 
 @contextmanager
-def _header(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _header(file: Bytes) -> Iterator[Image.Image]:
     """Yield an image file that is opened and not yet loaded; refuse what is no single picture."""
-    if os.path.getsize(path) == 0:
+    if _size(file) == 0:
         raise BadImage("the file is empty")
     image: Image.Image
     try:
-        image = Image.open(path, formats=_FORMATS)
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError:
-        image = _other_tiff(path)
+        image = _other_tiff(file)
     with image:
         if image.format == "TIFF" and kind_of(image) and _is_planar(image):
-            _other_tiff(path)  # says what it is
+            _other_tiff(file)  # says what it is
         width, height = image.size
         pages = _pages(image) if image.format == "TIFF" else 1
         if pages > 1:
@@ -204,15 +207,15 @@ class Survey:
     remarks: Mapping[str, int]
 
 
-def survey(paths: Iterable[str]) -> Survey:
-    """Look at image files before any is read.
+def survey(names: Iterable[str], opens: Opens = str) -> Survey:
+    """Look at image files before any is read; `opens` says where they are, if not at their names.
 
     Files that hold 8 bits a value by their names are not opened; broken ones are passed over.
     """
 
-    def look(path: str) -> tuple[str, tuple[str, Extremes] | None]:
+    def look(name: str) -> tuple[str, tuple[str, Extremes] | None]:
         try:
-            with reasons(), _header(path) as image:
+            with reasons(), _header(opens(name)) as image:
                 kind = kind_of(image)
                 if kind is None:
                     return remark(image), None
@@ -224,7 +227,7 @@ def survey(paths: Iterable[str]) -> Survey:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        deep = [path for path in paths if os.path.splitext(path)[1].lower() in DEEP]
+        deep = [name for name in names if os.path.splitext(name)[1].lower() in DEEP]
         found = list(in_threads(look, deep))
     ranges = ranges_of(extremes for _, extremes in found if extremes)
     return Survey(ranges, Counter(said for said, _ in found if said))
@@ -246,14 +249,23 @@ def _is_planar(image: Image.Image) -> bool:
     return bool(tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1)
 
 
-def _other_tiff(path: str | os.PathLike[str]) -> Image.Image:
+def _size(file: Bytes) -> int:
+    """Return how many bytes an image file has."""
+    if isinstance(file, str | os.PathLike):
+        return os.path.getsize(file)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def _other_tiff(file: Bytes) -> Image.Image:
     """Return what Pillow cannot read of a TIFF, if it is grey; else say what it is."""
     import tifffile  # slow to import
 
     try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            pages, shape, kind = len(file.pages), page.shape, page.dtype
+        with tifffile.TiffFile(file) as tiff:
+            page = tiff.pages.first
+            pages, shape, kind = len(tiff.pages), page.shape, page.dtype
             grey = len(shape) == 2 and pages == 1 and kind is not None and kind.kind in "fiu"
             if grey and math.prod(shape) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError(f"{math.prod(shape)} pixels")

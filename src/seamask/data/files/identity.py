@@ -13,7 +13,7 @@ from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.threads import in_threads
 
-BLOCK = 16384  # bytes; of a file up to three of these all is read, of others three of these
+BLOCK = 16384  # bytes that are looked at together; of most files three of these
 
 
 class Entry(NamedTuple):
@@ -24,21 +24,23 @@ class Entry(NamedTuple):
         path: where it lies now.
         size: in bytes; −1: it is not there.
         changed: when, in ns.
+        samples: how many blocks of it are looked at, where that is less than all of it.
     """
 
     name: bytes
     path: str
     size: int
     changed: int
+    samples: int = 3
 
     @classmethod
-    def of(cls, name: str, path: Path) -> Entry:
+    def of(cls, name: str, path: Path, samples: int = 3) -> Entry:
         """Look at a file; a broken link is one that is not there."""
         try:
             info = path.stat()
         except OSError:
             return cls(os.fsencode(name), str(path), -1, 0)
-        return cls(os.fsencode(name), str(path), info.st_size, info.st_mtime_ns)
+        return cls(os.fsencode(name), str(path), info.st_size, info.st_mtime_ns, samples)
 
 
 def identity(listing: Iterable[Entry | bytes], cache: Path) -> str:
@@ -83,12 +85,12 @@ def _sample(part: Entry | bytes) -> bytes | None:
         return None
     try:
         with open(part.path, "rb") as file:
-            if part.size <= 3 * BLOCK:
+            if part.size <= part.samples * BLOCK:
                 some = file.read()
             else:
                 some = b""
-                for start in (0, part.size // 2, part.size - BLOCK):
-                    file.seek(start)
+                for i in range(part.samples):
+                    file.seek(min(part.size * i // (part.samples - 1), part.size - BLOCK))
                     some += file.read(BLOCK)
     except OSError:
         return None

@@ -18,9 +18,10 @@ from seamask.base.errors import UserError, printable
 from seamask.base.progress import amount
 from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
+from seamask.data.files.listing import Files
 from seamask.data.sets.names import MAP_OF, Kind, holds_images, holds_maps, split_of
-from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
-from seamask.data.store.plan import Plan, Split
+from seamask.data.store.chunks import ObjectsOf, Reading, file_split
+from seamask.data.store.plan import Plan
 
 Chosen = Literal["auto", "val", "test"]
 NAMED = 5  # classes or files that a line names at most
@@ -44,7 +45,7 @@ class Layout:
     """What a folder holds.
 
     Attributes:
-        files: {path: (bytes, time of change in ns)}, −1 bytes of a broken link.
+        files: all images, those that are left out included.
         split: what is held out, in words: `valid/`, `10 % of each class`; empty: nothing.
         notes: what became of images and labels that one might miss, a line each.
     """
@@ -53,7 +54,7 @@ class Layout:
     train: Part
     held_out: Part | None
     classes: tuple[str, ...]
-    files: dict[str, tuple[int, int]]
+    files: Files
     split: str = ""
     notes: tuple[str, ...] = ()
 
@@ -64,28 +65,24 @@ class Layout:
 
     def fingerprint(self, cache: Path) -> str:
         """Return sha256 hex of the splits and of what every file is; see `identity`."""
-        root = os.path.abspath(self.root)
 
         def listing() -> Iterator[Entry | bytes]:
+            yield from self.files.held_by
             for part in (self.train, self.held_out):
                 for path in part.paths if part else ():
-                    yield Entry(os.fsencode(path), os.path.join(root, path), *self.files[path])
+                    yield self.files.entry(path)
                 yield b""
 
         return identity(listing(), cache)
 
     def plan(self, size: int, reading: Reading, objects_of: ObjectsOf | None = None) -> Plan:
-        """Say how its store is made (see `chunks.file_chunks`); `objects_of` those of `train`."""
+        """Say how its store is made (see `chunks.file_split`); `objects_of` those of `train`."""
         parts = {"train": (self.train, objects_of), "test": (self.held_out, None)}
         paths = [path for part, _ in parts.values() if part for path in part.paths]
-        reading = reading.of(os.path.join(self.root, path) for path in paths)
+        opens = self.files.opens
+        reading = reading.of(paths, opens)
         splits = {
-            name: Split(
-                len(part.paths),
-                partial(file_chunks, self.root, part.paths, part.labels, size, reading, objects),
-                labelled=part.labels is not None,
-                segmented=objects is not None,
-            )
+            name: file_split(opens, part.paths, part.labels, size, reading, objects)
             for name, (part, objects) in parts.items()
             if part is not None
         }
@@ -93,7 +90,12 @@ class Layout:
 
 
 def read_layout(root: Path, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
-    """List a folder's images and find its labels.
+    """List a folder's images and find its labels: `layout_of` what `list_folder` finds."""
+    return layout_of(list_folder(root), holdout, seed, split)
+
+
+def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -> Layout:
+    """Find the labels of images, and what is held out, by their paths.
 
     - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
       folder and no other, that one is looked at.
@@ -105,23 +107,22 @@ def read_layout(root: Path, holdout: float, seed: int, split: Chosen = "auto") -
     - Classes are the folders at the first level, where two and more hold at least two images.
       Images that lie in none have no label.
 
-    Hidden files and folders and files of other types are ignored; links are followed.
-
     Args:
-        root: the folder.
+        files: of a folder, or what reads as one.
         holdout: share of each class that is held out where no folder is; at least one image, and
             at least one is left; 0 holds out none.
         seed: of the choice of what is held out.
         split: the folder that is held out; `auto`: `val/` where it can be, else `test/`.
 
     Raises:
-        UserError: no such folder, not a folder, unreadable, without images; held-out folders
-            alone; or no `split` of that name, or none with a class of `train/`.
+        UserError: there are no images; held-out folders alone; or no `split` of that name, or none
+            with a class of `train/`.
     """
-    files, others = _scan(root)
-    if not files:
-        raise _no_images(root, others)
-    found = Found(root, *_without_maps(sorted(files, key=os.fsencode)), split=split)
+    root, others = files.root, files.others
+    if not files.names:
+        raise _no_images(files)
+    found = Found(root, *_without_maps(files.names), split=split)
+    found.notes.extend(files.notes)
     if others:
         kinds = ", ".join(f"{n} {printable(kind)}" for kind, n in others.most_common(NAMED))
         found.notes.append(f"left out: {amount(others.total(), 'file')} of other types ({kinds})")
@@ -225,7 +226,7 @@ class Found:
         self,
         train: Labels,
         test: Labels,
-        files: dict[str, tuple[int, int]],
+        files: Files,
         holdout: float,
         seed: int,
     ) -> Layout:
@@ -330,6 +331,24 @@ def _some(names: Iterable[str]) -> str:
     return printable(", ".join(each[:NAMED])) + ", …" * (len(each) > NAMED)
 
 
+def list_folder(root: Path) -> Files:
+    """List a folder's images, sorted.
+
+    Hidden files and folders and files of other types are ignored; links are followed.
+
+    Raises:
+        UserError: it, or a folder in it, cannot be read.
+    """
+    sizes, others = _scan(root)
+    here = os.path.abspath(root)
+
+    def entry(path: str) -> Entry:
+        return Entry(os.fsencode(path), os.path.join(here, path), *sizes[path])
+
+    names = sorted(sizes, key=os.fsencode)
+    return Files(root, names, partial(os.path.join, root), entry, others=others)
+
+
 def _scan(root: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
     """Return {relative path: (bytes, time of change in ns)} of images, and other types' counts."""
     files: dict[str, tuple[int, int]] = {}
@@ -383,12 +402,14 @@ def _select(paths: list[str], labels: npt.NDArray[np.int64], rows: npt.NDArray[n
     return Part([path for path, row in zip(paths, rows, strict=True) if row], labels[rows])
 
 
-def _no_images(root: Path, others: Counter[str]) -> UserError:
+def _no_images(files: Files) -> UserError:
     known = ", ".join(sorted(EXTENSIONS))
-    if not others:
-        return UserError(f"--data {printable(root)}: the folder is empty; it must hold images")
-    kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in others.most_common(5))
+    said = f"--data {printable(files.root)}"
+    if not files.others:
+        kind = "folder" if files.root.is_dir() else "file"
+        why = "".join(f" ({note})" for note in files.notes)
+        return UserError(f"{said}: the {kind} is empty; it must hold images{why}")
+    kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in files.others.most_common(5))
     return UserError(
-        f"--data {printable(root)}: found {others.total()} files but no images ({kinds}); "
-        f"known are {known}"
+        f"{said}: found {files.others.total()} files but no images ({kinds}); known are {known}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from seamask.base.errors import printable
 from seamask.base.paths import local
 from seamask.data.registry import SOURCES, About, Source
 from seamask.data.sets.download import Archive, read_or_download
-from seamask.data.store.chunks import Reading, file_chunks
+from seamask.data.store.chunks import Reading, file_split
 from seamask.data.store.plan import Plan, Split
 
 if TYPE_CHECKING:
@@ -89,5 +88,4 @@ def _split(name: str, root: Path, version: str, size: int, reading: Reading) -> 
     index = sorted(found.index)  # torchvision takes files in the order of the disk
     paths = [f"{found.all_categories[category]}/{file}" for category, file in index]
     numbers = np.array([labels[category] for category, _ in index], np.int64)
-    chunks = partial(file_chunks, root / version, paths, numbers, size, reading)
-    return Split(len(paths), chunks, labelled=True)
+    return file_split(root / version, paths, numbers, size, reading)

@@ -34,6 +34,12 @@ def split_of(name: str) -> Kind | None:
     return SPLITS.get(words[0]) if len(words) == 1 else None
 
 
+def split_in(name: str) -> Kind | Literal[""]:
+    """Return the split that the name of a file says among others: `train-00000-of-00002`."""
+    found = {SPLITS[word] for word in _words(name) if word in SPLITS}
+    return found.pop() if len(found) == 1 else ""
+
+
 def holds_images(name: str) -> bool:
     """Say whether a folder's name only says that there are images in it: `images`, `JPEGImages`."""
     words = _words(name)

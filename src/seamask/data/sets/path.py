@@ -1,19 +1,17 @@
-"""The source that is a path: a folder of images, in Pascal VOC layout or any other."""
+"""The source that is a path: images in a folder, in Pascal VOC layout or any other, or archives."""
 
 from __future__ import annotations
 
-import difflib
 import functools
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seamask.base.errors import UserError, printable
 from seamask.base.paths import local
-from seamask.data.registry import SOURCES, About, Source
-from seamask.data.sets.folder import Layout, read_layout
+from seamask.data.archives.find import existing, find_files, source_name
+from seamask.data.registry import About, Source
+from seamask.data.sets.folder import Layout, layout_of
 from seamask.data.sets.objects import ObjectMaps, find_object_maps
+from seamask.data.sets.packed import is_packed, packed
 from seamask.data.sets.voc import VocLayout, is_voc, read_voc
 from seamask.data.store.chunks import Reading
 from seamask.data.store.plan import Plan
@@ -25,18 +23,20 @@ if TYPE_CHECKING:
 
 
 def path(config: DataConfig, size: int, seed: int) -> Source:
-    """Return the source that is the folder `config.source`.
+    """Return the source that `config.source` is the path of.
 
     Raises:
-        UserError: no such folder, or no images in it.
+        UserError: there is nothing, or no images in it.
     """
-    folder = existing_folder(config.source)
-    layout = (
-        read_voc(folder)
-        if is_voc(folder)
-        else read_layout(folder, config.holdout, seed, config.split)
-    )
-    name = folder_name(folder)
+    root = existing(config.source)
+    if is_packed(root):
+        return packed(root, config)
+    if is_voc(root):
+        layout: Layout | VocLayout = read_voc(root)
+    else:
+        files = find_files(config.source, local(config.cache, "--data.cache"))
+        layout = layout_of(files, config.holdout, seed, config.split)
+    name = source_name(root)
     return of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
 
 
@@ -82,32 +82,3 @@ def of_layout(
         return About(layout().split, layout().notes)
 
     return Source(name, identity, plan, images=images, takes_objects=True, about=about)
-
-
-def existing_folder(source: str) -> Path:
-    """Return the absolute path of a folder of images.
-
-    Raises:
-        UserError: there is none, with the named data set that may have been meant.
-    """
-    folder = local(source, "--data")
-    if folder.is_dir():
-        return Path(os.path.abspath(folder))
-    if folder.exists():
-        raise UserError(
-            f"--data {printable(source)}: this is a file; give the folder that holds the images"
-        )
-    names = sorted(SOURCES)
-    near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.6)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"give a folder of images or one of {', '.join(names)}"
-    )
-    raise UserError(f"--data {printable(source)}: no such folder; {hint}")
-
-
-def folder_name(folder: Path) -> str:
-    """Return a folder's name in letters, digits, - and _, fit for the name of a data set."""
-    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in printable(folder.name))[:40]
-    return name or "images"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ from seamask.base.errors import UserError, printable
 from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
 from seamask.data.files.maps import VOID, check_value, largest, read_map, refuse_binary
-from seamask.data.store.chunks import ObjectsOf, Reading, file_chunks
-from seamask.data.store.plan import Plan, Split
+from seamask.data.store.chunks import ObjectsOf, Reading, file_split
+from seamask.data.store.plan import Plan
 
 LISTS = Path("ImageSets", "Segmentation")
 
@@ -102,13 +101,9 @@ class VocLayout:
 
         paths = list(self.names)
         reading = reading.of(str(self.root / path) for path in {**self.names, **items})
-        train = partial(file_chunks, self.root, paths, None, size, reading, objects_of)
-        splits = {
-            "train": Split(len(paths), train, labelled=False, segmented=objects_of is not None)
-        }
+        splits = {"train": file_split(self.root, paths, None, size, reading, objects_of)}
         if items:
-            test = partial(file_chunks, self.root, list(items), None, size, reading, scored_objects)
-            splits["test"] = Split(len(items), test, labelled=False, segmented=True)
+            splits["test"] = file_split(self.root, list(items), None, size, reading, scored_objects)
         return Plan(splits, (), reading.ranges, reading.remarks)
 
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from seamask.base.devices import free_cores
 from seamask.base.errors import UserError
 from seamask.base.files import OURS, TEMPORARY, atomic, make_folder, sync, sync_folder
-from seamask.base.locks import Held, give_up, locked
+from seamask.base.locks import Held, IfHeld, give_up, locked
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 
@@ -116,11 +116,11 @@ class Writer:
                 json.dump({**about, "blocks": self._blocks}, file)
                 file.flush()
                 sync(file.fileno())
-            _note_checked(self.folder)
+            note_checked(self.folder)
             sync_folder(self.folder)
 
     def _storing(self) -> AbstractContextManager[None]:
-        return _storing(self.label, self.folder.parent, self._reserved)
+        return storing(self.label, self.folder.parent, self._reserved)
 
 
 def open_or_make(
@@ -129,6 +129,7 @@ def open_or_make(
     make: Callable[[Writer], Mapping[str, Any]],
     label: str,
     show: bool,
+    if_held: IfHeld | None = None,
 ) -> T:
     """Open a folder of arrays, making it first where there is none, or none that is whole.
 
@@ -141,11 +142,13 @@ def open_or_make(
         make: writes the arrays and returns what they mean, fit for JSON.
         label: whose they are, for the progress and for errors.
         show: show progress.
+        if_held: what to do where another makes it; None: say so and wait.
 
     Raises:
-        UserError: they cannot be written (disk full, no permission); and whatever `make` raises.
+        UserError: they cannot be written (disk full, no permission); and whatever `make` and
+            `if_held` raise.
     """
-    found = _open(folder, read, label, show)
+    found = open_made(folder, read, label, show)
     if found is not None:
         return found
     cache = folder.parent
@@ -155,21 +158,21 @@ def open_or_make(
             print(f"{label}: waiting for {holder}, which prepares it", file=sys.stderr, flush=True)
 
     with ExitStack() as stack:
-        with _storing(label, cache):
+        with storing(label, cache):
             make_folder(cache)
-            is_ours_alone = stack.enter_context(locked(_lock(folder), say))
-        found = _open(folder, read, label, show, tell=show)  # made while we waited?
+            is_ours_alone = stack.enter_context(locked(lock_of(folder), if_held or say))
+        found = open_made(folder, read, label, show, tell=show)  # made while we waited?
         if found is not None:
             return found
         if is_ours_alone:
             _remove_leftovers(folder)
         temporary, aside = _beside(folder), _beside(folder)
         try:
-            with _storing(label, cache):
+            with storing(label, cache):
                 temporary.mkdir()
             writer = Writer(temporary, label)
             writer.finish(make(writer))
-            with _storing(label, cache):
+            with storing(label, cache):
                 if os.path.lexists(folder):  # a broken one; who has it open keeps it
                     os.rename(folder, aside)
                 os.rename(temporary, folder)
@@ -181,7 +184,7 @@ def open_or_make(
 
 
 @contextmanager
-def _storing(label: str, cache: Path, need: int = 0) -> Iterator[None]:
+def storing(label: str, cache: Path, need: int = 0) -> Iterator[None]:
     """Say in one line what could not be stored; `need`: bytes, where that is known."""
     try:
         yield
@@ -201,7 +204,7 @@ def memory_map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Te
         return torch.from_numpy(array.reshape(shape))
 
 
-def _open(
+def open_made(
     folder: Path,
     read: Callable[[Path, dict[str, Any]], T],
     label: str,
@@ -217,7 +220,7 @@ def _open(
         if not _is_checked(folder):
             _check(folder, meta["blocks"], label, show)
             with suppress(OSError, UserError):  # a cache that others have filled
-                _note_checked(folder)
+                note_checked(folder)
     except UserError:  # is a ValueError
         raise
     except OSError as error:
@@ -290,7 +293,8 @@ def _checked(folder: Path) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def _note_checked(folder: Path) -> None:
+def note_checked(folder: Path) -> None:
+    """Note that these very files are what was written."""
     starts = [*_checked(folder).items(), (_start_of_machine(), _stamps(folder))]
     with atomic(folder / CHECKED) as temporary:
         temporary.write_text(json.dumps(dict(starts[-STARTS:])))
@@ -317,7 +321,8 @@ def _start_of_machine() -> str:
 # Who makes it -------------------------------------------------------------------------------
 
 
-def _lock(folder: Path) -> Path:
+def lock_of(folder: Path) -> Path:
+    """Return the file that who makes a folder locks."""
     return folder.with_name(f"{OURS}{folder.name}.lock")
 
 
@@ -338,7 +343,7 @@ def _remove_leftovers(folder: Path) -> None:
         if whose == folder:
             _remove(path)
             continue
-        with suppress(Held, OSError), locked(_lock(whose), give_up):
+        with suppress(Held, OSError), locked(lock_of(whose), give_up):
             _remove(path)
 
 

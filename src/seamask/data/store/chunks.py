@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from PIL import Image
 
 from seamask.base.errors import UserError, printable
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, opened, square, square_map, survey
+from seamask.data.files.decode import BadImage, Opens, opened, square, square_map, survey
 from seamask.data.files.depth import Ranges, told
-from seamask.data.store.plan import Chunk
+from seamask.data.store.plan import Chunk, Split
 
 CHUNK = 512  # images between two writes
 
@@ -42,15 +43,15 @@ class Reading:
     ranges: Ranges = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
-    def of(self, paths: Iterable[str]) -> Reading:
-        """Return the same with the ranges that these files use together."""
-        found = survey(paths)
+    def of(self, names: Iterable[str], opens: Opens = str) -> Reading:
+        """Return the same with the ranges that these files use together; see `survey`."""
+        found = survey(names, opens)
         remarks = tuple(f"{n:,} × {said}" for said, n in sorted(found.remarks.items()))
         return replace(self, ranges=found.ranges, remarks=(*told(found.ranges), *remarks))
 
 
 def file_chunks(
-    root: Path,
+    root: Path | Opens,
     paths: Sequence[str],
     labels: npt.NDArray[np.int64] | None,
     size: int,
@@ -60,7 +61,7 @@ def file_chunks(
     """Decode image files, in order. No warning is shown between the first chunk and the last.
 
     Args:
-        root: the folder that `paths` are relative to.
+        root: the folder that `paths` are relative to, or what else opens them.
         paths: [n].
         labels: [n] or None.
         size: side of the squares in pixels.
@@ -71,15 +72,17 @@ def file_chunks(
         UserError: an image that cannot be used, if `reading.stop`.
     """
 
+    opens = partial(os.path.join, root) if isinstance(root, Path) else root
+
     def decode(path: str) -> tuple[npt.NDArray[np.uint8], ...] | BadImage:
         """Return the pixels and, where there are object maps, the objects."""
         try:
             if objects_of is None:
                 part = 0 if reading.exact else size
-                with opened(os.path.join(root, path), part, reading.ranges) as image:
+                with opened(opens(path), part, reading.ranges) as image:
                     return (square(image, size),)
-            whole = os.path.join(root, path)  # at full size: the map has no other
-            with opened(whole, ranges=reading.ranges) as image:
+            # At full size: the map has no other.
+            with opened(opens(path), ranges=reading.ranges) as image:
                 return square(image, size), square_map(objects_of(path, image), size)
         except BadImage as error:
             return error
@@ -105,6 +108,30 @@ def file_chunks(
             )
             kept = None if labels is None else labels[start : start + CHUNK][rows]
             yield Chunk(pixels, kept, objects[0] if objects_of else None, skipped)
+
+
+def file_split(
+    root: Path | Opens,
+    paths: Sequence[str],
+    labels: npt.NDArray[np.int64] | None,
+    size: int,
+    reading: Reading,
+    objects_of: ObjectsOf | None = None,
+) -> Split:
+    """Return the split that image files are; arguments as for `file_chunks`."""
+
+    def between(start: int, stop: int) -> Iterator[Chunk]:
+        rows = slice(start, stop)
+        own = None if labels is None else labels[rows]
+        return file_chunks(root, paths[rows], own, size, reading, objects_of)
+
+    return Split(
+        len(paths),
+        partial(between, 0, len(paths)),
+        labelled=labels is not None,
+        segmented=objects_of is not None,
+        between=between,
+    )
 
 
 def array_chunks(

@@ -13,8 +13,10 @@ from torch import Tensor
 from seamask.base.devices import memory_free
 from seamask.base.threads import in_threads
 from seamask.data.store.packed import Images
+from seamask.data.store.paging import in_any_order, will_need
 
 AHEAD = 2  # batches gathered before they are asked for
+THREADS = 2  # one copies a batch while the next is read from the disk
 
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:
@@ -41,7 +43,7 @@ class Loader:
     """Brings batches of images to a device.
 
     Resident images are copied to the device once and indexed there. Others are gathered from the
-    memory map by a background thread, two batches ahead, and copied asynchronously.
+    memory map by background threads, two batches ahead, and copied asynchronously.
 
     Args:
         pixels: uint8 [n, S, S, 3].
@@ -61,6 +63,8 @@ class Loader:
             torch.empty_like(pixels, device=self.device).copy_(pixels) if resident else pixels
         )
         self.waited = 0.0
+        if not resident and len(pixels):
+            in_any_order(pixels)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield a batch for each row of indices, in the order given.
@@ -85,7 +89,7 @@ class Loader:
             yield batch
 
     def _streamed(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        work = in_threads(self._gather, indices, 1, AHEAD, "seamask-batches")
+        work = in_threads(self._gather, indices, THREADS, AHEAD, "seamask-batches")
         with closing(work) as gathered:
             while True:
                 start = time.perf_counter()
@@ -96,6 +100,8 @@ class Loader:
                 yield batch.to(self.device, non_blocking=True)
 
     def _gather(self, rows: Tensor) -> Tensor:
+        if not self.resident:
+            will_need(self.pixels, rows)
         if self.resident or self.device.type != "cuda":
             return self.pixels.index_select(0, rows)
         shape = (len(rows), *self.pixels.shape[1:])

@@ -19,7 +19,7 @@ from torch import Tensor
 from seamask.base.errors import UserError
 from seamask.base.progress import Progress
 from seamask.data.files.depth import Ranges, as_ranges
-from seamask.data.store.arrays import Writer, memory_map, open_or_make
+from seamask.data.store.arrays import Writer, memory_map, open_made, open_or_make
 from seamask.data.store.plan import Plan, Split
 
 FORMAT = 1  # of the store; another one is rebuilt
@@ -95,6 +95,15 @@ def open_or_build(
     return open_or_make(folder, read, make, label, show)
 
 
+def open_store(folder: Path, label: str, show: bool) -> tuple[Store, dict[str, Any]] | None:
+    """Open a store of any size; return what else it notes, too. None: it is not whole."""
+
+    def read(place: Path, meta: dict[str, Any]) -> tuple[Store, dict[str, Any]]:
+        return _read(place, meta, meta["size"]), meta
+
+    return open_made(folder, read, label, show)
+
+
 def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
     """Open the store; ValueError or KeyError where it is not one of this format and size."""
     if meta["format"] != FORMAT or meta["size"] != size:
@@ -116,33 +125,46 @@ def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
 
 def _write(writer: Writer, size: int, plan: Plan, label: str, show: bool) -> dict[str, Any]:
     """Write the images of a plan; return what `_read` needs to know."""
-    writer.reserve(
-        {
-            f"{name}.{part}": split.total * item
-            for name, split in plan.splits.items()
-            for part, item in _parts(split, size).items()
-        }
-    )
-    meta: dict[str, Any] = {"format": FORMAT, "size": size, "classes": plan.classes}
-    meta |= {"splits": {}, "skipped": [], "remarks": plan.remarks}
-    meta["ranges"] = {kind: scale.plain() for kind, scale in plan.ranges.items()}
+    sizes: dict[str, int] = {}
+    for name, split in plan.splits.items():
+        sizes |= sizes_of(name, split, size)
+    writer.reserve(sizes)
+    meta = {**meta_of(plan, size), "splits": {}, "skipped": []}
     total = sum(split.total for split in plan.splits.values())
     with Progress(f"preparing {label}", total, "images", enabled=show) as bar:
         for name, split in plan.splits.items():
-            n, skipped = _write_split(writer, name, split, size, bar)
+            n, skipped = write_split(writer, name, split, size, bar)
             if n == 0 and name == "train":
-                path, reason = skipped[0]
-                raise UserError(
-                    f"{label}: none of its {split.total} images can be read, e.g. {path}: {reason}"
-                )
+                raise none_readable(label, split.total, *skipped[0])
             if n:  # a held-out split without images is left out
-                has = {"labels": split.labelled, "objects": split.segmented}
-                meta["splits"][name] = {"n": n, **has}
+                meta["splits"][name] = about_split(split, n)
             meta["skipped"] += skipped
     return meta
 
 
-def _write_split(
+def meta_of(plan: Plan, size: int) -> dict[str, Any]:
+    """Return what a store notes of its plan."""
+    ranges = {kind: scale.plain() for kind, scale in plan.ranges.items()}
+    about = {"format": FORMAT, "size": size, "classes": plan.classes}
+    return {**about, "remarks": plan.remarks, "ranges": ranges}
+
+
+def about_split(split: Split, n: int) -> dict[str, Any]:
+    """Return what a store notes of a split of `n` images."""
+    return {"n": n, "labels": split.labelled, "objects": split.segmented}
+
+
+def none_readable(label: str, total: int, path: str, reason: str) -> UserError:
+    """Build the error of images of which none can be used."""
+    return UserError(f"{label}: none of its {total} images can be read, e.g. {path}: {reason}")
+
+
+def sizes_of(name: str, split: Split, size: int) -> dict[str, int]:
+    """Return {file: bytes} of a split, if every image can be read."""
+    return {f"{name}.{part}": split.total * item for part, item in _parts(split, size).items()}
+
+
+def write_split(
     writer: Writer, name: str, split: Split, size: int, bar: Progress
 ) -> tuple[int, list[tuple[str, str]]]:
     """Write one split; return how many images it holds and which were skipped."""

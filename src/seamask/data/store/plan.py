@@ -36,12 +36,14 @@ class Split:
         total: number of images, the ones that will be skipped included.
         labelled: every chunk has labels.
         segmented: every chunk has objects.
+        between: makes those of the images from a number to before another, where that can be.
     """
 
     total: int
     chunks: Callable[[], Iterable[Chunk]]
     labelled: bool
     segmented: bool = False
+    between: Callable[[int, int], Iterable[Chunk]] | None = None
 
 
 @dataclass(frozen=True)

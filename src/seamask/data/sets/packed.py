@@ -1,0 +1,80 @@
+"""The source that is a store itself, made ahead of time by `seamask data pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seamask.base.documents import read_json
+from seamask.base.errors import UserError, printable
+from seamask.data.registry import About, Normalization, Source
+from seamask.data.store.arrays import META
+from seamask.data.store.packed import Store, open_store
+from seamask.data.store.plan import Plan
+
+if TYPE_CHECKING:
+    from seamask.data.settings import DataConfig
+
+
+def is_packed(root: Path) -> bool:
+    """Tell whether a folder is a store."""
+    return (root / META).is_file() and (root / "train.pixels").is_file()
+
+
+def about_packed(source: Source, fingerprint: str) -> dict[str, Any]:
+    """Return what a store notes so that it is a source by itself."""
+    about = source.about()
+    return {
+        "packed": {
+            "name": source.name, "fingerprint": fingerprint, "split": about.split,
+            "notes": about.notes, "normalization": source.normalization,
+        }
+    }  # fmt: skip
+
+
+def packed(root: Path, config: DataConfig) -> Source:
+    """Return the source that a store is: with the fingerprint of the images it was made of.
+
+    Raises:
+        UserError: it was not made by `seamask data pack`, or is of another size than is asked for.
+    """
+    meta = read_json(root / META, "the store")
+    try:
+        about, size = meta["packed"], int(meta["size"])
+        name, fingerprint = str(about["name"]), str(about["fingerprint"])
+        mean, std = (tuple(map(float, values)) for values in about["normalization"])
+        said = About(str(about["split"]), tuple(map(str, about["notes"])))
+        images = int(meta["splits"]["train"]["n"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--data {printable(root)}: a store that was not made by `seamask data pack`; give "
+            "the images that it was made of"
+        ) from error
+    if config.size not in (0, size):
+        raise UserError(
+            f"--data.size {config.size}: {printable(root)} was packed at {size} pixels; leave it "
+            "out, or pack the images anew"
+        )
+
+    def plan() -> Plan:
+        raise AssertionError("it is made already")
+
+    return Source(
+        name, lambda: fingerprint, plan, Normalization(mean, std), images,  # type: ignore[arg-type]
+        about=lambda: said, packed=root,
+    )  # fmt: skip
+
+
+def open_packed(root: Path, show: bool) -> Store:
+    """Open the store; it is checked against its checksums once for each start of the machine.
+
+    Raises:
+        UserError: it is not whole.
+    """
+    found = open_store(root, printable(root.name), show)
+    if found is None:
+        raise UserError(
+            f"--data {printable(root)}: the store is not whole; remove it and make it anew with "
+            "`seamask data pack`"
+        )
+    return found[0]
