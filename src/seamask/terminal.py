@@ -145,7 +145,9 @@ def print_result(result: Result) -> None:
         print(" " * (width + 2) + "".join(f"{h:>10}" for h in (result.task, *task.rivals)))
     for name in (name for name in result.metrics if name not in rivals):
         names = (name, *(f"{name}_{rival}" for rival in task.rivals))
-        values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
+        values = "".join(
+            f"{result.metrics[n]:10.4g}" if n in result.metrics else " " * 10 for n in names
+        ).rstrip()
         print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
     if result.normalization:
         mean, std = (" ".join(f"{v:.3g}" for v in result.normalization[n]) for n in ("mean", "std"))

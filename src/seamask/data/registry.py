@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from seamask.base.registry import Registry
 from seamask.data.store.plan import Plan
+from seamask.data.whole import WholeImages
 
 Triple = tuple[float, float, float]
 
@@ -55,6 +56,8 @@ class Source:
         images: training images, unreadable ones included; None where that is not known yet.
         takes_objects: its training images get the object masks of `--data.objects`.
         about: say what is held out, and what became of the rest; called after `identity`.
+        whole: list what masks are scored on, whole and at their own sizes; None: the squares of the
+            store are all there is.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Source:
     images: int | None = None
     takes_objects: bool = False
     about: Callable[[], About] = About
+    whole: Callable[[], WholeImages] | None = None
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

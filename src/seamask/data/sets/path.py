@@ -6,6 +6,7 @@ import difflib
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,8 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         else read_layout(folder, config.holdout, seed, config.split)
     )
     name = folder_name(folder)
-    return of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    source = of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    return replace(source, whole=layout.whole) if isinstance(layout, VocLayout) else source
 
 
 def of_layout(
