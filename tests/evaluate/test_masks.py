@@ -89,3 +89,28 @@ def test_files_are_measured_whole_and_at_their_own_sizes(run, cache, tmp_path):
     iou = (prior & truth).sum() / (prior | truth).sum()
     assert result.metrics["saliency_iou_centre"] == pytest.approx(iou, abs=0.01)
     assert result.metrics["corloc_centre"] == 0
+
+
+def test_boxes_alone_are_localised_beside_what_is_published(run, cache, tmp_path, capsys):
+    folder = tmp_path / "VOCdevkit" / "VOC2007"
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    sides = {"xmin": 14, "ymin": 9, "xmax": 35, "ymax": 23}  # about where the centre prior is
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides.items())
+    for name in ("000005", "000012"):
+        Image.new("RGB", (48, 32), "red").save(folder / f"JPEGImages/{name}.jpg")
+        (folder / f"Annotations/{name}.xml").write_text(
+            f"<annotation><object><bndbox>{box}</bndbox></object></annotation>"
+        )
+    (folder / "Annotations/000012.xml").write_text("<annotation></annotation>")  # counts nowhere
+    (folder / "ImageSets/Main/trainval.txt").write_text("000005\n000012\n")
+    result = evaluate(
+        run, "masks", data="voc2007-trainval", threads=1, out=str(tmp_path / "out"),
+        **{"data.root": str(tmp_path), "data.cache": str(cache)},
+    )  # fmt: skip
+    assert result.metrics["corloc_centre"] == 1
+    assert not {"iou", "saliency_iou", "mae"} & set(result.metrics)
+    assert {"corloc", "corloc_oracle", "coverage_1"} <= set(result.metrics)
+    assert any("LOST (ResNet-50 of DINO) corloc 0.368 [" in note for note in result.notes)
+    print_result(result)
+    assert "published: LOST" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from seamask.evaluate.saliency import Scores, averaged, best_of, score_map
 from seamask.evaluate.task import Context
 from seamask.show.figures import coloured, comparison_figure
 
+# The oracle is no rival: the best of an image's masks, by the truth.
 RIVALS = ("oracle", "centre", "random", "colour", "slic", "untrained", "activation")
 CHUNK = 64  # images at once
 RULED = 128  # training images that the rule is fixed on, at most

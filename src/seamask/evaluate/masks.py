@@ -93,7 +93,8 @@ TASKS.register("masks")(
         run,
         (
             *map(Metric, (*FOLLOWING, *MEASURES)),
-            *(Metric(f"{name}_{rival}") for rival in RIVALS for name in (*FOLLOWING, *MEASURES)),
+            *(Metric(f"{name}_{rival}") for rival in RIVALS for name in MEASURES),
+            *(Metric(f"{name}_{rival}") for rival in RIVALS[1:] for name in FOLLOWING),
             *map(Metric, STATISTICS),
         ),
         needs=("objects", "masker"),
