@@ -127,7 +127,7 @@ def evaluate(arguments: list[str]) -> None:
         linear     a linear classifier on frozen features: --protocol cached (fast), paper or adios
         finetune   the whole network trained with labels: --protocol paper or adios
         segment    semantic segmentation with an FCN: voc2012, a folder in Pascal VOC layout, shapes
-        masks      how learned masks follow objects: shapes or a folder in Pascal VOC layout
+        masks      how learned masks find objects, beside rivals: saliency, CorLoc, several objects
         cluster    k-means clusters of frozen features against classes
 
     Without --data, the images of the run. Results are kept in evaluations/ in the run's folder;

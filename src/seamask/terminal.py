@@ -141,11 +141,14 @@ def print_result(result: Result) -> None:
     # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
     rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
     width = max(map(len, result.metrics))
+    cell = max(10, *(len(rival) + 2 for rival in ("", *task.rivals)))
     if rivals & set(result.metrics):
-        print(" " * (width + 2) + "".join(f"{h:>10}" for h in (result.task, *task.rivals)))
+        print(" " * (width + 2) + "".join(f"{h:>{cell}}" for h in (result.task, *task.rivals)))
     for name in (name for name in result.metrics if name not in rivals):
         names = (name, *(f"{name}_{rival}" for rival in task.rivals))
-        values = "".join(f"{result.metrics[n]:10.4g}" for n in names if n in result.metrics)
+        values = "".join(
+            f"{result.metrics[n]:{cell}.4g}" if n in result.metrics else " " * cell for n in names
+        ).rstrip()
         print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
     if result.normalization:
         mean, std = (" ".join(f"{v:.3g}" for v in result.normalization[n]) for n in ("mean", "std"))

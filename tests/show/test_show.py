@@ -10,7 +10,15 @@ from command import call
 from seamask.cli import main
 from seamask.evaluate.photos import A_SHEET, CELL
 from seamask.show import curves_figure, mask_figure
-from seamask.show.figures import GAP, GREY, KELLY, LEGEND, MARGIN, segmentation_figure
+from seamask.show.figures import (
+    GAP,
+    GREY,
+    KELLY,
+    LEGEND,
+    MARGIN,
+    comparison_figure,
+    segmentation_figure,
+)
 
 
 def test_mask_figure_has_image_masks_and_views(tmp_path):
@@ -73,6 +81,22 @@ def test_segmentation_figure_has_image_truth_and_prediction(tmp_path):
     assert lines >= 2
     shown = {at(3 * row + GAP + 4 + line * LEGEND, MARGIN + 4) for line in range(int(lines))}
     assert KELLY[0] in shown
+
+
+def test_comparison_figure_has_a_row_an_image_and_a_column_a_method(tmp_path):
+    def flat(value, *size):
+        return np.full((*size, 3), value, np.uint8)
+
+    rows = {"best": [flat(10, 8, 8), flat(90, 30, 60)], "worst": [flat(50, 8, 8), flat(200, 99, 9)]}
+    captions = {"best": ["", "0.9"], "worst": ["", ""]}
+    comparison_figure(rows, ["image", "mask"], captions, tmp_path / "c.png", cell=32)
+    sheet = np.asarray(Image.open(tmp_path / "c.png"))
+    step = 32 + GAP
+    assert sheet.shape == (LEGEND + 2 * step, MARGIN + 2 * step, 3)
+    shown = [
+        [sheet[LEGEND + y * step + 4, MARGIN + x * step + 4, 0] for x in range(2)] for y in range(2)
+    ]
+    assert shown == [[10, 90], [50, 200]]
 
 
 def test_colours_differ():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from seamask.base.registry import Registry
 from seamask.data.store.plan import Plan
+from seamask.data.whole import WholeImages
 
 Triple = tuple[float, float, float]
 
@@ -57,6 +58,8 @@ class Source:
         takes_objects: its training images get the object masks of `--data.objects`.
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
+        whole: list what masks are scored on, whole and at their own sizes; None: the squares of the
+            store are all there is.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Source:
     takes_objects: bool = False
     about: Callable[[], About] = About
     packed: Path | None = None
+    whole: Callable[[], WholeImages] | None = None
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

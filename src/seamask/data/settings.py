@@ -15,11 +15,13 @@ class AnyData:
 
     source: Annotated[str, short("data")] = "shapes"
     """`shapes` (built in), `cifar10`, `cifar100`, `stl10`, `imagenet100s`, `inat21`, `inat21-mini`,
-    `voc2012`, or the path of a folder of images: any nesting, sizes and modes mixed, no labels
-    needed; or in Pascal VOC layout."""
+    `voc2012`, `voc2007-trainval`, `voc2012-trainval` (with boxes), `ecssd`, `duts-te`, `dut-omron`,
+    or the path of a folder of images: any nesting, sizes and modes mixed, no labels needed; or in
+    Pascal VOC layout."""
     root: str = "data"
-    """Folder that holds the named data sets; they are downloaded to it where there is a network.
-    For `imagenet100s`: the folder with `train/<class>/` and `val/<class>/`."""
+    """Folder that holds the named data sets; they are downloaded to it where there is a network
+    (`ecssd`, `duts-te` and `dut-omron` are to be unpacked there). For `imagenet100s`: the folder
+    with `train/<class>/` and `val/<class>/`."""
     objects: str = ""
     """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
     palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its

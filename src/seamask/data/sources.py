@@ -17,9 +17,11 @@ from seamask.data.registry import SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
+    saliency,
     shapes,
     torchvision_sets,
     voc2012,
+    voc_boxes,
 )
 from seamask.data.sets.names import split_of
 from seamask.data.sets.packed import open_packed
@@ -27,6 +29,7 @@ from seamask.data.sets.path import path
 from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
 from seamask.data.store.packed import FORMAT, Images, Store, open_or_build
+from seamask.data.whole import WholeImages
 
 __all__ = ["SOURCES", "Data", "choose", "find_source", "load"]
 
@@ -47,6 +50,8 @@ class Data:
         split: what `probe_test` is, by the name that its makers or its folder give it.
         notes: what became of images and labels that one might miss, a line each.
         ranges: {kind of image: what is shown black and white}, of more than 8 bits a value.
+        whole: what masks are scored on, whole and at their own sizes, with the objects; None: the
+            squares of `probe_test` are all there is.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Data:
     split: str = "test"
     notes: tuple[str, ...] = ()
     ranges: Ranges = field(default_factory=dict)
+    whole: WholeImages | None = None
 
 
 def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = True) -> Data:
@@ -106,7 +112,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     return Data(
         source.name, train, probe_train, probe_test, store.classes, source.normalization,
         fingerprint, store.skipped, about.split if probe_test else "",
-        (*about.notes, *store.remarks), store.ranges,
+        (*about.notes, *store.remarks), store.ranges, source.whole() if source.whole else None,
     )  # fmt: skip
 
 

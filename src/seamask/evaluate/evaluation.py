@@ -104,7 +104,8 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     started = time.perf_counter()
     pictures: list[Picture] = []
     wanted = pictures.append if folder is not None and TASKS[task].draws else None
-    metrics = TASKS[task].run(replace(context, keep=wanted))
+    notes = list(data.notes)
+    metrics = TASKS[task].run(replace(context, keep=wanted, note=notes.append))
     for name in metrics:
         if not TASKS[task].names(name):
             raise UserError(f"{task} found {name!r}: add Metric({name!r}) to what it names")
@@ -117,7 +118,7 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     result = Result(
         encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
         commit(), processor(), split=data.split, normalization=normalization,
-        skipped=data.skipped, notes=data.notes,
+        skipped=data.skipped, notes=tuple(notes),
     )  # fmt: skip
     if folder is None:
         return result
@@ -177,8 +178,11 @@ def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
     """
     if "pixels" in task.needs:
         return load_segmentation(config.data, config.image_size, config.seed)
-    # A mask network sees whole images, which are stored at its own size.
-    source = replace(config.data, size=0) if "masker" in task.needs else config.data
+    source = config.data
+    if "masker" in task.needs:  # a mask network sees whole images, which are stored at its own size
+        source = replace(source, size=0)
+    if "objects" in task.needs:  # of the held-out images there are no others
+        source = replace(source, objects="")
     data = load(source, config.image_size, config.seed)
     held_out = data.probe_test
     unused = ""
@@ -190,9 +194,11 @@ def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
             f"--data {data.name}: no labelled images are held out: put them into class folders, "
             f"at best in train/ and val/ (and keep --data.holdout above 0){unused}"
         )
-    if "objects" in task.needs and (held_out is None or held_out.objects is None):
+    without = held_out is None or held_out.objects is None
+    if "objects" in task.needs and without and data.whole is None:
         raise UserError(
-            f"--data {data.name} has no object masks: take shapes or a folder in Pascal VOC layout"
+            f"--data {data.name} has no object masks: take shapes, ecssd, duts-te, dut-omron, "
+            "voc2007-trainval, voc2012-trainval, voc2012 or a folder in Pascal VOC layout"
             f"{unused}"
         )
     return data

@@ -85,31 +85,60 @@ def following(masks: Tensor, objects: Tensor, threshold: float = THRESHOLD) -> d
     Returns:
         - `iou`: of each object with the best of the masks as they are, mean over objects;
         - `ari`: adjusted Rand index of segments and objects over the pixels of objects, mean over
-          images with at least two objects (left out where no image has two);
+          images with at least two objects (left out where no image has two): FG-ARI, which others
+          also average over images of one object, where it is 1 or 0;
         - `covering`, `mean_covering`: IoU of each object with the best segment, mean over objects
-          weighted by their area and unweighted, mean over images (Engelcke et al. 2020, SC, mSC).
+          weighted by their area and unweighted, mean over images (Engelcke et al. 2020, SC, mSC);
+          the latter is mBO (Seitzer et al. 2023, DINOSAUR).
     """
-    from sklearn.metrics import adjusted_rand_score  # slow to import
+    gathered = Following(threshold)
+    gathered.add(masks, objects)
+    return gathered.metrics()
 
-    strongest, which = masks.max(dim=1)
-    segments = torch.where(strongest >= threshold, which, masks.shape[1])  # [n, H, W]
-    indices = torch.arange(masks.shape[1] + 1)[None, :, None, None]
-    areas, best = _best_overlaps(segments[:, None] == indices, objects)
-    present = areas > 0  # [n, K]
-    seen = present.any(1)
-    weighted = (areas * best).sum(1)[seen] / areas.sum(1)[seen]
-    plain = (present * best).sum(1)[seen] / present.sum(1)[seen]
-    rand = [
-        adjusted_rand_score(thing[inside].numpy(), segment[inside].numpy())
-        for thing, segment, several in zip(objects, segments, present.sum(1) > 1, strict=True)
-        if several
-        for inside in [(thing > 0) & (thing != VOID)]
-    ]
-    found = {"iou": mean_best_iou(masks >= threshold, objects)}
-    if rand:
-        found["ari"] = float(np.mean(rand))
-    found |= {"covering": float(weighted.mean()), "mean_covering": float(plain.mean())}
-    return found
+
+class Following:
+    """Gathers `following` over images, some at a time.
+
+    Args:
+        threshold: of a removed pixel.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self.threshold = threshold
+        self._best: list[Tensor] = []
+        self._weighted: list[Tensor] = []
+        self._plain: list[Tensor] = []
+        self._rand: list[float] = []
+
+    def add(self, masks: Tensor, objects: Tensor) -> None:
+        """Take in some images; see `following`."""
+        from sklearn.metrics import adjusted_rand_score  # slow to import
+
+        strongest, which = masks.max(dim=1)
+        segments = torch.where(strongest >= self.threshold, which, masks.shape[1])  # [n, H, W]
+        indices = torch.arange(masks.shape[1] + 1)[None, :, None, None]
+        areas, best = _best_overlaps(masks >= self.threshold, objects)
+        self._best.append(best[areas > 0])
+        areas, best = _best_overlaps(segments[:, None] == indices, objects)
+        present = areas > 0  # [n, K]
+        seen = present.any(1)
+        self._weighted.append((areas * best).sum(1)[seen] / areas.sum(1)[seen])
+        self._plain.append((present * best).sum(1)[seen] / present.sum(1)[seen])
+        self._rand += [
+            adjusted_rand_score(thing[inside].numpy(), segment[inside].numpy())
+            for thing, segment, several in zip(objects, segments, present.sum(1) > 1, strict=True)
+            if several
+            for inside in [(thing > 0) & (thing != VOID)]
+        ]
+
+    def metrics(self) -> dict[str, float]:
+        """Return what `following` does, of all images so far; nan without objects."""
+        found = {"iou": float(torch.cat(self._best).mean())}
+        if self._rand:
+            found["ari"] = float(np.mean(self._rand))
+        found["covering"] = float(torch.cat(self._weighted).mean())
+        found["mean_covering"] = float(torch.cat(self._plain).mean())
+        return found
 
 
 def _best_overlaps(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,15 +164,16 @@ def _best_overlaps(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
     return areas, best
 
 
-def blocks_like(removed: Tensor) -> Tensor:
+def blocks_like(removed: Tensor, seed: int = 0) -> Tensor:
     """Return random blocks, one for each mask and of its area: bool `[n, N, H, W]`.
 
     Args:
         removed: bool `[n, N, H, W]`.
+        seed: of the blocks.
     """
     areas = removed.float().mean((2, 3))  # [n, N]
     height, width = removed.shape[-2:]
-    return random_blocks(areas, height, width, torch.Generator().manual_seed(0))
+    return random_blocks(areas, height, width, torch.Generator().manual_seed(seed))
 
 
 def score(

@@ -1,76 +1,100 @@
-"""How well learned masks follow objects, beside random blocks and clusters of colours."""
+"""How well learned masks find objects: all of an image's masks, and one of them, beside rivals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from seamask.base.errors import UserError
+from seamask.base.progress import amount
 from seamask.base.settings import Within
 from seamask.data import VOID
-from seamask.evaluate.following import blocks_like, following, predict, resized
+from seamask.evaluate.board import (
+    RIVALS,
+    Board,
+    Methods,
+    measure_squares,
+    measure_whole,
+    whole_squares,
+)
+from seamask.evaluate.following import predict
+from seamask.evaluate.one_map import AUTO, check_rule
+from seamask.evaluate.published import published
+from seamask.evaluate.saliency import MEASURES
 from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
-from seamask.show.figures import coloured, mask_figure
 
-FIGURE_IMAGES = 8
 RANKED = 1000  # images over which the rank of masks is taken, at most
 
 
 @dataclass(frozen=True)
 class MasksEvaluationConfig(EvaluationConfig):
-    """How well learned masks follow objects."""
+    """How well learned masks find objects.
+
+    All N masks of an image, on squares at the size that the masker sees (of others, the centre):
+    iou (of each object with the best of N: an oracle), ari (FG-ARI), covering, mean_covering (mBO).
+    One map an image, on whole images at their own sizes where there are files: saliency_iou, F
+    (best threshold of each image, or one for all), accuracy, MAE, S-measure, CorLoc.
+    """
 
     threshold: Annotated[float, Within(0, 1)] = 0.5
     """A pixel counts as removed from here on."""
     empty: Annotated[float, Within(0, 1)] = 0.01
     """A mask that removes less than this share of the image counts as empty."""
+    rule: str = AUTO
+    """Which one map of an image is measured, chosen without its truth: `border` (the mask that
+    touches the border least), `union` (of all masks) or a mask's number; `auto`: of these what does
+    best on training images that have object masks (shapes), else `border`. Rivals have the same
+    choice. `oracle`: the best of N, for comparison."""
+
+    def check(self) -> None:
+        """Refuse what is no rule."""
+        check_rule(self.rule)
+
+
+FOLLOWING = ("iou", "ari", "covering", "mean_covering")
+STATISTICS = ("coverage_*", "empty", "binary", "overlap", "from_image", "rank")
 
 
 def run(context: Context) -> dict[str, float]:
-    """Return `following` of the masks and of their rivals, and `statistics`."""
+    """Return the measures of the masks and of their rivals, and `statistics`."""
     config: MasksEvaluationConfig = context.config
     data, size = context.data, context.size
-    images = data.probe_test
-    if not ((images.objects > 0) & (images.objects != VOID)).any():
+    squares = data.probe_test if data.probe_test is not None else data.train
+    masks = predict(context.masker, squares.pixels, size, *data.normalization)
+    if config.rule.isdecimal() and int(config.rule) > masks.shape[1]:
+        raise UserError(f"--rule {config.rule}: an image has {amount(masks.shape[1], 'mask')}")
+    methods = Methods(context)
+    board = Board(methods, methods.fix_rules(), data.whole or whole_squares(squares))
+    if squares.objects is not None and ((squares.objects > 0) & (squares.objects != VOID)).any():
+        measure_squares(board, squares, masks, one=data.whole is None)
+    if data.whole is not None:
+        measure_whole(board, data.whole)
+    found = board.metrics()
+    if not found:
         raise UserError(
             f"--data {data.name}: its label images hold no object, only 0 = background and "
             f"{VOID} = void: write 1 for the first object, 2 for the second"
         )
-    masks = predict(context.masker, images.pixels, size, *data.normalization)
-    objects = resized(images.objects, size)
-    rivals = {
-        "random": blocks_like(masks >= config.threshold).float(),
-        "colour": colour_clusters(images.pixels, masks.shape[1]).float(),
-    }
-    metrics = following(masks, objects, config.threshold)
-    for name, rival in rivals.items():
-        found = following(rival, objects)
-        metrics |= {f"{measure}_{name}": value for measure, value in found.items()}
-    metrics |= statistics(masks, config.threshold, config.empty)
+    for line in published(data.name):
+        context.note(line)
     if context.keep is not None:
-        context.keep(partial(draw, images.pixels, masks, objects))
-    return metrics
+        context.keep(board.draw)
+    return found | statistics(masks, config.threshold, config.empty)
 
-
-RIVALS = ("random", "colour")
-FOLLOWING = [Metric(name) for name in ("iou", "ari", "covering", "mean_covering")]
-STATISTICS = ("coverage_*", "empty", "binary", "overlap", "from_image", "rank")
 
 TASKS.register("masks")(
     Task(
-        "how learned masks follow objects: shapes or a folder in Pascal VOC layout",
+        "how learned masks find objects: shapes, ecssd, duts-te, dut-omron, voc2007-trainval, "
+        "voc2012-trainval, voc2012 or a folder in Pascal VOC layout",
         MasksEvaluationConfig,
         run,
         (
-            *FOLLOWING,
-            *(Metric(f"{metric.name}_{rival}") for rival in RIVALS for metric in FOLLOWING),
+            *map(Metric, (*FOLLOWING, *MEASURES)),
+            *(Metric(f"{name}_{rival}") for rival in RIVALS for name in MEASURES),
+            *(Metric(f"{name}_{rival}") for rival in RIVALS[1:] for name in FOLLOWING),
             *map(Metric, STATISTICS),
         ),
         needs=("objects", "masker"),
@@ -104,37 +128,3 @@ def statistics(masks: Tensor, threshold: float, empty: float) -> dict[str, float
         found["from_image"] = float(mask_signs(masks)["from_image"].mean())
         found["rank"] = float(effective_rank(mask_grams(masks[:RANKED])).mean())
     return found
-
-
-def colour_clusters(pixels: Tensor, count: int) -> Tensor:
-    """Return each image's pixels clustered by colour (k-means on RGB), as disjoint masks.
-
-    Args:
-        pixels: uint8 `[n, H, W, 3]`.
-        count: clusters of an image.
-
-    Returns:
-        bool `[n, count, H, W]`.
-    """
-    from sklearn.cluster import KMeans  # slow to import
-
-    found = []
-    for image in pixels.numpy():
-        colours = image.reshape(-1, 3).astype(np.float32)
-        k = min(count, len(np.unique(colours, axis=0)))
-        labels = KMeans(k, n_init=1, random_state=0).fit_predict(colours)
-        found.append(labels.reshape(image.shape[:2]))
-    return torch.from_numpy(np.stack(found))[:, None] == torch.arange(count)[None, :, None, None]
-
-
-def draw(pixels: Tensor, masks: Tensor, objects: Tensor, path: Path) -> None:
-    """Write a picture of some images, their objects and their masks.
-
-    Args:
-        pixels: uint8 `[n, H, W, 3]`.
-        masks: `[n, N, H, W]` in [0, 1].
-        objects: integer `[n, H, W]`.
-        path: of the PNG.
-    """
-    shown = torch.linspace(0, len(masks) - 1, min(FIGURE_IMAGES, len(masks))).long()
-    mask_figure(pixels[shown], masks[shown], path, rows={"objects": coloured(objects[shown])})

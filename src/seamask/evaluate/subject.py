@@ -22,6 +22,7 @@ from seamask.config import Config
 from seamask.data import Normalization
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
+from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM, Stem
 from seamask.runs import RunFolder
@@ -65,6 +66,17 @@ class Subject:
         if own != size:
             raise UserError(f"--image-size {size}: the mask network sees {own} pixels")
         return masker
+
+    def untrained_masker(self) -> nn.Module:
+        """Return the mask network that the run began with, in eval mode.
+
+        Raises:
+            UserError: this is no run.
+        """
+        if self.config is None:
+            raise UserError(f"{self.name} has no mask network: give the folder of a run")
+        torch.manual_seed(derive_seed(self.config.seed, "masker"))  # as a run with this seed begins
+        return build_masker(self.config.masks, self.config.image_size).eval()
 
 
 def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:

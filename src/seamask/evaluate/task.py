@@ -93,7 +93,7 @@ Need = Literal["labels", "objects", "pixels", "masker"]
 """What a task cannot do without.
 
 - `labels`: images that are held out, with classes;
-- `objects`: such images with object masks;
+- `objects`: such images with object masks, or whole ones with boxes;
 - `pixels`: images of their own sizes, with a class for every pixel. The task makes the backbone
   take them; else a backbone must take squares of `image_size`;
 - `masker`: the mask network of a run.
@@ -126,6 +126,7 @@ class Context:
         masker: images `[B, 3, H, W]` → masks `[B, N, H, W]`, for a task that needs one.
         keep: given a function that writes the task's picture to a path, has it written beside the
             result; None: no picture is wanted.
+        note: given a line that one must know to read the numbers, keeps it with them.
     """
 
     subject: Subject
@@ -135,6 +136,7 @@ class Context:
     device: torch.device
     masker: Any = None
     keep: Callable[[Callable[[Path], None]], None] | None = None
+    note: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ class Result:
         normalization: `mean` and `std` that images were normalised by, and whose they are: `of` the
             encoder's training or, where it had none, of the data set.
         skipped: (path, reason) of images that could not be used.
-        notes: what else became of images that one might miss.
+        notes: what else became of images that one might miss, and what the task says of its
+            numbers.
     """
 
     encoder: str

@@ -106,6 +106,42 @@ def coloured(maps: Tensor) -> Tensor:
     return torch.from_numpy(_palette(256)[maps.numpy()])
 
 
+def comparison_figure(
+    rows: Mapping[str, Sequence[npt.NDArray[np.uint8]]],
+    columns: Sequence[str],
+    captions: Mapping[str, Sequence[str]],
+    path: Path,
+    cell: int = 112,
+) -> None:
+    """Write a picture with one row per image: the image and what was made of it, side by side.
+
+    Args:
+        rows: by name, which stands at the left: a picture a column, uint8 `[h, w, 3]`, shown as a
+            square.
+        columns: names, which stand above.
+        captions: a text on each picture; empty: none.
+        path: of the PNG.
+        cell: side in pixels of a picture.
+    """
+    step = cell + GAP
+    sheet = Image.new("RGB", (MARGIN + step * len(columns), LEGEND + step * len(rows)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for x, column in enumerate(columns):
+        draw.text((MARGIN + x * step + 2, 4), column, fill="black", font_size=14)
+    style = {"font_size": 12, "stroke_width": 2, "stroke_fill": "black"}
+    for y, (name, pictures) in enumerate(rows.items()):
+        top = LEGEND + y * step
+        draw.text((6, top + cell // 2 - 8), name, fill="black", font_size=14)
+        for x, (picture, caption) in enumerate(zip(pictures, captions[name], strict=True)):
+            small = max(picture.shape[:2]) < cell
+            resampling = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC
+            big = Image.fromarray(picture).resize((cell, cell), resampling)
+            sheet.paste(big, (MARGIN + x * step, top))
+            draw.text((MARGIN + x * step + 3, top + cell - 16), caption, "white", **style)  # type: ignore[arg-type]
+    with atomic(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
 def segmentation_figure(
     images: Sequence[Tensor],
     truths: Sequence[Tensor],

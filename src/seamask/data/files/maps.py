@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from seamask.base.errors import UserError, printable
 from seamask.data.files.decode import BadImage, reasons
 
 VOID = 255  # pixels that nobody decided on, e.g. VOC's outlines
+SALIENT = 128  # of 255: what is brighter in a map of saliency is salient
 
 
 def read_map(path: Path, image: Image.Image, image_path: Path) -> Image.Image:
@@ -29,9 +31,29 @@ def read_map(path: Path, image: Image.Image, image_path: Path) -> Image.Image:
         BadImage: it cannot be read; the reason names it.
         UserError: it is of another size than its image.
     """
+    return _read(path, _read_sbd if path.suffix == ".mat" else _read_png, image, image_path)
+
+
+def read_saliency(path: Path, image: Image.Image, image_path: Path) -> Image.Image:
+    """Read a map of what is salient in an image, black and white with edges in between.
+
+    Arguments, size and errors as for `read_map`.
+
+    Returns:
+        1 where the map is above 128, as saliency toolboxes read it; else 0.
+    """
+    return _read(path, _read_grey, image, image_path)
+
+
+def _read(
+    path: Path,
+    values_of: Callable[[Path], npt.NDArray[np.uint8]],
+    image: Image.Image,
+    image_path: Path,
+) -> Image.Image:
     try:
         with reasons():
-            values = _read_sbd(path) if path.suffix == ".mat" else _read_png(path)
+            values = values_of(path)
     except BadImage as error:
         raise BadImage(f"its label image {printable(path)}: {error}") from error
     if values.shape[::-1] != image.size:
@@ -80,6 +102,11 @@ def _read_png(path: Path) -> npt.NDArray[np.uint8]:
     if values.max() > VOID:
         raise BadImage(f"it holds the value {values.max()}; 0 to 254 and 255 = void are allowed")
     return values.astype(np.uint8)
+
+
+def _read_grey(path: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(path, formats=["PNG"]) as image:
+        return (np.asarray(image.convert("L")) > SALIENT).astype(np.uint8)
 
 
 def _read_sbd(path: Path) -> npt.NDArray[np.uint8]:

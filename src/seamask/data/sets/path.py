@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seamask.base.paths import local
@@ -37,7 +38,8 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         files = find_files(config.source, local(config.cache, "--data.cache"))
         layout = layout_of(files, config.holdout, seed, config.split)
     name = source_name(root)
-    return of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    source = of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    return replace(source, whole=layout.whole) if isinstance(layout, VocLayout) else source
 
 
 def of_layout(

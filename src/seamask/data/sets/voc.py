@@ -11,11 +11,19 @@ import numpy as np
 from PIL import Image
 
 from seamask.base.errors import UserError, printable
-from seamask.data.files.decode import EXTENSIONS
+from seamask.data.files.decode import EXTENSIONS, opened
 from seamask.data.files.identity import Entry, identity
-from seamask.data.files.maps import VOID, check_value, largest, read_map, refuse_binary
+from seamask.data.files.maps import (
+    VOID,
+    check_value,
+    largest,
+    read_map,
+    read_saliency,
+    refuse_binary,
+)
 from seamask.data.store.chunks import ObjectsOf, Reading, file_split
 from seamask.data.store.plan import Plan
+from seamask.data.whole import Whole, WholeImages
 
 LISTS = Path("ImageSets", "Segmentation")
 
@@ -45,6 +53,7 @@ class VocLayout:
         listed: there is a list of training images.
         classes: names of the class maps' values 0, 1, …, as `classes.txt` gives them; else empty.
         notes: what became of images that one might miss, a line each.
+        saliency: object maps are black and white, one object an image; see `read_saliency`.
     """
 
     root: Path
@@ -53,6 +62,7 @@ class VocLayout:
     listed: bool
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    saliency: bool = False
 
     @property
     def split(self) -> str:
@@ -86,18 +96,7 @@ class VocLayout:
         items = {_below(self.root, item.image): item for item in self.scored}
 
         def scored_objects(path: str, image: Image.Image) -> Image.Image:
-            item = items[path]
-            if item.objects:
-                objects = read_map(item.objects, image, item.image)
-                refuse_binary(item.objects, np.asarray(objects))
-                return objects
-            assert item.classes
-            values = np.asarray(read_map(item.classes, image, item.image))
-            refuse_binary(item.classes, values)
-            check_value(item.classes, largest(values), len(self.classes))
-            if self.classes and "background" not in map(str.lower, self.classes):
-                values = np.where(values == VOID, VOID, values + 1)
-            return Image.fromarray(values)
+            return self.read_objects(items[path], image)
 
         paths = list(self.names)
         reading = reading.of(str(self.root / path) for path in {**self.names, **items})
@@ -105,6 +104,37 @@ class VocLayout:
         if items:
             splits["test"] = file_split(self.root, list(items), None, size, reading, scored_objects)
         return Plan(splits, (), reading.ranges, reading.remarks)
+
+    def read_objects(self, item: Item, image: Image.Image) -> Image.Image:
+        """Return the objects of one of `scored`, as `plan` says: mode L, of the image's size.
+
+        Raises:
+            BadImage: the map cannot be read, or marks pixels but none as an object.
+            UserError: it is of another size than its image, or holds no class of `classes`.
+        """
+        if item.objects and self.saliency:
+            return read_saliency(item.objects, image, item.image)
+        if item.objects:
+            objects = read_map(item.objects, image, item.image)
+            refuse_binary(item.objects, np.asarray(objects))
+            return objects
+        assert item.classes
+        values = np.asarray(read_map(item.classes, image, item.image))
+        refuse_binary(item.classes, values)
+        check_value(item.classes, largest(values), len(self.classes))
+        if self.classes and "background" not in map(str.lower, self.classes):
+            values = np.where(values == VOID, VOID, values + 1)
+        return Image.fromarray(values)
+
+    def whole(self) -> WholeImages:
+        """Return `scored` whole, at their own sizes."""
+
+        def read(index: int) -> Whole:
+            item = self.scored[index]
+            with opened(item.image) as image:
+                return Whole.of_map(np.array(image), np.array(self.read_objects(item, image)))
+
+        return WholeImages(len(self.scored), read)
 
 
 def is_voc(root: Path) -> bool:
@@ -128,9 +158,9 @@ def read_voc(root: Path) -> VocLayout:
         UserError: it holds no images, a list names no image or one that is missing, an image of
             `val.txt` has no map where others have, or `classes.txt` leaves out a value.
     """
-    images = _files(root / "JPEGImages", EXTENSIONS)
-    classes = _files(root / "SegmentationClass", [".png"])
-    objects = _files(root / "SegmentationObject", [".png"])
+    images = list_files(root / "JPEGImages", EXTENSIONS)
+    classes = list_files(root / "SegmentationClass", [".png"])
+    objects = list_files(root / "SegmentationObject", [".png"])
     if not images:
         raise UserError(f"--data {printable(root)}: JPEGImages holds no images; put them there")
 
@@ -217,8 +247,12 @@ def _read_classes(root: Path) -> tuple[str, ...]:
     return tuple(by_value[value] for value in range(len(by_value)))
 
 
-def _files(folder: Path, extensions: Collection[str]) -> dict[str, Path]:
-    """Return {name without extension: path} in order; nothing where there is no such folder."""
+def list_files(folder: Path, extensions: Collection[str]) -> dict[str, Path]:
+    """Return {name without extension: path} in order; nothing where there is no such folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,9 @@ SBD_FOLDERS = ("sbd", "benchmark_RELEASE/dataset")
 @SOURCES.register("voc2012")
 def voc2012(config: DataConfig, size: int, seed: int) -> Source:
     """Return the source, below `config.root`; `seed` changes nothing."""
-    read = partial(read_voc2012, Path(config.root).expanduser())
-    return of_layout("voc2012", config, size, read, IMAGES)
+    read = functools.cache(partial(read_voc2012, Path(config.root).expanduser()))
+    source = of_layout("voc2012", config, size, read, IMAGES)
+    return dataclasses.replace(source, whole=lambda: read().whole())
 
 
 def read_voc2012(root: Path) -> VocLayout:
