@@ -17,8 +17,8 @@ from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
     GivenSettings,
+    NoiseSettings,
     PenaltiesConfig,
-    RandomSettings,
     SequentialSettings,
 )
 from seamask.networks.settings import EncoderConfig
@@ -28,7 +28,7 @@ from seamask.views.settings import ViewsConfig
 
 
 @dataclass(frozen=True)
-class MasksConfig(Rules, RandomSettings, GivenSettings, SequentialSettings):
+class MasksConfig(Rules, NoiseSettings, GivenSettings, SequentialSettings):
     """Who removes what: images → masks [B, N, H, W] in [0, 1], 1 = removed; and by which rules."""
 
 
@@ -106,7 +106,9 @@ def check(config: Config) -> Config:
     if c.masks.stack and c.masks.drop:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
     stored = c.data.size or c.image_size
-    if budget.of == "superpixels" and c.masks.superpixels > stored**2:
+    if (
+        budget.of == "superpixels" or c.masks.masker == "superpixel"
+    ) and c.masks.superpixels > stored**2:
         raise UserError(
             f"--masks.superpixels is {c.masks.superpixels}: an image of {stored} pixels a side has "
             f"{stored**2} pixels; take fewer"

@@ -24,7 +24,10 @@ SMALL = {
     "encoder.backbone": "test_resnet", "objective.hidden": (16,), "objective.out_dim": 8,
     "objective.predictor": 8, "objective.queue": 16, "masks.superpixels": 10,
 }  # fmt: skip
-MASKERS = ("none", "random-patch", "random-block", "simultaneous", "sequential")
+MASKERS = (
+    "none", "random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel",
+    "simultaneous", "sequential",
+)  # fmt: skip
 CASES = [
     *({"masks.masker": name} for name in MASKERS),
     *({"objective.name": name} for name in ("byol", "simsiam", "vicreg", "moco")),
@@ -113,6 +116,9 @@ def test_a_recorded_step_is_the_step(recipe):
         {"masks.single": True, "updates": "simultaneous"},
         {"masks.masker": "random-block"},
         {"masks.masker": "random-patch"},
+        {"masks.masker": "colour-noise"},
+        {"masks.masker": "multi-block"},
+        {"masks.masker": "grid"},
         {"objective.name": "moco"},
     ],
     ids=str,

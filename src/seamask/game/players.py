@@ -38,11 +38,13 @@ class View(NamedTuple):
         objects: labels of their pixels, uint8 `[B, H, W]`, where the masker is given them: 0
             background, k = object k, 255 = void.
         clusters: labels 1 … N of their pixels, uint8 `[B, H, W]`, where the budget follows them.
+        segments: labels of their superpixels, uint8 `[B, H, W]`, where the masker is given them.
     """
 
     images: Tensor
     objects: Tensor | None = None
     clusters: Tensor | None = None
+    segments: Tensor | None = None
 
 
 def _nothing(given: object) -> None:
@@ -150,7 +152,12 @@ class TwoPlayers:
         shares = target if self.budget.exact else None
         with self.autocast():
             return masks_of(
-                self.masker, view.images, generator=generator, objects=view.objects, shares=shares
+                self.masker,
+                view.images,
+                generator=generator,
+                objects=view.objects,
+                segments=view.segments,
+                shares=shares,
             )
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from seamask.masks import given, learned, random  # noqa: F401  # they register their maskers
+from seamask.masks import (  # noqa: F401  # they register their maskers
+    given,
+    grid,
+    learned,
+    multiblock,
+    noise,
+    random,
+    segments,
+)
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings
 

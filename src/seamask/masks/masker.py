@@ -6,6 +6,7 @@ N. Its `forward` may ask for more, each by the name of a parameter, and is given
 
 - `generator`: a CPU generator for what is drawn, so that masks do not depend on the device;
 - `objects`: labels of pixels, integer `[B, H, W]`: 0 background, k = object k, 255 = void;
+- `segments`: labels of their superpixels, integer `[B, H, W]` below 256; None: not computed yet;
 - `shares`: `[B, N]` or `[B, 1]`, what each mask must remove exactly; None: as the masker likes.
   A masker that keeps to them says so by an attribute `takes_shares = True`.
 """
@@ -37,8 +38,8 @@ def masks_of(masker: nn.Module, images: Tensor, **more: Any) -> Tensor:
     Args:
         masker: see above.
         images: `[B, C, H, W]`.
-        **more: what there is beside them: `generator`, `objects`, `shares`; it is given what its
-            `forward` names.
+        **more: what there is beside them: `generator`, `objects`, `segments`, `shares`; it is
+            given what its `forward` names.
 
     Raises:
         UserError: what it returns are no masks of these images.

@@ -17,8 +17,10 @@ class MaskerSettings:
     """What every masker is told."""
 
     masker: Annotated[str, short("masker")] = "sequential"
-    """`none`, `random-patch`, `random-block`, `given` (object masks, [ADIOS]'s upper bound),
-    `simultaneous` (ADIOS) or `sequential` ([Seq])."""
+    """Learned: `sequential` ([Seq]) or `simultaneous` (ADIOS). Drawn: `random-patch`,
+    `random-block`, `colour-noise`, `multi-block`, `grid`, `superpixel`. Drawn and chosen by the
+    encoder: `hardest`, `attention`. `given`: object masks, [ADIOS]'s upper bound. `none`. What each
+    is and costs: `docs/parts.md`."""
     n_masks: Annotated[int, short("n_masks"), Within(1, 254)] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[Budget, written(Budget), short("budget")] = Budget(0.25)
@@ -28,7 +30,8 @@ class MaskerSettings:
     `exact:superpixel`: mask k of an image has the size of cluster k of its superpixels ([Seq]
     §5)."""
     superpixels: Annotated[int, Within(2, MOST_PIXELS**2)] = 100
-    """Superpixels of an image (SLIC), about, that are clustered by colour into N clusters."""
+    """Superpixels of an image (SLIC), about: what `superpixel` removes, and what is clustered by
+    colour into N clusters for such a budget."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,17 @@ class RandomSettings(MaskerSettings):
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
     patch: Annotated[int, Within(1, MOST_PIXELS)] = 8
-    """Side in pixels of the cells that `random-patch` removes."""
+    """Side in pixels of the cells that masks are made of: `random-patch`, `colour-noise`,
+    `multi-block`, `attention`; of `grid` half the distance of its squares."""
+
+
+@dataclass(frozen=True)
+class NoiseSettings(RandomSettings):
+    """Filtered noise."""
+
+    noise: Literal["red", "blue", "green", "purple"] = "green"
+    """`colour-noise` only: the band that is left of white noise, low, high, middle, or all but the
+    middle (ColorMAE; green was its best)."""
 
 
 @dataclass(frozen=True)
