@@ -16,8 +16,9 @@ from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges
 from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
+    AttentionSettings,
     GivenSettings,
-    NoiseSettings,
+    HardestSettings,
     PenaltiesConfig,
     SequentialSettings,
 )
@@ -28,7 +29,7 @@ from seamask.views.settings import ViewsConfig
 
 
 @dataclass(frozen=True)
-class MasksConfig(Rules, NoiseSettings, GivenSettings, SequentialSettings):
+class MasksConfig(Rules, HardestSettings, AttentionSettings, GivenSettings, SequentialSettings):
     """Who removes what: images → masks [B, N, H, W] in [0, 1], 1 = removed; and by which rules."""
 
 

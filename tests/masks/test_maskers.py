@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import seamask
+from looking import Convolution
 from seamask.base.errors import UserError
 from seamask.config import MasksConfig
+from seamask.game.look import Look
 from seamask.masks import (
     MASKERS,
     Budget,
@@ -48,12 +50,13 @@ def test_one_interface(name, n_masks):
     masker, x = build(name, n_masks=n_masks), images()
     maps = torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)
     maps[:, 3:9, 4:20] = 1
-    masks = masks_of(masker, x, generator=seeded(), objects=maps)
-    assert masks.shape == (2, 1 if name == "none" else n_masks, SIZE, SIZE)
+    more = {"objects": maps, "encoder": Look(Convolution(), x)}
+    masks = masks_of(masker, x, generator=seeded(), **more)
+    assert masks.shape == (2, 1 if name in ("none", "attention") else n_masks, SIZE, SIZE)
     assert masks.dtype == torch.float32
     assert masks.min() >= 0
     assert masks.max() <= 1
-    assert torch.equal(masks, masks_of(masker, x, generator=seeded(), objects=maps))
+    assert torch.equal(masks, masks_of(masker, x, generator=seeded(), **more))
     assert masker.learned == (name in LEARNED) == any(True for _ in masker.parameters())
     assert masks.requires_grad == masker.learned
 

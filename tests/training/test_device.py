@@ -26,7 +26,7 @@ SMALL = {
 }  # fmt: skip
 MASKERS = (
     "none", "random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel",
-    "simultaneous", "sequential",
+    "hardest", "attention", "simultaneous", "sequential",
 )  # fmt: skip
 CASES = [
     *({"masks.masker": name} for name in MASKERS),
@@ -37,6 +37,8 @@ CASES = [
         for stack in (False, True)
         for single in (False, True)
     ),
+    {"masks.masker": "hardest", "masks.among": "superpixel"},
+    {"masks.masker": "attention", "masks.attend": "hint", "encoder.backbone": "test_vit"},
     {"masks.disjoint": True},
     {"masks.budget": "0.1->0.3"},
     {"masks.norm": "group", "masks.downscale": 2},
@@ -119,6 +121,7 @@ def test_a_recorded_step_is_the_step(recipe):
         {"masks.masker": "colour-noise"},
         {"masks.masker": "multi-block"},
         {"masks.masker": "grid"},
+        {"masks.masker": "hardest"},
         {"objective.name": "moco"},
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +15,11 @@ from torch.optim import Optimizer
 
 from seamask.base.draws import drawn
 from seamask.base.errors import UserError, check_choice, unknown
+from seamask.game.look import Look
 from seamask.masks.budget import Budget
 from seamask.masks.masker import masks_of
 from seamask.masks.penalties import PENALTIES, Average, alone
-from seamask.networks.view_batchnorm import keeps_views_apart
+from seamask.networks.view_batchnorm import encode_views, keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
 # over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
@@ -69,6 +71,7 @@ class TwoPlayers:
         one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
             target of a masked one, never predicted from it; None: both ways, by `objective`.
         remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
+        each: like `objective`, the loss of each image, `[B]`; for maskers that ask for it.
         reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
             over the views.
         single: train on one of the N masks per image, drawn at random (ADIOS-s), the same for both
@@ -94,6 +97,7 @@ class TwoPlayers:
     done: float = 0.0
     compare: Sequence[str] = ("one",)
     one_way: Callable[[Tensor, Tensor], Tensor] | None = None
+    each: Callable[[Tensor, Tensor], Tensor] | None = None
     remember: Callable[[Tensor], None] = _nothing
     reduction: Literal["mean", "sum"] = "mean"
     single: bool = False
@@ -141,11 +145,14 @@ class TwoPlayers:
         n_masks = getattr(self.masker, "n_masks", 1)
         return budget.target(images, view.clusters, n_masks)
 
-    def masks_of(self, view: View, target: Tensor, generator: Generator | None = None) -> Tensor:
+    def masks_of(
+        self, view: View, other: View, target: Tensor, generator: Generator | None = None
+    ) -> Tensor:
         """Return the masks of a view, `[B, N, H, W]`.
 
         Args:
             view: of a batch.
+            other: that it is compared with.
             target: what `self.target` says of it; the masker is told if the budget is exact.
             generator: a CPU generator of masks that are drawn.
         """
@@ -157,8 +164,26 @@ class TwoPlayers:
                 generator=generator,
                 objects=view.objects,
                 segments=view.segments,
+                encoder=Look(self.encoder, view.images, self._loss_under(view, other)),
                 shares=shares,
             )
+
+    def _loss_under(self, view: View, other: View) -> Callable[[Tensor], Tensor]:
+        """Return what maps a mask of a view, `[B, 1, H, W]`, to the loss of each image, `[B]`."""
+
+        @functools.cache
+        def clean() -> Tensor:
+            (z,) = encode_views(self.encoder, [(other.images, None)])
+            return z
+
+        def loss_under(mask: Tensor) -> Tensor:
+            if self.each is None:
+                kind = type(self.masker).__name__
+                raise UserError(f"each is None: {kind} asks for the loss of each image")
+            (z,) = encode_views(self.encoder, [(view.images, mask)])
+            return self.each(clean(), z)
+
+        return loss_under
 
 
 class Term(NamedTuple):

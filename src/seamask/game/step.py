@@ -132,6 +132,9 @@ def turns(
         metrics[name] = torch.stack([part.metrics[name] for part in parts]).mean()
 
 
+OTHER = {"a": "b", "b": "a"}
+
+
 class _Part:
     """Two views of a batch, their masks, and the loss of these masks.
 
@@ -163,7 +166,9 @@ class _Part:
         """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
         with named("mask network"):
             self.masks = {
-                name: self.players.masks_of(self.views[name], target, generator)
+                name: self.players.masks_of(
+                    self.views[name], self.views[OTHER[name]], target, generator
+                )
                 for name, target in self.targets.items()
             }
 

@@ -1,9 +1,11 @@
+from .attention import AttentionMasker as AttentionMasker
 from .budget import Budget as Budget
 from .build import MASKERS as MASKERS
 from .build import build_masker as build_masker
 from .exact import exact_sigmoid as exact_sigmoid
 from .given import GivenMasker as GivenMasker
 from .grid import GridMasker as GridMasker
+from .hardest import HardestMasker as HardestMasker
 from .learned import SequentialMasker as SequentialMasker
 from .learned import SimultaneousMasker as SimultaneousMasker
 from .masker import check_masker as check_masker

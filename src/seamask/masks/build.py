@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from seamask.masks import (  # noqa: F401  # they register their maskers
+    attention,
     given,
     grid,
+    hardest,
     learned,
     multiblock,
     noise,

@@ -55,6 +55,33 @@ class NoiseSettings(RandomSettings):
     middle (ColorMAE; green was its best)."""
 
 
+Drawn = Literal["random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel"]
+
+
+@dataclass(frozen=True)
+class HardestSettings(NoiseSettings):
+    """Masks that are drawn, and chosen by the encoder's loss."""
+
+    among: Drawn = "random-block"
+    """`hardest` only: who draws the masks of which the hardest are taken."""
+    candidates: Annotated[int, Within(1, 254)] = 4
+    """`hardest` only: K, masks that are tried for each that is taken, an encoder pass each."""
+
+    @property
+    def draws(self) -> str:
+        """The masker that makes the masks: of the hardest the one they are taken from."""
+        return self.among if self.masker == "hardest" else self.masker
+
+
+@dataclass(frozen=True)
+class AttentionSettings(RandomSettings):
+    """Masks where the encoder looks."""
+
+    attend: Literal["high", "hint", "low"] = "high"
+    """`attention` only: remove what the encoder attends to most, that less a few hints, or what it
+    attends to least (AttMask)."""
+
+
 @dataclass(frozen=True)
 class GivenSettings(MaskerSettings):
     """Masks that are given: objects."""

@@ -18,9 +18,10 @@ Gather = Callable[[Tensor], Tensor]
 class Objective:
     """An objective knows no masks: it compares what the encoder makes of an anchor and a view.
 
-    Subclasses give `loss` and `range`, and where they need more than a projector, `encoder`,
-    `embedding`, `remember` and `update`. What an encoder returns is one tensor `[B, D]`, whatever
-    it holds: the two-player step only passes it on, with gradients.
+    Subclasses give `loss`, or `each` where images have losses of their own, and `range`, and where
+    they need more than a projector, `encoder`, `embedding`, `remember` and `update`. What an
+    encoder returns is one tensor `[B, D]`, whatever it holds: the two-player step only passes it
+    on, with gradients.
 
     Args:
         config: of the objective.
@@ -41,12 +42,19 @@ class Objective:
 
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return the loss between what the encoder returned of two views, at least float32."""
-        raise NotImplementedError
+        return self.each(anchor, other).mean()
 
-    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return the half of `loss` that predicts the target, which gets no gradient.
+    def each(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the loss of each image, `[B]`, by which masks of one image are compared.
 
-        Only for objectives that have a direction (`directed`): `loss` is the mean of both.
+        Its mean is the loss, but for terms that belong to the batch as a whole.
+        """
+        return (self.each_way(anchor, other) + self.each_way(other, anchor)) / 2
+
+    def each_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the half of `each` that predicts the target, which gets no gradient, `[B]`.
+
+        Only for objectives that have a direction (`directed`): `each` is the mean of both.
         """
         raise NotImplementedError
 
@@ -80,12 +88,22 @@ class Objective:
     @property
     def directed(self) -> bool:
         """Whether one view can be predicted from another, which stays the target."""
-        return type(self).one_way is not Objective.one_way
+        return type(self).each_way is not Objective.each_way
+
+    @property
+    def separable(self) -> bool:
+        """Whether images have losses of their own."""
+        return self.directed or type(self).each is not Objective.each
 
     def from_one(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return `one_way` in full precision, whatever the precision of the networks."""
+        """Return the mean of `each_way` in full precision, whatever that of the networks."""
         with torch.autocast(predicted.device.type, enabled=False):
-            return self.one_way(predicted, target)
+            return self.each_way(predicted, target).mean()
+
+    def of_images(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return `each` in full precision, whatever the precision of the networks."""
+        with torch.autocast(anchor.device.type, enabled=False):
+            return self.each(anchor, other)
 
     def everyone(self, z: Tensor) -> Tensor:
         """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""

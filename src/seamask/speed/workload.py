@@ -48,7 +48,7 @@ class Workload:
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.maps: dict[str, Tensor] = {}  # by their names in `View`
-        if config.masks.masker == "superpixel":
+        if config.masks.draws == "superpixel":
             labels = torch.randint(0, 100, (config.batch_size, side, side), dtype=torch.uint8)
             self.maps["segments"] = labels.to(device)
         self.pair = self.make_views()

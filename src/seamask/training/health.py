@@ -80,7 +80,7 @@ class Health:
         masks = None
         with held_still(self.players.encoder), held_still(self.players.masker):
             if self.masked:
-                masks = self.players.masks_of(b, self.players.target(b), generator)
+                masks = self.players.masks_of(b, a, self.players.target(b), generator)
             given = [] if masks is None else masks[:IMAGES].split(1, dim=1)
             seen = [(few_a, None), (few_b, None), *((few_b, mask) for mask in given)]
             with self.players.autocast():

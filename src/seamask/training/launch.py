@@ -193,6 +193,11 @@ def preflight(config: Config) -> None:
             f"--masks.one-sided needs an objective that predicts one view from the other, "
             f"not {config.objective.name}"
         )
+    if config.masks.masker == "hardest" and not objective.separable:
+        raise UserError(
+            f"--masker hardest needs the loss of each image, which {config.objective.name} does "
+            "not give: define its `each`, or take another masker"
+        )
     if config.optim.constant_predictor and not objective.predicts:
         raise UserError(
             f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "

@@ -97,6 +97,7 @@ def build_players(
             build_optimizer(masker, optim.masker, optim.trust) if masker.learned else None
         ),
         one_way=objective.from_one if config.masks.one_sided else None,
+        each=objective.of_images if objective.separable else None,
         remember=objective.remember,
         penalty_weights=penalty_weights(config, objective),
         budget=config.masks.budget,

@@ -207,7 +207,7 @@ def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Te
         found["objects"] = data.train.objects
     if masks.budget.of == "superpixels":
         found["clusters"] = _followed(config, data, "clusters", show)
-    if masks.masker == "superpixel":
+    if masks.draws == "superpixel":
         found["segments"] = _followed(config, data, "segments", show)
     return found
 
