@@ -19,6 +19,7 @@ from seamask.game.look import Look
 from seamask.masks.budget import Budget
 from seamask.masks.masker import masks_of
 from seamask.masks.penalties import PENALTIES, Average, alone
+from seamask.masks.role import Role
 from seamask.networks.view_batchnorm import encode_views, keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
@@ -66,7 +67,8 @@ class TwoPlayers:
         masker_optimizer: updates the masker; None if it is not learned.
         penalty_weights: weight by name of penalty; a name left out is logged but not paid.
         budget: what each mask should remove.
-        done: share of the training that is over, in [0, 1], which a moving budget follows.
+        done: share of the training that is over, in [0, 1], which a moving budget or role follows.
+        role: by what the loss is multiplied that the masker raises.
         compare: the loss of a mask is the mean over these; see `COMPARISONS`.
         one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
             target of a masked one, never predicted from it; None: both ways, by `objective`.
@@ -95,6 +97,7 @@ class TwoPlayers:
     penalty_weights: dict[str, float] = field(default_factory=dict)
     budget: Budget = Budget()
     done: float = 0.0
+    role: Role = Role()
     compare: Sequence[str] = ("one",)
     one_way: Callable[[Tensor, Tensor], Tensor] | None = None
     each: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -144,6 +147,13 @@ class TwoPlayers:
             return drawn(lambda: torch.full(shape, budget.at(self.done), dtype=kind), images.device)
         n_masks = getattr(self.masker, "n_masks", 1)
         return budget.target(images, view.clusters, n_masks)
+
+    def factor(self, like: Tensor) -> Tensor | float:
+        """Return by what the loss is multiplied that the masker raises, now; of the type `like`."""
+        role, kind = self.role, like.dtype
+        if not role.moves:
+            return role.factor
+        return drawn(lambda: torch.full((), role.at(self.done), dtype=kind), like.device)
 
     def masks_of(
         self, view: View, other: View, target: Tensor, generator: Generator | None = None

@@ -231,17 +231,18 @@ class _Part:
             return encode_views(self.players.encoder, seen, self.players.stack)
 
     def pay(self) -> dict[str, Tensor]:
-        """Leave the gradient of penalties − loss in the masker; return its metrics."""
+        """Leave the gradient of penalties − role · loss in the masker; return its metrics."""
         with named("penalties"):
             penalties = self._penalties()
             weights = self.players.penalty_weights.items()
             price = torch.as_tensor(sum(w * penalties[name] for name, w in weights))
         used = self.used()
         asked = [torch.cat([m[name].grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
+        factor = self.players.factor(asked[0])
         with named("mask network"):
-            send([*used.values()], [-g for g in asked], self.share * price)
+            send([*used.values()], [-factor * g for g in asked], self.share * price)
         metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
-        return metrics | {"loss/mask": price.detach() - self.loss}
+        return metrics | {"loss/mask": price.detach() - factor * self.loss}
 
     def _penalties(self) -> dict[str, Tensor]:
         """Return every penalty, unweighted, over the views that are masked."""

@@ -5,6 +5,7 @@ from .build import build_masker as build_masker
 from .exact import exact_sigmoid as exact_sigmoid
 from .given import GivenMasker as GivenMasker
 from .grid import GridMasker as GridMasker
+from .hard import straight_through as straight_through
 from .hardest import HardestMasker as HardestMasker
 from .learned import SequentialMasker as SequentialMasker
 from .learned import SimultaneousMasker as SimultaneousMasker
@@ -26,6 +27,7 @@ from .random import NoMasker as NoMasker
 from .random import RandomBlockMasker as RandomBlockMasker
 from .random import RandomPatchMasker as RandomPatchMasker
 from .random import random_blocks as random_blocks
+from .role import Role as Role
 from .segments import SuperpixelMasker as SuperpixelMasker
 from .settings import MaskerSettings as MaskerSettings
 from .superpixels import areas as areas

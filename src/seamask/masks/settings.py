@@ -33,6 +33,13 @@ class MaskerSettings:
     """Superpixels of an image (SLIC), about: what `superpixel` removes, and what is clustered by
     colour into N clusters for such a budget."""
 
+    hard: bool = False
+    """Binary masks: each removes the pixels where it is strongest, as many as the soft mask removes
+    in all; the gradient passes straight through."""
+    hard_patch: Annotated[int, Within(1, MOST_PIXELS)] = 1
+    """Side in pixels of the squares that hard masks remove whole; with that of the encoder's
+    patches, learned masks drop tokens (`--masks.drop 0.5`)."""
+
 
 @dataclass(frozen=True)
 class RandomSettings(MaskerSettings):

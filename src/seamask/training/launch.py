@@ -33,7 +33,7 @@ from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
 from seamask.data.describe import described
-from seamask.masks import build_masker, check_masker
+from seamask.masks import Role, build_masker, check_masker
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
@@ -206,6 +206,10 @@ def preflight(config: Config) -> None:
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)
+    if config.masks.role != Role() and not networks.masker.learned:
+        raise UserError(
+            f"--masks.role {config.masks.role}: --masker {config.masks.masker} learns nothing"
+        )
     if not is_ours(type(networks.masker)):
         check_masker(build_masker(config.masks, config.image_size), config.image_size)
     backbone, encoder = networks.encoder.backbone, config.encoder

@@ -101,6 +101,7 @@ def build_players(
         remember=objective.remember,
         penalty_weights=penalty_weights(config, objective),
         budget=config.masks.budget,
+        role=config.masks.role,
         compare=config.masks.compare,
         reduction=config.masks.reduction,
         single=config.masks.single,
