@@ -12,6 +12,7 @@ class Convolution(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
+        self.feature_info = [{"reduction": 4, "num_chs": 6}]
         self.conv = nn.Conv2d(3, 6, 4, stride=4)
 
     def forward_features(self, images):

@@ -104,6 +104,11 @@ def check(config: Config) -> Config:
     if not set(c.masks.compare) - {"none"}:
         shown = " ".join(c.masks.compare) or "empty"
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
+    if c.objective.name == "reconstruct" and c.masks.drop and not c.objective.decoder:
+        raise UserError(
+            "--objective reconstruct with --masks.drop needs a decoder that sees all places: "
+            "take --objective.decoder 1 or more (MAE: 8)"
+        )
     if c.masks.stack and c.masks.drop:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
     stored = c.data.size or c.image_size

@@ -23,6 +23,7 @@ SMALL = {
     "image_size": 32, "batch_size": 8, "masks.n_masks": 3, "masks.width": 8,
     "encoder.backbone": "test_resnet", "objective.hidden": (16,), "objective.out_dim": 8,
     "objective.predictor": 8, "objective.queue": 16, "masks.superpixels": 10,
+    "objective.prototypes": 16, "objective.decoder_width": 32,
 }  # fmt: skip
 MASKERS = (
     "none", "random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel",
@@ -30,7 +31,9 @@ MASKERS = (
 )  # fmt: skip
 CASES = [
     *({"masks.masker": name} for name in MASKERS),
-    *({"objective.name": name} for name in ("byol", "simsiam", "vicreg", "moco")),
+    *({"objective.name": name} for name in ("byol", "simsiam", "vicreg", "moco", "msn")),
+    {"objective.name": "reconstruct", "encoder.backbone": "resnet18"},
+    {"objective.name": "reconstruct", "encoder.backbone": "test_vit", "objective.decoder": 1},
     *(
         {"updates": updates, "masks.stack": stack, "masks.single": single}
         for updates in ("alternating", "simultaneous")
@@ -55,6 +58,8 @@ CASES = [
 WAITS = [
     {"masks.budget": "exact:0.25", "cuda_graph": "no"},
     {"encoder.backbone": "vit_tiny_patch16_224", "masks.drop": 0.5},
+    {"encoder.backbone": "test_vit", "masks.drop": 0.5, "objective.name": "reconstruct",
+     "objective.decoder": 1, "masks.hard": True, "masks.hard_patch": 4},
 ]
 
 
@@ -125,6 +130,8 @@ def test_a_recorded_step_is_the_step(recipe):
         {"masks.masker": "grid"},
         {"masks.masker": "hardest"},
         {"objective.name": "moco"},
+        {"objective.name": "msn"},
+        {"objective.name": "reconstruct"},
     ],
     ids=str,
 )

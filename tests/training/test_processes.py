@@ -59,6 +59,8 @@ def train_half(fabric: Fabric, config: ObjectiveConfig, path: Path) -> None:
                 {"name": "simsiam"},
                 {"name": "vicreg"},
                 {"name": "moco", "queue": 12},
+                {"name": "msn", "prototypes": 12},
+                {"name": "reconstruct", "decoder": 1, "decoder_width": 32},
             )
         ),
     ],

@@ -21,8 +21,8 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
 
     Args:
         players: networks, optimisers and rules; updated in place. Of the rules, `compare`,
-            `one_way`, `single`, `simultaneous` and what several processes need are left to the
-            fast step.
+            `one_way`, `of_view`, `single`, `simultaneous` and what several processes need are left
+            to the fast step.
         a: the anchor.
         b: the view that is masked.
 

@@ -73,6 +73,9 @@ class TwoPlayers:
         one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
             target of a masked one, never predicted from it; None: both ways, by `objective`.
         remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
+        of_view: of an objective that compares a masked view with its own pixels: (what the encoder
+            made of it, its images, its mask) → loss of each image, `[B]`; then no clean view is
+            encoded, and `compare` says which are masked. None: views are compared.
         each: like `objective`, the loss of each image, `[B]`; for maskers that ask for it.
         reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
             over the views.
@@ -100,6 +103,7 @@ class TwoPlayers:
     role: Role = Role()
     compare: Sequence[str] = ("one",)
     one_way: Callable[[Tensor, Tensor], Tensor] | None = None
+    of_view: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     each: Callable[[Tensor, Tensor], Tensor] | None = None
     remember: Callable[[Tensor], None] = _nothing
     reduction: Literal["mean", "sum"] = "mean"
@@ -178,6 +182,12 @@ class TwoPlayers:
                 shares=shares,
             )
 
+    def loss_of(self, anchor: Tensor, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss of a view under a mask `[B, 1, H, W]`, beside a clean anchor or alone."""
+        if self.of_view is None:
+            return self.objective(anchor, encoded)
+        return self.of_view(encoded, images, mask).mean()
+
     def _loss_under(self, view: View, other: View) -> Callable[[Tensor], Tensor]:
         """Return what maps a mask of a view, `[B, 1, H, W]`, to the loss of each image, `[B]`."""
 
@@ -187,10 +197,13 @@ class TwoPlayers:
             return z
 
         def loss_under(mask: Tensor) -> Tensor:
-            if self.each is None:
+            if self.of_view is None and self.each is None:
                 kind = type(self.masker).__name__
                 raise UserError(f"each is None: {kind} asks for the loss of each image")
             (z,) = encode_views(self.encoder, [(view.images, mask)])
+            if self.of_view is not None:
+                return self.of_view(z, view.images, mask)
+            assert self.each is not None
             return self.each(clean(), z)
 
         return loss_under
@@ -210,16 +223,19 @@ class Term(NamedTuple):
     weight: float
 
 
-def terms(compare: Sequence[str], one_sided: bool = False) -> list[Term]:
+def terms(compare: Sequence[str], one_sided: bool = False, alone: bool = False) -> list[Term]:
     """Return what the loss of a mask is the mean of, direction by direction.
 
     Args:
         compare: names in `COMPARISONS`.
         one_sided: of a masked and a clean view the masked one is the prediction only.
+        alone: every masked view is compared with its own pixels.
     """
     found: list[tuple[tuple[str, str], Literal[1, 2]]] = []
     for a, b in (pair for name in compare for pair in COMPARISONS[name]):
-        if one_sided and is_masked(a) != is_masked(b):
+        if alone:
+            found += [((view, view), 1) for view in (a, b) if is_masked(view)]
+        elif one_sided and is_masked(a) != is_masked(b):
             found.append(((a, b) if is_masked(a) else (b, a), 1))
         else:
             found.append(((a, b), 2))
@@ -227,9 +243,9 @@ def terms(compare: Sequence[str], one_sided: bool = False) -> list[Term]:
     return [Term(views, directions, directions / total) for views, directions in found]
 
 
-def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
+def masked_share(compare: Sequence[str], one_sided: bool = False, alone: bool = False) -> float:
     """Return the share of the loss that masks have a part in; see `terms`."""
-    return sum(t.weight for t in terms(compare, one_sided) if any(map(is_masked, t.views)))
+    return sum(t.weight for t in terms(compare, one_sided, alone) if any(map(is_masked, t.views)))
 
 
 def is_masked(view: str) -> bool:

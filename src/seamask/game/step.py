@@ -149,7 +149,9 @@ class _Part:
         self, players: TwoPlayers, views: dict[str, View], generator: Generator | None, share: float
     ) -> None:
         self.players, self.views, self.share = players, views, share
-        self.terms = terms(players.compare, players.one_way is not None)
+        self.terms = terms(
+            players.compare, players.one_way is not None, players.of_view is not None
+        )
         compared = {view for term in self.terms for view in term.views}
         self.clean = [view for view in "ab" if view in compared]
         self.masked = [view for view in "ab" if f"m{view}" in compared]
@@ -217,6 +219,10 @@ class _Part:
             z = known | {f"m{name}": next(encoded) for name in masks}
             with named("losses"):
                 for (a, b), directions, weight in self.terms:
+                    if players.of_view is not None:
+                        images, mask = self.views[a[1]].images, masks[a[1]]
+                        total = total + weight * players.of_view(z[a], images, mask).mean()
+                        continue
                     compare = players.objective if directions == 2 else players.one_way
                     assert compare is not None
                     total = total + weight * compare(z[a], z[b])

@@ -58,6 +58,22 @@ class Objective:
         """
         raise NotImplementedError
 
+    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the half of `loss` that predicts the target, of which `loss` is the mean."""
+        return self.each_way(predicted, target).mean()
+
+    def of_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss of each image of a masked view beside its own pixels, `[B]`.
+
+        Only for objectives that ask for images and masks (`alone`), in place of `loss`.
+
+        Args:
+            encoded: what the encoder returned of the masked view.
+            images: `[B, C, H, W]`, of which nothing is removed.
+            mask: `[B, 1, H, W]` in [0, 1], 1 = removed.
+        """
+        raise NotImplementedError
+
     def range(self, batch_size: int) -> float:
         """Return what `loss` can fall by: from views that have nothing in common to equal ones.
 
@@ -84,6 +100,7 @@ class Objective:
             return self.loss(anchor, other)
 
     predicts = False  # whether the encoder ends in a predictor
+    one_sided = False  # whether a clean view is only ever the target of a masked one
 
     @property
     def directed(self) -> bool:
@@ -93,12 +110,22 @@ class Objective:
     @property
     def separable(self) -> bool:
         """Whether images have losses of their own."""
-        return self.directed or type(self).each is not Objective.each
+        return self.directed or self.alone or type(self).each is not Objective.each
+
+    @property
+    def alone(self) -> bool:
+        """Whether a masked view is compared with its own pixels, not with another view."""
+        return type(self).of_view is not Objective.of_view
 
     def from_one(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return the mean of `each_way` in full precision, whatever that of the networks."""
+        """Return `one_way` in full precision, whatever the precision of the networks."""
         with torch.autocast(predicted.device.type, enabled=False):
-            return self.each_way(predicted, target).mean()
+            return self.one_way(predicted, target)
+
+    def from_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return `of_view` in full precision, whatever the precision of the networks."""
+        with torch.autocast(encoded.device.type, enabled=False):
+            return self.of_view(encoded, images, mask)
 
     def of_images(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return `each` in full precision, whatever the precision of the networks."""

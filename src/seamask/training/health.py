@@ -86,11 +86,15 @@ class Health:
             with self.players.autocast():
                 z_a, z_b, *z_masked = encode_views(self.players.encoder, seen, self.players.stack)
         found["embedding/alignment"] = alignment(*map(self.objective.embedding, (z_a, z_b)))
-        found["loss/clean"] = clean = self.players.objective(z_a, z_b)
+        whole = few_b.new_ones(len(few_b), 1, *few_b.shape[2:])  # alone, all pixels count
+        found["loss/clean"] = clean = self.players.loss_of(z_a, z_b, few_b, whole)
         if masks is None:
             return found, grams
         signs = mask_signs(masks)
-        signs["adds"] = torch.stack([self.players.objective(z_a, z) - clean for z in z_masked])
+        under = [
+            self.players.loss_of(z_a, z, few_b, m) for z, m in zip(z_masked, given, strict=True)
+        ]
+        signs["adds"] = torch.stack(under) - clean
         for name, values in signs.items():
             found |= {f"mask/{name}_{k}": value for k, value in enumerate(values, start=1)}
         return found, torch.cat([grams, mask_grams(masks[:SAMPLE])])

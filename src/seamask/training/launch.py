@@ -198,6 +198,11 @@ def preflight(config: Config) -> None:
             f"--masker hardest needs the loss of each image, which {config.objective.name} does "
             "not give: define its `each`, or take another masker"
         )
+    if config.masks.masker == "none" and objective.alone:
+        raise UserError(
+            f"--objective {config.objective.name} predicts what masks remove, and --masker none "
+            "removes nothing: take --masker random-patch, say"
+        )
     if config.optim.constant_predictor and not objective.predicts:
         raise UserError(
             f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "
@@ -217,6 +222,9 @@ def preflight(config: Config) -> None:
     check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
     if config.masks.drop:
         check_drops(backbone, networks.backbone_name)
+    if objective.alone:  # on `meta` nothing is computed
+        images = torch.zeros(2, 3, config.image_size, config.image_size, device="meta")
+        objective.from_view(networks.encoder(images), images, images[:, :1])
 
 
 def check_memory(config: Config, networks: Networks) -> None:
