@@ -17,8 +17,15 @@ from seamask.training.settings import PlayerConfig
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "consistency": 1e-3}
 
 
+class Backbone(nn.Sequential):
+    """Two convolutions with batch norm; it tells of its last map as timm's models do."""
+
+    def forward_features(self, images):
+        return self[:-2](images)
+
+
 def build_encoder(objective) -> Encoder:
-    backbone = nn.Sequential(
+    backbone = Backbone(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
         nn.BatchNorm2d(8),
         nn.ReLU(),
@@ -28,6 +35,7 @@ def build_encoder(objective) -> Encoder:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
+    backbone.feature_info = [{"reduction": 4, "num_chs": 16}]
     return objective.encoder(backbone, 16)
 
 
@@ -42,6 +50,9 @@ def build_players(
     if rules.get("stack"):
         keep_views_apart(encoder)
     rules.setdefault("penalty_weights", dict(WEIGHTS))
+    rules.setdefault("of_view", objective.from_view if objective.alone else None)
+    if objective.one_sided:
+        rules["one_way"] = objective.from_one
     return TwoPlayers(
         encoder=encoder,
         masker=masker,

@@ -53,7 +53,7 @@ def batch():
     maps = torch.ones(8, 32, 32, dtype=torch.uint8)
     maps[:, :12] = 2
     maps[:, 20:, 9:30] = 3
-    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps, maps) for _ in "ab")
+    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps, maps, maps) for _ in "ab")
 
 
 def state(module):

@@ -16,9 +16,10 @@ from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges
 from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
+    AttentionSettings,
     GivenSettings,
+    HardestSettings,
     PenaltiesConfig,
-    RandomSettings,
     SequentialSettings,
 )
 from seamask.networks.settings import EncoderConfig
@@ -28,7 +29,7 @@ from seamask.views.settings import ViewsConfig
 
 
 @dataclass(frozen=True)
-class MasksConfig(Rules, RandomSettings, GivenSettings, SequentialSettings):
+class MasksConfig(Rules, HardestSettings, AttentionSettings, GivenSettings, SequentialSettings):
     """Who removes what: images → masks [B, N, H, W] in [0, 1], 1 = removed; and by which rules."""
 
 
@@ -103,10 +104,17 @@ def check(config: Config) -> Config:
     if not set(c.masks.compare) - {"none"}:
         shown = " ".join(c.masks.compare) or "empty"
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")
+    if c.objective.name == "reconstruct" and c.masks.drop and not c.objective.decoder:
+        raise UserError(
+            "--objective reconstruct with --masks.drop needs a decoder that sees all places: "
+            "take --objective.decoder 1 or more (MAE: 8)"
+        )
     if c.masks.stack and c.masks.drop:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
     stored = c.data.size or c.image_size
-    if budget.of == "superpixels" and c.masks.superpixels > stored**2:
+    if (
+        budget.of == "superpixels" or c.masks.masker == "superpixel"
+    ) and c.masks.superpixels > stored**2:
         raise UserError(
             f"--masks.superpixels is {c.masks.superpixels}: an image of {stored} pixels a side has "
             f"{stored**2} pixels; take fewer"

@@ -17,6 +17,7 @@ from seamask.masks import (
     NoMasker,
     RandomBlockMasker,
     RandomPatchMasker,
+    Role,
     SequentialMasker,
     SimultaneousMasker,
     all_penalties,
@@ -26,10 +27,12 @@ from seamask.objectives import build_objective
 from seamask.objectives.settings import ObjectiveConfig
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("n_masks", [1, 3])
-def test_equals_the_readable_step(n_masks, reduction):
-    fast = build_players(n_masks=n_masks, reduction=reduction, optimizer="lars")
+@pytest.mark.parametrize(("n_masks", "reduction", "role"), [
+    (1, "mean", "1"), (3, "mean", "-1->1"), (3, "sum", "1"), (1, "sum", "0.5"),
+])  # fmt: skip
+def test_equals_the_readable_step(n_masks, reduction, role):
+    rules = {"reduction": reduction, "role": Role.parse(role), "done": 0.2}
+    fast = build_players(n_masks=n_masks, optimizer="lars", **rules)
     plain = copy.deepcopy(fast)
     for seed in range(3):
         x_a, x_b = views(seed=seed)
@@ -40,6 +43,19 @@ def test_equals_the_readable_step(n_masks, reduction):
     for a, b in ((fast.encoder, plain.encoder), (fast.masker, plain.masker)):
         for name, value in a.state_dict().items():
             torch.testing.assert_close(value, b.state_dict()[name], rtol=1e-9, atol=1e-11)
+
+
+def test_a_partner_lowers_the_loss_that_an_adversary_raises():
+    def gradients(role, done=0.0):
+        players = build_players(role=Role.parse(role), done=done, penalty_weights={}, lr=0.0)
+        a, b = as_views()
+        metrics = two_player_step(players, [(a, b)])
+        return [metrics["loss/mask"], *(p.grad.clone() for p in players.masker.parameters())]
+
+    adversary = gradients("1")
+    for role, done, factor in (("-1", 0, -1), ("0.5", 0, 0.5), ("-1->1", 0, -1), ("-1->1", 1, 1)):
+        for found, one in zip(gradients(role, done), adversary, strict=True):
+            torch.testing.assert_close(found, factor * one, check_dtype=False)
 
 
 @pytest.mark.parametrize(

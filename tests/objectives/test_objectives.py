@@ -66,6 +66,29 @@ def literal_moco(a, b, queue, temperature):
     return (info_nce(q_a, k_b) + info_nce(q_b, k_a)) / 2
 
 
+def literal_msn(a, b, prototypes, temperature, sharpen, mean_entropy, entropy):
+    """Equations 1 and 2, as the authors' code has them (losses.py), both directions."""
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum()
+
+    def one_way(z, target):
+        p = [softmax(unit(prototypes) @ row / temperature) for row in unit(z)]
+        loss = own = 0.0
+        for i, row in enumerate(unit(target)):
+            sharp = softmax(unit(prototypes) @ row / temperature) ** (1 / sharpen)
+            sharp = sharp / sharp.sum()
+            loss -= sum(sharp[k] * math.log(p[i][k]) for k in range(len(sharp))) / len(z)
+            own -= sum(x * math.log(x) for x in p[i]) / len(z)
+        mean = np.mean(p, axis=0)
+        spread = math.log(len(mean)) + sum(x * math.log(x) for x in mean)
+        return loss + mean_entropy * spread + entropy * own
+
+    (z_a, t_a), (z_b, t_b) = (np.split(x, 2, axis=1) for x in (a, b))
+    return (one_way(z_a, t_b) + one_way(z_b, t_a)) / 2
+
+
+OF_VIEWS = [name for name in OBJECTIVES if name != "reconstruct"]  # which compares no views
 ORACLES = {"simsiam": literal_simsiam, "byol": literal_byol, "vicreg": literal_vicreg}
 
 
@@ -90,7 +113,7 @@ def test_losses_are_those_of_the_papers(name, seed, scale):
     assert build(name)(a, b).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["simsiam", "byol", "moco"])
+@pytest.mark.parametrize("name", ["simsiam", "byol", "moco", "msn"])
 def test_a_loss_is_the_mean_of_its_two_directions(name):
     a, b = embeddings()
     objective = build(name)
@@ -99,6 +122,29 @@ def test_a_loss_is_the_mean_of_its_two_directions(name):
     assert objective(a, b).item() == pytest.approx(both.item(), rel=1e-12)
     assert objective.directed
     assert not build("simclr").directed
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_loss_of_msn_is_that_of_its_paper(seed):
+    objective = build("msn", prototypes=7, temperature=0.1, mean_entropy=0.8, entropy=0.3)
+    encoder = encoder_of(objective)
+    a, b = embeddings(seed=seed)
+    prototypes = encoder.prototypes.detach().numpy()
+    expected = literal_msn(a.numpy(), b.numpy(), prototypes, 0.1, 0.25, 0.8, 0.3)
+    assert objective(a, b).item() == pytest.approx(expected, rel=1e-9)
+    objective.from_one(a, b).backward()  # of the prototypes, through the anchors alone
+    assert encoder.prototypes.grad.abs().sum() > 0
+
+
+def test_the_target_of_msn_follows_linearly():
+    objective = build("msn", momentum=0.9)
+    encoder = encoder_of(objective)
+    slow, fast = (next(m.parameters()) for m in (encoder.target, encoder.backbone))
+    with torch.no_grad():
+        fast.add_(1)
+    before = slow.clone()
+    objective.update(encoder, done=0.5)  # momentum 0.9 + 0.1 · 0.5 / 1.25 = 0.94
+    torch.testing.assert_close(slow, 0.94 * before + 0.06 * fast)
 
 
 @pytest.mark.parametrize("name", ["simsiam", "byol", "vicreg"])
@@ -158,12 +204,17 @@ def test_the_queue_of_moco_is_a_ring_of_the_latest_keys():
     assert ours == {tuple(row) for row in latest.round(decimals=9).tolist()}
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", OF_VIEWS)
 def test_gradients_are_those_of_finite_differences(name):
     a, b = (z.requires_grad_() for z in embeddings())
     objective = build(name)
     encoder_of(objective)  # the queue of MoCo
-    if name in ("byol", "simsiam", "moco"):  # the second half gets no gradient: hold it fixed
+    if name in (
+        "byol",
+        "simsiam",
+        "moco",
+        "msn",
+    ):  # the second half gets no gradient: hold it fixed
         half_a, half_b = a.detach()[:, 4:], b.detach()[:, 4:]
 
         def loss(p, q):
@@ -176,7 +227,7 @@ def test_gradients_are_those_of_finite_differences(name):
         assert torch.autograd.gradcheck(objective, (a, b))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", OF_VIEWS)
 def test_low_precision_gives_a_float32_loss(name):
     a, b = (z.bfloat16() for z in embeddings())
     objective = build(name)

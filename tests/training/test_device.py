@@ -23,19 +23,29 @@ SMALL = {
     "image_size": 32, "batch_size": 8, "masks.n_masks": 3, "masks.width": 8,
     "encoder.backbone": "test_resnet", "objective.hidden": (16,), "objective.out_dim": 8,
     "objective.predictor": 8, "objective.queue": 16, "masks.superpixels": 10,
+    "objective.prototypes": 16, "objective.decoder_width": 32,
 }  # fmt: skip
-MASKERS = ("none", "random-patch", "random-block", "simultaneous", "sequential")
+MASKERS = (
+    "none", "random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel",
+    "hardest", "attention", "simultaneous", "sequential",
+)  # fmt: skip
 CASES = [
     *({"masks.masker": name} for name in MASKERS),
-    *({"objective.name": name} for name in ("byol", "simsiam", "vicreg", "moco")),
+    *({"objective.name": name} for name in ("byol", "simsiam", "vicreg", "moco", "msn")),
+    {"objective.name": "reconstruct", "encoder.backbone": "resnet18"},
+    {"objective.name": "reconstruct", "encoder.backbone": "test_vit", "objective.decoder": 1},
     *(
         {"updates": updates, "masks.stack": stack, "masks.single": single}
         for updates in ("alternating", "simultaneous")
         for stack in (False, True)
         for single in (False, True)
     ),
+    {"masks.masker": "hardest", "masks.among": "superpixel"},
+    {"masks.masker": "attention", "masks.attend": "hint", "encoder.backbone": "test_vit"},
     {"masks.disjoint": True},
-    {"masks.budget": "0.1->0.3"},
+    {"masks.budget": "0.1->0.3", "masks.role": "-1->1"},
+    {"masks.hard": True, "masks.disjoint": True},
+    {"masks.hard": True, "masks.hard_patch": 8},
     {"masks.norm": "group", "masks.downscale": 2},
     {"masks.compare": ("each", "none", "both")},
     {"precision": "bf16"},
@@ -48,6 +58,8 @@ CASES = [
 WAITS = [
     {"masks.budget": "exact:0.25", "cuda_graph": "no"},
     {"encoder.backbone": "vit_tiny_patch16_224", "masks.drop": 0.5},
+    {"encoder.backbone": "test_vit", "masks.drop": 0.5, "objective.name": "reconstruct",
+     "objective.decoder": 1, "masks.hard": True, "masks.hard_patch": 4},
 ]
 
 
@@ -108,12 +120,18 @@ def test_a_recorded_step_is_the_step(recipe):
     "changed",
     [
         {},
-        {"masks.budget": "0.1->0.5"},
+        {"masks.budget": "0.1->0.5", "masks.role": "-1->1"},
         {"masks.budget": "exact:0.25"},
         {"masks.single": True, "updates": "simultaneous"},
         {"masks.masker": "random-block"},
         {"masks.masker": "random-patch"},
+        {"masks.masker": "colour-noise"},
+        {"masks.masker": "multi-block"},
+        {"masks.masker": "grid"},
+        {"masks.masker": "hardest"},
         {"objective.name": "moco"},
+        {"objective.name": "msn"},
+        {"objective.name": "reconstruct"},
     ],
     ids=str,
 )

@@ -25,7 +25,8 @@ WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "equipartition": 30.0}
 
 OBJECTIVES = [
     {"form": "standard"}, {"form": "cross-view"}, {"name": "byol"}, {"name": "simsiam"},
-    {"name": "vicreg"}, {"name": "moco", "queue": 12},
+    {"name": "vicreg"}, {"name": "moco", "queue": 12}, {"name": "msn", "prototypes": 12},
+    {"name": "reconstruct", "decoder": 1, "decoder_width": 32},
 ]  # fmt: skip
 
 

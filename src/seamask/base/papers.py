@@ -9,6 +9,8 @@ PAPERS = {
     "and scripts",
     "SimCLR": "Chen et al. 2020 (ICML), A simple framework for contrastive learning of visual "
     "representations",
+    "MSN": "Assran et al. 2022 (ECCV), Masked siamese networks for label-efficient learning; its "
+    "code",
     "FCN": "Shelhamer et al. 2015, Fully convolutional networks for semantic segmentation",
     "torchvision": "torchvision's reference scripts, references/segmentation",
 }

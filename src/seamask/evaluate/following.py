@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from seamask.data import VOID, Images
 from seamask.evaluate import features
 from seamask.evaluate.features import Triple, over_images
+from seamask.game.look import Look
 from seamask.masks import masks_of, random_blocks
 
 THRESHOLD = 0.5  # a pixel counts as removed from here on
@@ -22,17 +25,25 @@ def predict(
     mean: Triple,
     std: Triple,
     maps: Tensor | None = None,
+    encoder: nn.Module | None = None,
 ) -> Tensor:
     """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
     A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
-    integer `[n, S, S]`, if there are any.
+    integer `[n, S, S]`, if there are any, and may look at the encoder.
     """
-    device = next((p.device for p in masker.parameters()), torch.device("cpu"))
+    weights = chain(masker.parameters(), encoder.parameters() if encoder else ())
+    device = next((p.device for p in weights), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
     parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
     return over_images(
-        lambda x: masks_of(masker, x, generator=generator, objects=next(parts, None)),
+        lambda x: masks_of(
+            masker,
+            x,
+            generator=generator,
+            objects=next(parts, None),
+            encoder=Look(encoder, x) if encoder else None,
+        ),
         device,
         pixels,
         size,

@@ -23,7 +23,8 @@ from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_image, read_square
 from seamask.data.files.depth import Ranges, as_ranges
 from seamask.evaluate.following import predict
-from seamask.export import load_masker
+from seamask.export import load_encoder, load_masker
+from seamask.masks.masker import asks
 from seamask.runs import Normalization, RunFolder
 from seamask.show.figures import mask_figure
 
@@ -78,10 +79,12 @@ def draw_masks_of_photos(
         check_writable(own, "--full")
     photos = _photos(paths)
     masker = load_masker(folder.path)
+    encoder = load_encoder(folder.path) if asks(masker, "encoder") else None
     manifest = folder.read_manifest()
     normalization = settings.record(
         Normalization, manifest.get("normalization"), f"{folder.manifest}: normalization"
     )
+    mean, std = normalization.mean, normalization.std
     skipped: list[tuple[str, str]] = []
     sheets: list[Path] = []
     written = 0
@@ -92,7 +95,7 @@ def draw_masks_of_photos(
     readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
     while shown := list(itertools.islice(readable, A_SHEET)):
         pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))
-        masks = predict(masker, pixels, config.image_size, normalization.mean, normalization.std)
+        masks = predict(masker, pixels, config.image_size, mean, std, encoder=encoder)
         larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
         pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
         name = out.stem + (f"-{len(sheets) + 1}" if sheets else "")

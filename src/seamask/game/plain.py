@@ -21,8 +21,8 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
 
     Args:
         players: networks, optimisers and rules; updated in place. Of the rules, `compare`,
-            `one_way`, `single`, `simultaneous` and what several processes need are left to the
-            fast step.
+            `one_way`, `of_view`, `single`, `simultaneous` and what several processes need are left
+            to the fast step.
         a: the anchor.
         b: the view that is masked.
 
@@ -51,7 +51,7 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
     penalties = all_penalties([(masks, players.target(b))])
     price = sum(weight * penalties[name] for name, weight in players.penalty_weights.items())
     with held_still(players.encoder):
-        mask_loss = price - loss(masks)
+        mask_loss = price - players.role.at(players.done) * loss(masks)
         mask_loss.backward()
     players.masker_optimizer.step()
     return {"loss/encoder": encoder_loss.detach(), "loss/mask": mask_loss.detach()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +15,12 @@ from torch.optim import Optimizer
 
 from seamask.base.draws import drawn
 from seamask.base.errors import UserError, check_choice, unknown
+from seamask.game.look import Look
 from seamask.masks.budget import Budget
 from seamask.masks.masker import masks_of
 from seamask.masks.penalties import PENALTIES, Average, alone
-from seamask.networks.view_batchnorm import keeps_views_apart
+from seamask.masks.role import Role
+from seamask.networks.view_batchnorm import encode_views, keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
 # over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
@@ -38,11 +41,13 @@ class View(NamedTuple):
         objects: labels of their pixels, uint8 `[B, H, W]`, where the masker is given them: 0
             background, k = object k, 255 = void.
         clusters: labels 1 … N of their pixels, uint8 `[B, H, W]`, where the budget follows them.
+        segments: labels of their superpixels, uint8 `[B, H, W]`, where the masker is given them.
     """
 
     images: Tensor
     objects: Tensor | None = None
     clusters: Tensor | None = None
+    segments: Tensor | None = None
 
 
 def _nothing(given: object) -> None:
@@ -62,11 +67,16 @@ class TwoPlayers:
         masker_optimizer: updates the masker; None if it is not learned.
         penalty_weights: weight by name of penalty; a name left out is logged but not paid.
         budget: what each mask should remove.
-        done: share of the training that is over, in [0, 1], which a moving budget follows.
+        done: share of the training that is over, in [0, 1], which a moving budget or role follows.
+        role: by what the loss is multiplied that the masker raises.
         compare: the loss of a mask is the mean over these; see `COMPARISONS`.
         one_way: `(predicted, target)` embeddings → scalar loss, if a clean view is only ever the
             target of a masked one, never predicted from it; None: both ways, by `objective`.
         remember: is given the anchor's embeddings `[B, D]`, detached, of each part of a batch.
+        of_view: of an objective that compares a masked view with its own pixels: (what the encoder
+            made of it, its images, its mask) → loss of each image, `[B]`; then no clean view is
+            encoded, and `compare` says which are masked. None: views are compared.
+        each: like `objective`, the loss of each image, `[B]`; for maskers that ask for it.
         reduction: `mean` ([Seq]) or `sum` ([ADIOS]'s code) over the masks of a view; of penalties
             over the views.
         single: train on one of the N masks per image, drawn at random (ADIOS-s), the same for both
@@ -90,8 +100,11 @@ class TwoPlayers:
     penalty_weights: dict[str, float] = field(default_factory=dict)
     budget: Budget = Budget()
     done: float = 0.0
+    role: Role = Role()
     compare: Sequence[str] = ("one",)
     one_way: Callable[[Tensor, Tensor], Tensor] | None = None
+    of_view: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    each: Callable[[Tensor, Tensor], Tensor] | None = None
     remember: Callable[[Tensor], None] = _nothing
     reduction: Literal["mean", "sum"] = "mean"
     single: bool = False
@@ -139,19 +152,61 @@ class TwoPlayers:
         n_masks = getattr(self.masker, "n_masks", 1)
         return budget.target(images, view.clusters, n_masks)
 
-    def masks_of(self, view: View, target: Tensor, generator: Generator | None = None) -> Tensor:
+    def factor(self, like: Tensor) -> Tensor | float:
+        """Return by what the loss is multiplied that the masker raises, now; of the type `like`."""
+        role, kind = self.role, like.dtype
+        if not role.moves:
+            return role.factor
+        return drawn(lambda: torch.full((), role.at(self.done), dtype=kind), like.device)
+
+    def masks_of(
+        self, view: View, other: View, target: Tensor, generator: Generator | None = None
+    ) -> Tensor:
         """Return the masks of a view, `[B, N, H, W]`.
 
         Args:
             view: of a batch.
+            other: that it is compared with.
             target: what `self.target` says of it; the masker is told if the budget is exact.
             generator: a CPU generator of masks that are drawn.
         """
         shares = target if self.budget.exact else None
         with self.autocast():
             return masks_of(
-                self.masker, view.images, generator=generator, objects=view.objects, shares=shares
+                self.masker,
+                view.images,
+                generator=generator,
+                objects=view.objects,
+                segments=view.segments,
+                encoder=Look(self.encoder, view.images, self._loss_under(view, other)),
+                shares=shares,
             )
+
+    def loss_of(self, anchor: Tensor, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss of a view under a mask `[B, 1, H, W]`, beside a clean anchor or alone."""
+        if self.of_view is None:
+            return self.objective(anchor, encoded)
+        return self.of_view(encoded, images, mask).mean()
+
+    def _loss_under(self, view: View, other: View) -> Callable[[Tensor], Tensor]:
+        """Return what maps a mask of a view, `[B, 1, H, W]`, to the loss of each image, `[B]`."""
+
+        @functools.cache
+        def clean() -> Tensor:
+            (z,) = encode_views(self.encoder, [(other.images, None)])
+            return z
+
+        def loss_under(mask: Tensor) -> Tensor:
+            if self.of_view is None and self.each is None:
+                kind = type(self.masker).__name__
+                raise UserError(f"each is None: {kind} asks for the loss of each image")
+            (z,) = encode_views(self.encoder, [(view.images, mask)])
+            if self.of_view is not None:
+                return self.of_view(z, view.images, mask)
+            assert self.each is not None
+            return self.each(clean(), z)
+
+        return loss_under
 
 
 class Term(NamedTuple):
@@ -168,16 +223,19 @@ class Term(NamedTuple):
     weight: float
 
 
-def terms(compare: Sequence[str], one_sided: bool = False) -> list[Term]:
+def terms(compare: Sequence[str], one_sided: bool = False, alone: bool = False) -> list[Term]:
     """Return what the loss of a mask is the mean of, direction by direction.
 
     Args:
         compare: names in `COMPARISONS`.
         one_sided: of a masked and a clean view the masked one is the prediction only.
+        alone: every masked view is compared with its own pixels.
     """
     found: list[tuple[tuple[str, str], Literal[1, 2]]] = []
     for a, b in (pair for name in compare for pair in COMPARISONS[name]):
-        if one_sided and is_masked(a) != is_masked(b):
+        if alone:
+            found += [((view, view), 1) for view in (a, b) if is_masked(view)]
+        elif one_sided and is_masked(a) != is_masked(b):
             found.append(((a, b) if is_masked(a) else (b, a), 1))
         else:
             found.append(((a, b), 2))
@@ -185,9 +243,9 @@ def terms(compare: Sequence[str], one_sided: bool = False) -> list[Term]:
     return [Term(views, directions, directions / total) for views, directions in found]
 
 
-def masked_share(compare: Sequence[str], one_sided: bool = False) -> float:
+def masked_share(compare: Sequence[str], one_sided: bool = False, alone: bool = False) -> float:
     """Return the share of the loss that masks have a part in; see `terms`."""
-    return sum(t.weight for t in terms(compare, one_sided) if any(map(is_masked, t.views)))
+    return sum(t.weight for t in terms(compare, one_sided, alone) if any(map(is_masked, t.views)))
 
 
 def is_masked(view: str) -> bool:

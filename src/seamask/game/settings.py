@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from seamask.base.settings import Within, short
+from seamask.base.settings import Within, short, written
+from seamask.masks.role import Role
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Rules:
     reduction: Literal["mean", "sum"] = "mean"
     """Losses of the N masks are averaged ([Seq]) or summed ([ADIOS] code); and so are penalties
     over the views, where both are masked."""
+    role: Annotated[Role, written(Role)] = Role()
+    """By what the loss is multiplied that a learned masker raises: 1 adversary, -1 partner; `-1->1`
+    moves from one to the other over the training (CL-MAE)."""
     every: Annotated[int, Within(1)] = 1
     """The masker moves in every so many steps, the encoder in each: fewer passes."""
     stack: Annotated[bool, short("stack")] = False

@@ -132,6 +132,9 @@ def turns(
         metrics[name] = torch.stack([part.metrics[name] for part in parts]).mean()
 
 
+OTHER = {"a": "b", "b": "a"}
+
+
 class _Part:
     """Two views of a batch, their masks, and the loss of these masks.
 
@@ -146,7 +149,9 @@ class _Part:
         self, players: TwoPlayers, views: dict[str, View], generator: Generator | None, share: float
     ) -> None:
         self.players, self.views, self.share = players, views, share
-        self.terms = terms(players.compare, players.one_way is not None)
+        self.terms = terms(
+            players.compare, players.one_way is not None, players.of_view is not None
+        )
         compared = {view for term in self.terms for view in term.views}
         self.clean = [view for view in "ab" if view in compared]
         self.masked = [view for view in "ab" if f"m{view}" in compared]
@@ -163,7 +168,9 @@ class _Part:
         """Ask the masker: masks `[B, N, H, W]` of each view that is masked."""
         with named("mask network"):
             self.masks = {
-                name: self.players.masks_of(self.views[name], target, generator)
+                name: self.players.masks_of(
+                    self.views[name], self.views[OTHER[name]], target, generator
+                )
                 for name, target in self.targets.items()
             }
 
@@ -212,6 +219,10 @@ class _Part:
             z = known | {f"m{name}": next(encoded) for name in masks}
             with named("losses"):
                 for (a, b), directions, weight in self.terms:
+                    if players.of_view is not None:
+                        images, mask = self.views[a[1]].images, masks[a[1]]
+                        total = total + weight * players.of_view(z[a], images, mask).mean()
+                        continue
                     compare = players.objective if directions == 2 else players.one_way
                     assert compare is not None
                     total = total + weight * compare(z[a], z[b])
@@ -226,17 +237,18 @@ class _Part:
             return encode_views(self.players.encoder, seen, self.players.stack)
 
     def pay(self) -> dict[str, Tensor]:
-        """Leave the gradient of penalties − loss in the masker; return its metrics."""
+        """Leave the gradient of penalties − role · loss in the masker; return its metrics."""
         with named("penalties"):
             penalties = self._penalties()
             weights = self.players.penalty_weights.items()
             price = torch.as_tensor(sum(w * penalties[name] for name, w in weights))
         used = self.used()
         asked = [torch.cat([m[name].grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
+        factor = self.players.factor(asked[0])
         with named("mask network"):
-            send([*used.values()], [-g for g in asked], self.share * price)
+            send([*used.values()], [-factor * g for g in asked], self.share * price)
         metrics = {f"penalty/{name}": value.detach() for name, value in penalties.items()}
-        return metrics | {"loss/mask": price.detach() - self.loss}
+        return metrics | {"loss/mask": price.detach() - factor * self.loss}
 
     def _penalties(self) -> dict[str, Tensor]:
         """Return every penalty, unweighted, over the views that are masked."""

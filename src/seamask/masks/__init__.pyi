@@ -1,12 +1,18 @@
+from .attention import AttentionMasker as AttentionMasker
 from .budget import Budget as Budget
 from .build import MASKERS as MASKERS
 from .build import build_masker as build_masker
 from .exact import exact_sigmoid as exact_sigmoid
 from .given import GivenMasker as GivenMasker
+from .grid import GridMasker as GridMasker
+from .hard import straight_through as straight_through
+from .hardest import HardestMasker as HardestMasker
 from .learned import SequentialMasker as SequentialMasker
 from .learned import SimultaneousMasker as SimultaneousMasker
 from .masker import check_masker as check_masker
 from .masker import masks_of as masks_of
+from .multiblock import MultiBlockMasker as MultiBlockMasker
+from .noise import ColourNoiseMasker as ColourNoiseMasker
 from .penalties import PENALTIES as PENALTIES
 from .penalties import Penalty as Penalty
 from .penalties import all_penalties as all_penalties
@@ -21,6 +27,8 @@ from .random import NoMasker as NoMasker
 from .random import RandomBlockMasker as RandomBlockMasker
 from .random import RandomPatchMasker as RandomPatchMasker
 from .random import random_blocks as random_blocks
+from .role import Role as Role
+from .segments import SuperpixelMasker as SuperpixelMasker
 from .settings import MaskerSettings as MaskerSettings
 from .superpixels import areas as areas
 from .superpixels import clusters as clusters

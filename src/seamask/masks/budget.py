@@ -15,6 +15,23 @@ SHARES = "shares must be above 0 and below 1"
 EXACT, SUPERPIXEL = "exact", "superpixel"
 
 
+def numbers(text: str) -> list[float]:
+    """Read a number, or two with an arrow between, `0.1->0.5`: what stays, or moves.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = [float(part) for part in text.split("->")]
+    if len(found) > 2:
+        raise ValueError(text)
+    return found
+
+
+def moved(start: float, end: float | None, done: float) -> float:
+    """Return a number that moves linearly, after a share `done` in [0, 1] of the training."""
+    return start if end is None else start + (end - start) * min(max(done, 0.0), 1.0)
+
+
 @dataclass(frozen=True)
 class Budget:
     """What share of an image each mask should remove.
@@ -52,10 +69,10 @@ class Budget:
         if what == SUPERPIXEL and kind in ("", EXACT):
             return cls(exact=kind == EXACT, of="superpixels")
         try:
-            share, *rest = (float(part) for part in what.split("->"))
+            share, *rest = numbers(what)
         except ValueError:
             raise UserError(f"--budget is {text!r}: expected {GRAMMAR}") from None
-        if kind != EXACT * bool(colon) or len(rest) > 1:
+        if kind != EXACT * bool(colon):
             raise UserError(f"--budget is {text!r}: expected {GRAMMAR}")
         if not all(0 < number < 1 for number in (share, *rest)):
             raise UserError(f"--budget is {text!r}: {SHARES}")
@@ -79,8 +96,7 @@ class Budget:
 
     def at(self, done: float) -> float:
         """Return b after a share `done` in [0, 1] of the training."""
-        end = self.share if self.end is None else self.end
-        return self.share + (end - self.share) * min(max(done, 0.0), 1.0)
+        return moved(self.share, self.end, done)
 
     def target(
         self, images: Tensor, clusters: Tensor | None, n_masks: int, done: float = 1.0

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from torch import nn
 
-from seamask.masks import given, learned, random  # noqa: F401  # they register their maskers
+from seamask.masks import (  # noqa: F401  # they register their maskers
+    attention,
+    given,
+    grid,
+    hardest,
+    learned,
+    multiblock,
+    noise,
+    random,
+    segments,
+)
+from seamask.masks.hard import make_hard
 from seamask.masks.masker import MASKERS
+from seamask.masks.random import check_patch
 from seamask.masks.settings import MaskerSettings
 
 __all__ = ["MASKERS", "build_masker"]
@@ -21,4 +33,8 @@ def build_masker(settings: MaskerSettings, image_size: int) -> nn.Module:
     Raises:
         UserError: an unknown masker, or settings that it cannot work with.
     """
-    return MASKERS[settings.masker](settings, image_size)
+    masker = MASKERS[settings.masker](settings, image_size)
+    if settings.hard:
+        check_patch(settings.hard_patch, image_size, image_size)
+        make_hard(masker, settings.hard_patch)
+    return masker

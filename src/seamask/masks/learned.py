@@ -124,6 +124,8 @@ class SimultaneousMasker(_LearnedMasker):
         UserError: fewer than one mask, or a size that the U-Net cannot take.
     """
 
+    disjoint = True
+
     def __init__(
         self,
         n_masks: int = 4,

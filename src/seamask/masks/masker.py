@@ -6,6 +6,8 @@ N. Its `forward` may ask for more, each by the name of a parameter, and is given
 
 - `generator`: a CPU generator for what is drawn, so that masks do not depend on the device;
 - `objects`: labels of pixels, integer `[B, H, W]`: 0 background, k = object k, 255 = void;
+- `segments`: labels of their superpixels, integer `[B, H, W]` below 256; None: not computed yet;
+- `encoder`: what it may ask the encoder, a `Seen`; None where there is none;
 - `shares`: `[B, N]` or `[B, 1]`, what each mask must remove exactly; None: as the masker likes.
   A masker that keeps to them says so by an attribute `takes_shares = True`.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,20 @@ from seamask.base.registry import Registry
 
 # Settings of the group `masks` and the side of the images in pixels → the masker.
 MASKERS: Registry[Callable[[Any, int], nn.Module]] = Registry("masker", "masks")
+
+
+class Seen(Protocol):
+    """The encoder as a masker sees it: asked about the images at hand, without gradient."""
+
+    def attention(self) -> Tensor:
+        """Return how much the encoder attends to each place, `[B, h, w]`."""
+
+    def losses(self, masks: Tensor) -> Tensor | None:
+        """Return the loss of each image under each of some masks, `[B, K, H, W]` → `[B, K]`.
+
+        None where there is nothing to compare with: outside a step.
+        """
+
 
 CONTRACT = (
     "a masker is a module with attributes `learned` and `n_masks` that maps images [B, C, H, W] to "
@@ -37,14 +53,13 @@ def masks_of(masker: nn.Module, images: Tensor, **more: Any) -> Tensor:
     Args:
         masker: see above.
         images: `[B, C, H, W]`.
-        **more: what there is beside them: `generator`, `objects`, `shares`; it is given what its
-            `forward` names.
+        **more: what there is beside them: `generator`, `objects`, `segments`, `encoder`, `shares`;
+            it is given what its `forward` names.
 
     Raises:
         UserError: what it returns are no masks of these images.
     """
-    asked = inspect.signature(masker.forward).parameters
-    given = {name: value for name, value in more.items() if name in asked}
+    given = {name: value for name, value in more.items() if asks(masker, name)}
     masks: Tensor = masker(images, **given)
     size = [*getattr(masks, "shape", ())]
     if len(size) != 4 or [size[0], *size[2:]] != [len(images), *images.shape[2:]]:
@@ -56,6 +71,11 @@ def masks_of(masker: nn.Module, images: Tensor, **more: Any) -> Tensor:
             f"masks {wanted}; {CONTRACT}"
         )
     return masks
+
+
+def asks(masker: nn.Module, name: str) -> bool:
+    """Say whether a masker's `forward` names something that it may be given."""
+    return name in inspect.signature(masker.forward).parameters
 
 
 def check_masker(masker: nn.Module, image_size: int) -> None:

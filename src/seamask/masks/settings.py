@@ -17,8 +17,10 @@ class MaskerSettings:
     """What every masker is told."""
 
     masker: Annotated[str, short("masker")] = "sequential"
-    """`none`, `random-patch`, `random-block`, `given` (object masks, [ADIOS]'s upper bound),
-    `simultaneous` (ADIOS) or `sequential` ([Seq])."""
+    """Learned: `sequential` ([Seq]) or `simultaneous` (ADIOS). Drawn: `random-patch`,
+    `random-block`, `colour-noise`, `multi-block`, `grid`, `superpixel`. Drawn and chosen by the
+    encoder: `hardest`, `attention`. `given`: object masks, [ADIOS]'s upper bound. `none`. What each
+    is and costs: `docs/parts.md`."""
     n_masks: Annotated[int, short("n_masks"), Within(1, 254)] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[Budget, written(Budget), short("budget")] = Budget(0.25)
@@ -28,7 +30,15 @@ class MaskerSettings:
     `exact:superpixel`: mask k of an image has the size of cluster k of its superpixels ([Seq]
     §5)."""
     superpixels: Annotated[int, Within(2, MOST_PIXELS**2)] = 100
-    """Superpixels of an image (SLIC), about, that are clustered by colour into N clusters."""
+    """Superpixels of an image (SLIC), about: what `superpixel` removes, and what is clustered by
+    colour into N clusters for such a budget."""
+
+    hard: bool = False
+    """Binary masks: each removes the pixels where it is strongest, as many as the soft mask removes
+    in all; the gradient passes straight through."""
+    hard_patch: Annotated[int, Within(1, MOST_PIXELS)] = 1
+    """Side in pixels of the squares that hard masks remove whole; with that of the encoder's
+    patches, learned masks drop tokens (`--masks.drop 0.5`)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,44 @@ class RandomSettings(MaskerSettings):
     """Share of pixels that a random masker removes (equal to `budget` for a fair comparison;
     MAE uses 0.75, BEiT 0.4)."""
     patch: Annotated[int, Within(1, MOST_PIXELS)] = 8
-    """Side in pixels of the cells that `random-patch` removes."""
+    """Side in pixels of the cells that masks are made of: `random-patch`, `colour-noise`,
+    `multi-block`, `attention`; of `grid` half the distance of its squares."""
+
+
+@dataclass(frozen=True)
+class NoiseSettings(RandomSettings):
+    """Filtered noise."""
+
+    noise: Literal["red", "blue", "green", "purple"] = "green"
+    """`colour-noise` only: the band that is left of white noise, low, high, middle, or all but the
+    middle (ColorMAE; green was its best)."""
+
+
+Drawn = Literal["random-patch", "random-block", "colour-noise", "multi-block", "grid", "superpixel"]
+
+
+@dataclass(frozen=True)
+class HardestSettings(NoiseSettings):
+    """Masks that are drawn, and chosen by the encoder's loss."""
+
+    among: Drawn = "random-block"
+    """`hardest` only: who draws the masks of which the hardest are taken."""
+    candidates: Annotated[int, Within(1, 254)] = 4
+    """`hardest` only: K, masks that are tried for each that is taken, an encoder pass each."""
+
+    @property
+    def draws(self) -> str:
+        """The masker that makes the masks: of the hardest the one they are taken from."""
+        return self.among if self.masker == "hardest" else self.masker
+
+
+@dataclass(frozen=True)
+class AttentionSettings(RandomSettings):
+    """Masks where the encoder looks."""
+
+    attend: Literal["high", "hint", "low"] = "high"
+    """`attention` only: remove what the encoder attends to most, that less a few hints, or what it
+    attends to least (AttMask)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 VERSION = 2  # of `clusters`: part of the name under which they are kept
 COMPACTNESS = 10.0  # of SLIC, its authors' choice for CIELAB
+LABELS = 256  # of `segments`
 SMALLEST = 1e-4  # a budget stays this far inside (0, 1), where an exact one can be met
 
 
@@ -28,6 +29,20 @@ def clusters(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
     """
     found = [_cluster(image, count, superpixels)[1] for image in pixels.numpy()]
     return torch.from_numpy(np.stack(found))
+
+
+def segments(pixels: Tensor, superpixels: int = 100) -> Tensor:
+    """Segment each image into superpixels (SLIC).
+
+    Args:
+        pixels: uint8 `[n, H, W, 3]`, RGB.
+        superpixels: of an image, about.
+
+    Returns:
+        uint8 `[n, H, W]`: labels from 0 on; of more than 256 segments some share one.
+    """
+    found = [_segment(_stretched(image), superpixels) % LABELS for image in pixels.numpy()]
+    return torch.from_numpy(np.stack(found).astype(np.uint8))
 
 
 def superpixel_colours(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
@@ -49,27 +64,48 @@ def areas(maps: Tensor, count: int) -> Tensor:
 
 def clusters_of_views(images: Tensor, count: int, superpixels: int = 100) -> Tensor:
     """Return `clusters` of images `[B, 3, H, W]`, the same whatever their normalisation."""
+    return clusters(_pixels(images), count, superpixels).to(images.device)
+
+
+def segments_of_views(images: Tensor, superpixels: int = 100) -> Tensor:
+    """Return `segments` of images `[B, 3, H, W]`, the same whatever their normalisation."""
+    return segments(_pixels(images), superpixels).to(images.device)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Return images `[B, 3, H, W]` as uint8 `[B, H, W, 3]` on the CPU."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     pixels = ((images - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
-    found = clusters(pixels.permute(0, 2, 3, 1).cpu(), count, superpixels)
-    return found.to(images.device)
+    return pixels.permute(0, 2, 3, 1).cpu()
+
+
+def _stretched(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return each channel stretched to the full range: segments of the image however normalised."""
+    low, high = image.min((0, 1)).astype(np.float32), image.max((0, 1))
+    stretched: npt.NDArray[np.float32] = (image - low) / np.maximum(high - low, 1)
+    return stretched
+
+
+def _segment(stretched: npt.NDArray[np.float32], superpixels: int) -> npt.NDArray[np.int64]:
+    """Return labels `[H, W]` from 0 on of an image `[H, W, 3]`."""
+    from skimage.segmentation import slic  # slow to import, and seldom needed
+
+    found: npt.NDArray[np.int64] = slic(stretched, superpixels, COMPACTNESS, start_label=0)
+    return found
 
 
 def _cluster(
     image: npt.NDArray[np.uint8], count: int, superpixels: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return the image in its superpixels' colours `[H, W, 3]`, and the labels `[H, W]`."""
-    from skimage.segmentation import slic  # slow to import, and seldom needed
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans  # slow to import, and seldom needed
 
-    # Each channel stretched to the full range: clusters are those of the image however normalised.
-    low, high = image.min((0, 1)).astype(np.float32), image.max((0, 1))
-    stretched = (image - low) / np.maximum(high - low, 1)
-    segments = slic(stretched, superpixels, COMPACTNESS, start_label=0)  # [H, W]
-    size = np.bincount(segments.ravel())  # [s]
+    stretched = _stretched(image)
+    places = _segment(stretched, superpixels)  # [H, W]
+    size = np.bincount(places.ravel())  # [s]
 
     def averages(picture: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        sums = [np.bincount(segments.ravel(), picture[..., c].ravel()) for c in range(3)]
+        sums = [np.bincount(places.ravel(), picture[..., c].ravel()) for c in range(3)]
         return (np.stack(sums, axis=1) / np.maximum(size, 1)[:, None]).astype(np.float32)  # [s, 3]
 
     colours = averages(stretched)
@@ -78,4 +114,4 @@ def _cluster(
     order = np.argsort(-np.bincount(label, size, minlength=k), kind="stable")
     rank = np.empty(k, np.uint8)
     rank[order] = np.arange(1, k + 1)
-    return averages(image)[segments].round().astype(np.uint8), rank[label[segments]]
+    return averages(image)[places].round().astype(np.uint8), rank[label[places]]

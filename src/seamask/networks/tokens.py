@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,54 @@ def check_drops(backbone: nn.Module, name: str) -> None:
         )
 
 
+class Kept(NamedTuple):
+    """What a ViT made of the tokens that are left to it.
+
+    Attributes:
+        first: class token and the like, `[B, P, D]`.
+        tokens: of patches, `[B, T', D]`.
+        weight: the share of each patch that is kept, `[B, T']`.
+        places: of these tokens among all T, `[B, T']`; None: all are there, in their order.
+        total: T.
+    """
+
+    first: Tensor
+    tokens: Tensor
+    weight: Tensor
+    places: Tensor | None
+    total: int
+
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Return tokens `[B, T, D]` and their weights `[B, T, 1]`, 0 where none was kept."""
+        weight = self.weight[:, :, None]
+        if self.places is None:
+            return self.tokens, weight
+        at = self.places[:, :, None]
+        batch, _, width = self.tokens.shape
+        tokens = self.tokens.new_zeros(batch, self.total, width)
+        return (
+            tokens.scatter(1, at.expand_as(self.tokens), self.tokens),
+            weight.new_zeros(batch, self.total, 1).scatter(1, at, weight),
+        )
+
+
 def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Tensor:
+    """Encode images whose masked patches are left out; see `kept_tokens`.
+
+    Returns:
+        Features `[B, F]`.
+    """
+    first, tokens, weight, _, _ = kept_tokens(vit, images, mask, threshold)
+    if vit.global_pool == "avg":
+        share = weight / weight.sum(1, keepdim=True)
+        x = (tokens * share[:, :, None]).sum(1)
+    else:
+        x = vit.pool(torch.cat([first, tokens], dim=1))
+    features: Tensor = vit.head(vit.head_drop(vit.fc_norm(x)))
+    return features
+
+
+def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Kept:
     """Encode images whose masked patches are left out of the sequence of tokens.
 
     Masked pixels are blanked. On top, every other token attends to a token with the weight w, the
@@ -48,13 +95,14 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
         threshold: in (0, 1), a share of a patch.
 
     Returns:
-        Features `[B, F]`.
+        The last block's tokens, after its norm.
     """
     prefix = vit.num_prefix_tokens
     tokens = vit._pos_embed(vit.patch_embed(images * (1 - mask)))  # [B, P + T, D]
     first, tokens = tokens[:, :prefix], tokens[:, prefix:]
     patch = vit.patch_embed.patch_size
     weight = 1 - F.avg_pool2d(mask, patch).flatten(1)  # [B, T]
+    order, total = None, weight.shape[1]
     if not mask.requires_grad:
         left_out = 1 - weight > threshold
         longest = int((~left_out).sum(1).max().clamp(min=1))
@@ -67,10 +115,4 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
     for block in vit.blocks:
         x = block(x, attn_mask=bias.to(x.dtype))
     x = vit.norm(x)
-    if vit.global_pool == "avg":
-        share = weight / weight.sum(1, keepdim=True)
-        x = (x[:, prefix:] * share[:, :, None]).sum(1)
-    else:
-        x = vit.pool(x)
-    features: Tensor = vit.head(vit.head_drop(vit.fc_norm(x)))
-    return features
+    return Kept(x[:, :prefix], x[:, prefix:], weight, order, total)

@@ -2,6 +2,8 @@ from .base import Objective as Objective
 from .build import OBJECTIVES as OBJECTIVES
 from .build import build_objective as build_objective
 from .moco import MoCo as MoCo
+from .msn import MSN as MSN
+from .reconstruct import Reconstruct as Reconstruct
 from .settings import ObjectiveSettings as ObjectiveSettings
 from .siamese import BYOL as BYOL
 from .siamese import SimSiam as SimSiam

@@ -18,9 +18,10 @@ Gather = Callable[[Tensor], Tensor]
 class Objective:
     """An objective knows no masks: it compares what the encoder makes of an anchor and a view.
 
-    Subclasses give `loss` and `range`, and where they need more than a projector, `encoder`,
-    `embedding`, `remember` and `update`. What an encoder returns is one tensor `[B, D]`, whatever
-    it holds: the two-player step only passes it on, with gradients.
+    Subclasses give `loss`, or `each` where images have losses of their own, and `range`, and where
+    they need more than a projector, `encoder`, `embedding`, `remember` and `update`. What an
+    encoder returns is one tensor `[B, D]`, whatever it holds: the two-player step only passes it
+    on, with gradients.
 
     Args:
         config: of the objective.
@@ -41,12 +42,35 @@ class Objective:
 
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return the loss between what the encoder returned of two views, at least float32."""
+        return self.each(anchor, other).mean()
+
+    def each(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the loss of each image, `[B]`, by which masks of one image are compared.
+
+        Its mean is the loss, but for terms that belong to the batch as a whole.
+        """
+        return (self.each_way(anchor, other) + self.each_way(other, anchor)) / 2
+
+    def each_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the half of `each` that predicts the target, which gets no gradient, `[B]`.
+
+        Only for objectives that have a direction (`directed`): `each` is the mean of both.
+        """
         raise NotImplementedError
 
     def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return the half of `loss` that predicts the target, which gets no gradient.
+        """Return the half of `loss` that predicts the target, of which `loss` is the mean."""
+        return self.each_way(predicted, target).mean()
 
-        Only for objectives that have a direction (`directed`): `loss` is the mean of both.
+    def of_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss of each image of a masked view beside its own pixels, `[B]`.
+
+        Only for objectives that ask for images and masks (`alone`), in place of `loss`.
+
+        Args:
+            encoded: what the encoder returned of the masked view.
+            images: `[B, C, H, W]`, of which nothing is removed.
+            mask: `[B, 1, H, W]` in [0, 1], 1 = removed.
         """
         raise NotImplementedError
 
@@ -76,16 +100,37 @@ class Objective:
             return self.loss(anchor, other)
 
     predicts = False  # whether the encoder ends in a predictor
+    one_sided = False  # whether a clean view is only ever the target of a masked one
 
     @property
     def directed(self) -> bool:
         """Whether one view can be predicted from another, which stays the target."""
-        return type(self).one_way is not Objective.one_way
+        return type(self).each_way is not Objective.each_way
+
+    @property
+    def separable(self) -> bool:
+        """Whether images have losses of their own."""
+        return self.directed or self.alone or type(self).each is not Objective.each
+
+    @property
+    def alone(self) -> bool:
+        """Whether a masked view is compared with its own pixels, not with another view."""
+        return type(self).of_view is not Objective.of_view
 
     def from_one(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return `one_way` in full precision, whatever the precision of the networks."""
         with torch.autocast(predicted.device.type, enabled=False):
             return self.one_way(predicted, target)
+
+    def from_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """Return `of_view` in full precision, whatever the precision of the networks."""
+        with torch.autocast(encoded.device.type, enabled=False):
+            return self.of_view(encoded, images, mask)
+
+    def of_images(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return `each` in full precision, whatever the precision of the networks."""
+        with torch.autocast(anchor.device.type, enabled=False):
+            return self.each(anchor, other)
 
     def everyone(self, z: Tensor) -> Tensor:
         """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from seamask.objectives import moco, siamese, simclr, vicreg  # noqa: F401  # they register theirs
+from seamask.objectives import (  # noqa: F401  # they register theirs
+    moco,
+    msn,
+    reconstruct,
+    siamese,
+    simclr,
+    vicreg,
+)
 from seamask.objectives.base import OBJECTIVES, Gather, Objective
 from seamask.objectives.settings import ObjectiveSettings
 

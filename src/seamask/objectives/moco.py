@@ -67,11 +67,7 @@ class MoCo(Objective):
         self.network = QueueEncoder(backbone, head, c.queue, c.out_dim, channels_last)
         return self.network
 
-    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
-        """Return the loss between `[B, 2D]` of two views: queries, then keys."""
-        return (self.one_way(anchor, other) + self.one_way(other, anchor)) / 2
-
-    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+    def each_way(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return InfoNCE of the first view's queries with the second's keys, `[B, 2D]` each."""
         queries, _ = predicted.chunk(2, dim=1)
         _, keys = target.chunk(2, dim=1)
@@ -80,7 +76,8 @@ class MoCo(Objective):
         positive = (q * k).sum(1, keepdim=True)  # [B, 1]
         negative = q @ self.network.queue.to(q.dtype).T  # [B, K]
         logits = torch.cat([positive, negative], dim=1) / self.config.temperature
-        return F.cross_entropy(logits, q.new_zeros(len(q), dtype=torch.long))
+        place = q.new_zeros(len(q), dtype=torch.long)
+        return F.cross_entropy(logits, place, reduction="none")
 
     def range(self, batch_size: int) -> float:
         """Return the logarithm of the number of keys: from a guess among them to the right one."""

@@ -1,7 +1,7 @@
 """Settings of the objectives, each with the part that reads them.
 
 Short names of sources: [Seq] Sam et al. 2022; [ADIOS] Shi et al., ICML 2022, and its code;
-[SimCLR] Chen et al. 2020.
+[SimCLR] Chen et al. 2020; [MSN] Assran et al. 2022.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ class ObjectiveSettings:
     """What every objective is told."""
 
     name: Annotated[str, short("objective")] = "simclr"
-    """`simclr`, `byol`, `simsiam`, `vicreg` or `moco`."""
+    """Views are compared: `simclr`, `byol`, `simsiam`, `vicreg`, `moco`, `msn`. Removed pixels are
+    predicted: `reconstruct`. What each is and costs: `docs/parts.md`."""
     hidden: Annotated[tuple[int, ...], Within(1, 2**20)] = (2048,)
     """Hidden widths of the projector ([ADIOS] code); empty: one linear map ([Seq])."""
     out_dim: Annotated[int, Within(1, 2**20)] = 128
@@ -29,7 +30,7 @@ class ContrastiveSettings(ObjectiveSettings):
     """One image is recognised among others."""
 
     temperature: Annotated[float, Within(0, above=True)] = 0.2
-    """[Seq] table 3."""
+    """[Seq] table 3 (`msn`: the paper has 0.1)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class MomentumSettings(ObjectiveSettings):
 
     momentum: Annotated[float, Within(0, 1, below=True)] = 0.99
     """`byol`: the target's momentum at the start; it rises to 1 along a cosine ([ADIOS]). `moco`:
-    its fixed momentum (the paper: 0.999)."""
+    its fixed momentum (the paper: 0.999). `msn`: at the start; it rises linearly (the paper:
+    0.996)."""
 
 
 @dataclass(frozen=True)
@@ -67,5 +69,35 @@ class MoCoSettings(ContrastiveSettings, MomentumSettings):
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig(SimCLRSettings, SiameseSettings, MoCoSettings):
+class MSNSettings(ContrastiveSettings, MomentumSettings):
+    """Prototypes."""
+
+    prototypes: Annotated[int, Within(2, 2**20)] = 1024
+    """`msn`: K, to which views are assigned ([MSN])."""
+    sharpen: Annotated[float, Within(0, above=True)] = 0.25
+    """`msn`: T, the temperature by which targets are sharpened ([MSN])."""
+    mean_entropy: Annotated[float, Within(0)] = 1.0
+    """`msn`: λ, the weight of the entropy of the mean assignment, which is raised ([MSN])."""
+    entropy: Annotated[float, Within(0)] = 0.0
+    """`msn`: the weight of the mean entropy of assignments, which is lowered ([MSN] recipe: 0)."""
+
+
+@dataclass(frozen=True)
+class ReconstructSettings(ObjectiveSettings):
+    """Removed pixels."""
+
+    pixels: Literal["l1", "l2"] = "l1"
+    """`reconstruct`: the error of a pixel, its size (SimMIM) or its square (MAE)."""
+    normalise: bool = False
+    """`reconstruct`: predict pixels normalised in each patch (MAE, with ViTs)."""
+    decoder: Annotated[int, Within(0, 64)] = 0
+    """`reconstruct`: transformer blocks of the decoder; 0: one linear map (SimMIM; MAE: 8)."""
+    decoder_width: Annotated[int, Within(32, 2**14)] = 512
+    """`reconstruct`: width of these blocks, a multiple of 32 (MAE)."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig(
+    SimCLRSettings, SiameseSettings, MoCoSettings, MSNSettings, ReconstructSettings
+):
     """How an anchor and a masked view are compared."""

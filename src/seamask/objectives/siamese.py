@@ -84,15 +84,11 @@ class SimSiam(Objective):
         predictor = projector(c.out_dim, (c.predictor,), c.out_dim, norm=True)
         return PredictingEncoder(backbone, head, predictor, channels_last, self.momentum)
 
-    def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
-        """Return the symmetric loss between `[B, 2D]` of two views, in [−1, 1]."""
-        return (self.one_way(anchor, other) + self.one_way(other, anchor)) / 2
-
-    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return `D(p, z)` between `[B, 2D]` of two views."""
+    def each_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return `D(p, z)` of each image between `[B, 2D]` of two views, in [−1, 1]."""
         p, _ = at_least_float32(predicted).chunk(2, dim=1)
         _, z = at_least_float32(target).chunk(2, dim=1)
-        return -_cosine(p, z)
+        return -F.cosine_similarity(p, z.detach(), dim=1)
 
     def range(self, batch_size: int) -> float:
         """Return 1: from orthogonal predictions to equal ones."""
@@ -113,9 +109,9 @@ class BYOL(SimSiam):
 
     momentum = True
 
-    def one_way(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Return twice `‖p̄ − t̄‖²` between `[B, 2D]` of two views, in [0, 8], as `loss` is."""
-        return 4 + 4 * super().one_way(predicted, target)
+    def each_way(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return twice `‖p̄ − t̄‖²` between `[B, 2D]` of two views, in [0, 8], as `each` is."""
+        return 4 + 4 * super().each_way(predicted, target)
 
     def range(self, batch_size: int) -> float:
         """Return 4: from orthogonal predictions to equal ones."""
@@ -129,7 +125,3 @@ class BYOL(SimSiam):
 
 def _detached(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else mask.detach()
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return F.cosine_similarity(a, b.detach(), dim=1).mean()

@@ -24,6 +24,7 @@ def nt_xent(
     form: Form = "standard",
     candidates: tuple[Tensor, Tensor] | None = None,
     offset: int = 0,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Normalised-temperature cross entropy between two views, mean over 2B anchors.
 
@@ -42,9 +43,10 @@ def nt_xent(
         candidates: the embeddings of both views over all processes, `[R·B, D]` each, if negatives
             come from there; `a` and `b` alone otherwise. Gathering them is the caller's business.
         offset: row of `candidates` at which `a` and `b` begin.
+        reduction: `none` leaves the mean over images to the caller.
 
     Returns:
-        A scalar in at least float32.
+        A scalar, or `[B]`, in at least float32.
 
     Raises:
         UserError: embeddings of other shapes, a form that there is not, or a temperature of 0.
@@ -63,12 +65,14 @@ def nt_xent(
     ab = a @ all_b.T / temperature  # [B, R·B]
     if form == "cross-view":
         positive = ab.take_along_dim(target[:, None], dim=1)[:, 0]
-        return (ab.masked_fill(itself, -torch.inf).logsumexp(1) - positive).mean()
+        each = ab.masked_fill(itself, -torch.inf).logsumexp(1) - positive
+        return each if reduction == "none" else each.mean()
     ba = b @ all_a.T / temperature
     aa = (a @ all_a.T / temperature).masked_fill(itself, -torch.inf)  # not its own negative
     bb = (b @ all_b.T / temperature).masked_fill(itself, -torch.inf)
     ab, ba = torch.cat([ab, aa], dim=1), torch.cat([ba, bb], dim=1)
-    return (F.cross_entropy(ab, target) + F.cross_entropy(ba, target)) / 2
+    first, second = (F.cross_entropy(s, target, reduction=reduction) for s in (ab, ba))
+    return (first + second) / 2
 
 
 def _unit(z: Tensor) -> Tensor:
@@ -81,11 +85,16 @@ class SimCLR(Objective):
 
     def loss(self, anchor: Tensor, other: Tensor) -> Tensor:
         """Return NT-Xent between embeddings `[B, D]`."""
+        return self._nt_xent(anchor, other, "mean")
+
+    def each(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return NT-Xent of each image, `[B]`."""
+        return self._nt_xent(anchor, other, "none")
+
+    def _nt_xent(self, a: Tensor, b: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
         c = self.config
-        if self.gather is None:
-            return nt_xent(anchor, other, c.temperature, c.form)
-        everyone = self.everyone(anchor), self.everyone(other)
-        return nt_xent(anchor, other, c.temperature, c.form, everyone, self.rank * len(anchor))
+        everyone = None if self.gather is None else (self.everyone(a), self.everyone(b))
+        return nt_xent(a, b, c.temperature, c.form, everyone, self.rank * len(a), reduction)
 
     def range(self, batch_size: int) -> float:
         """Return the logarithm of the number of candidates: from a guess among them to

@@ -43,6 +43,11 @@ class VICReg(Objective):
         """Return `vicreg` between embeddings `[B, D]`."""
         return vicreg(self.everyone(anchor), self.everyone(other))
 
+    def each(self, anchor: Tensor, other: Tensor) -> Tensor:
+        """Return the invariance of each image: variance and covariance are those of the batch."""
+        a, b = (at_least_float32(z) for z in (anchor, other))
+        return INVARIANCE * F.mse_loss(a, b, reduction="none").mean(1)
+
     def range(self, batch_size: int) -> float:
         """Return 50: the invariance term of unrelated embeddings of the variance asked for, 1."""
         return 2 * INVARIANCE

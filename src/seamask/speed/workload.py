@@ -18,7 +18,7 @@ from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count, count_ranges
 from seamask.training.players import build_networks, build_players
 from seamask.training.stepper import WARM_UP, Pairs, Stepper, records
-from seamask.views import Views
+from seamask.views import Views, crop_masks
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -47,6 +47,10 @@ class Workload:
         shape = (config.batch_size, 3, side, side)
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
+        self.maps: dict[str, Tensor] = {}  # by their names in `View`
+        if config.masks.draws == "superpixel":
+            labels = torch.randint(0, 100, (config.batch_size, side, side), dtype=torch.uint8)
+            self.maps["segments"] = labels.to(device)
         self.pair = self.make_views()
         self.stepper = Stepper(self.players, self._see, records(config, self.players, device))
         self.metrics: dict[str, Tensor] = {}
@@ -57,17 +61,21 @@ class Workload:
 
     def make_views(self) -> tuple[View, View]:
         """Return the two views of the batch."""
-        return self._see(self.images, {}, self.draw)[0]
+        return self._see(self.images, self.maps, self.draw)[0]
 
     def _see(self, images: Tensor, maps: dict[str, Tensor], draw: Generator) -> Pairs:
-        (x_a, _), (x_b, _) = self.views(images, draw), self.views(images, draw)
-        return [(View(x_a), View(x_b))]
+        def view() -> View:
+            seen, geometry = self.views(images, draw)
+            size = self.config.image_size
+            return View(seen, **{n: crop_masks(m, geometry, size) for n, m in maps.items()})
+
+        return [(view(), view())]
 
     def step(self) -> None:
         """Take one step, views included, as the loop does; its named range is `step`."""
         move = self.steps % self.config.masks.every == 0
         with named("step"):
-            taken = self.stepper.take(self.images, {}, move, (self.config.seed, self.steps))
+            taken = self.stepper.take(self.images, self.maps, move, (self.config.seed, self.steps))
             self.metrics = taken[1]
             self.objective.update(self.networks.encoder, 0.0)
         self.steps += 1

@@ -80,17 +80,21 @@ class Health:
         masks = None
         with held_still(self.players.encoder), held_still(self.players.masker):
             if self.masked:
-                masks = self.players.masks_of(b, self.players.target(b), generator)
+                masks = self.players.masks_of(b, a, self.players.target(b), generator)
             given = [] if masks is None else masks[:IMAGES].split(1, dim=1)
             seen = [(few_a, None), (few_b, None), *((few_b, mask) for mask in given)]
             with self.players.autocast():
                 z_a, z_b, *z_masked = encode_views(self.players.encoder, seen, self.players.stack)
         found["embedding/alignment"] = alignment(*map(self.objective.embedding, (z_a, z_b)))
-        found["loss/clean"] = clean = self.players.objective(z_a, z_b)
+        whole = few_b.new_ones(len(few_b), 1, *few_b.shape[2:])  # alone, all pixels count
+        found["loss/clean"] = clean = self.players.loss_of(z_a, z_b, few_b, whole)
         if masks is None:
             return found, grams
         signs = mask_signs(masks)
-        signs["adds"] = torch.stack([self.players.objective(z_a, z) - clean for z in z_masked])
+        under = [
+            self.players.loss_of(z_a, z, few_b, m) for z, m in zip(z_masked, given, strict=True)
+        ]
+        signs["adds"] = torch.stack(under) - clean
         for name, values in signs.items():
             found |= {f"mask/{name}_{k}": value for k, value in enumerate(values, start=1)}
         return found, torch.cat([grams, mask_grams(masks[:SAMPLE])])

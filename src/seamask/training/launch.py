@@ -33,7 +33,7 @@ from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, check
 from seamask.data import SOURCES, load
 from seamask.data.describe import described
-from seamask.masks import build_masker, check_masker
+from seamask.masks import Role, build_masker, check_masker
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import check_backbone
 from seamask.networks.tokens import check_drops
@@ -193,6 +193,16 @@ def preflight(config: Config) -> None:
             f"--masks.one-sided needs an objective that predicts one view from the other, "
             f"not {config.objective.name}"
         )
+    if config.masks.masker == "hardest" and not objective.separable:
+        raise UserError(
+            f"--masker hardest needs the loss of each image, which {config.objective.name} does "
+            "not give: define its `each`, or take another masker"
+        )
+    if config.masks.masker == "none" and objective.alone:
+        raise UserError(
+            f"--objective {config.objective.name} predicts what masks remove, and --masker none "
+            "removes nothing: take --masker random-patch, say"
+        )
     if config.optim.constant_predictor and not objective.predicts:
         raise UserError(
             f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "
@@ -201,6 +211,10 @@ def preflight(config: Config) -> None:
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)
+    if config.masks.role != Role() and not networks.masker.learned:
+        raise UserError(
+            f"--masks.role {config.masks.role}: --masker {config.masks.masker} learns nothing"
+        )
     if not is_ours(type(networks.masker)):
         check_masker(build_masker(config.masks, config.image_size), config.image_size)
     backbone, encoder = networks.encoder.backbone, config.encoder
@@ -208,6 +222,9 @@ def preflight(config: Config) -> None:
     check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
     if config.masks.drop:
         check_drops(backbone, networks.backbone_name)
+    if objective.alone:  # on `meta` nothing is computed
+        images = torch.zeros(2, 3, config.image_size, config.image_size, device="meta")
+        objective.from_view(networks.encoder(images), images, images[:, :1])
 
 
 def check_memory(config: Config, networks: Networks) -> None:

@@ -16,7 +16,9 @@ from seamask.config import Config
 from seamask.game.players import is_masked, terms
 from seamask.networks import build_backbone
 from seamask.networks.settings import SMALL_ENCODER
+from seamask.objectives import build_objective
 from seamask.training.journal import Journal
+from seamask.training.players import one_sided
 from seamask.training.run import Run
 
 PATIENCE = 3600.0  # seconds that a run on a CPU may take before flags are named that make it fit
@@ -79,7 +81,9 @@ def first_views(config: Config) -> int:
 def views_of(config: Config) -> tuple[int, int]:
     """Return how many clean and how many masked views are encoded for one loss of all masks."""
     masks = config.masks
-    names = {view for term in terms(masks.compare, masks.one_sided) for view in term.views}
+    alone = build_objective(config.objective).alone
+    asked = terms(masks.compare, one_sided(config), alone)
+    names = {view for term in asked for view in term.views}
     n = 1 if masks.single or masks.masker == "none" else masks.n_masks
     return sum(not is_masked(v) for v in names), n * sum(is_masked(v) for v in names)
 

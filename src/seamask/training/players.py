@@ -19,7 +19,7 @@ from seamask.networks import Encoder, build_backbone
 from seamask.networks.check import feature_width
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
-from seamask.objectives import Objective
+from seamask.objectives import OBJECTIVES, Objective
 from seamask.training.optim import build_optimizer
 
 
@@ -96,10 +96,13 @@ def build_players(
         masker_optimizer=(
             build_optimizer(masker, optim.masker, optim.trust) if masker.learned else None
         ),
-        one_way=objective.from_one if config.masks.one_sided else None,
+        one_way=objective.from_one if one_sided(config) else None,
+        of_view=objective.from_view if objective.alone else None,
+        each=objective.of_images if objective.separable else None,
         remember=objective.remember,
         penalty_weights=penalty_weights(config, objective),
         budget=config.masks.budget,
+        role=config.masks.role,
         compare=config.masks.compare,
         reduction=config.masks.reduction,
         single=config.masks.single,
@@ -115,6 +118,11 @@ def build_players(
     return players
 
 
+def one_sided(config: Config) -> bool:
+    """Say whether a clean view is only ever the target of a masked one, asked for or by nature."""
+    return config.masks.one_sided or OBJECTIVES[config.objective.name].one_sided
+
+
 def penalty_weights(config: Config, objective: Objective) -> dict[str, float]:
     """Return the weights of penalties in a run; see `weights_at`.
 
@@ -123,7 +131,7 @@ def penalty_weights(config: Config, objective: Objective) -> dict[str, float]:
     """
     size, masks = config.image_size, config.masks
     loss_range = objective.range(config.batch_size // config.accumulate)
-    loss_range *= masked_share(masks.compare, masks.one_sided)
+    loss_range *= masked_share(masks.compare, one_sided(config), objective.alone)
     if masks.reduction == "sum":
         loss_range *= 1 if masks.single else masks.n_masks
     return weights_at(config.penalties, size, size, config.batch_size, loss_range)

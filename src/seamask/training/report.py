@@ -180,7 +180,8 @@ def draw_masks(run: Run, path: Path) -> None:
         painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
         rows = {"superpixels": painted, "clusters": coloured(followed)}
     size = config.image_size
-    masks = predict(run.networks.masker, pixels, size, *data.normalization, objects)
+    networks = run.networks
+    masks = predict(networks.masker, pixels, size, *data.normalization, objects, networks.encoder)
     more = learned_masks(run, AVERAGED)
     mean = None if more is None else more.mean(0, keepdim=True)
     if pixels.shape[1] != size:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -17,7 +17,7 @@ from seamask.base.provenance import commit
 from seamask.config import Config
 from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
 from seamask.game.players import View
-from seamask.masks.superpixels import VERSION, clusters
+from seamask.masks.superpixels import VERSION, clusters, segments
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
@@ -186,7 +186,7 @@ def _steps_per_epoch(data: Data, batch_size: int) -> int:
 def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Tensor]:
     """Return maps of every training image, uint8 `[n, S, S]`, by their names in `View`.
 
-    Clusters of superpixels are computed once and kept in the cache.
+    Superpixels and their clusters are computed once and kept in the cache.
 
     Args:
         config: of the run.
@@ -205,18 +205,27 @@ def training_maps(config: Config, data: Data, show: bool = True) -> dict[str, Te
                 "name a folder of label images with --data.objects, or take --data shapes"
             )
         found["objects"] = data.train.objects
-    if masks.budget.of != "superpixels":
-        return found
-    pixels = data.train.pixels
+    if masks.budget.of == "superpixels":
+        found["clusters"] = _followed(config, data, "clusters", show)
+    if masks.draws == "superpixel":
+        found["segments"] = _followed(config, data, "segments", show)
+    return found
+
+
+def _followed(
+    config: Config, data: Data, what: Literal["clusters", "segments"], show: bool
+) -> Tensor:
+    """Return maps of superpixels of the training images, from the cache if they are there."""
+    masks, pixels = config.masks, data.train.pixels
+    count = masks.superpixels
     chosen = f"-{config.data.limit}of{config.seed}" if config.data.limit else ""
-    made = f"clusters{VERSION}-{masks.n_masks}of{masks.superpixels}"
+    make: Callable[[Tensor], Tensor]
+    if what == "clusters":
+        made = f"clusters{VERSION}-{masks.n_masks}of{count}"
+        make = partial(clusters, count=masks.n_masks, superpixels=count)
+    else:
+        made, make = f"segments{VERSION}-{count}", partial(segments, superpixels=count)
     # Not the data's name: a folder that was renamed holds the same images.
     name = f"{data.fingerprint[:16]}-{pixels.shape[1]}{chosen}-{made}"
-    found["clusters"] = cached_maps(
-        local(config.data.cache, "--data.cache") / name,
-        pixels,
-        partial(clusters, count=masks.n_masks, superpixels=masks.superpixels),
-        f"clustering superpixels of {data.name}",
-        show,
-    )
-    return found
+    folder = local(config.data.cache, "--data.cache") / name
+    return cached_maps(folder, pixels, make, f"superpixels of {data.name}", show)
