@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 
 import seamask
 from players import as_views, build_players, state, views
 from seamask.base.errors import UserError
+from seamask.config import Config
 from seamask.game.players import View
 from seamask.game.step import two_player_step
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.objectives import build_objective
 from seamask.objectives.settings import ObjectiveConfig
-from seamask.training.processes import average_gradients, average_with_gradient
+from seamask.training.cluster import Place
+from seamask.training.launch import TCPStore, joined
+from seamask.training.processes import Processes
+from seamask.training.signals import StopSignal
+from seamask.training.spawn import spawn
 
 STEPS = 3
 WEIGHTS = {"budget": 1.0, "overlap": 1e-3, "equipartition": 30.0}
@@ -34,38 +37,40 @@ def config_of(changed: dict) -> ObjectiveConfig:
     return ObjectiveConfig(hidden=(16,), out_dim=8, predictor=8, **changed)
 
 
-def train_half(fabric: Fabric, path: Path) -> None:
+def train_half(place: Place, path: Path) -> None:
     """Train with half of each batch, with every objective, and save the players of each."""
     torch.set_num_threads(1)
+    store = TCPStore(place.address, place.port, is_master=False)
+    with joined(Config(device="cpu"), place, store) as processes:
+        train_part(processes, path)
+
+
+def train_part(processes: Processes, path: Path) -> None:
     found = []
     for changed in OBJECTIVES:
-        objective = build_objective(
-            config_of(changed), partial(fabric.all_gather, sync_grads=True), fabric.global_rank
-        )
+        objective = build_objective(config_of(changed), processes.gather, processes.rank)
         players = build_players(
             objective=objective,
             optimizer="lars",
             remember=objective.remember,
             penalty_weights=WEIGHTS,
-            average=partial(average_gradients, fabric),
-            average_masks=partial(average_with_gradient, fabric),
+            average=processes.average_gradients,
+            average_masks=processes.average_with_gradient,
         )
-        synchronise_batchnorm(players.encoder, fabric.device)
+        synchronise_batchnorm(players.encoder, processes.device)
         for seed in range(STEPS):
-            x_a, x_b = (x.chunk(2)[fabric.global_rank] for x in views(seed=seed))
+            x_a, x_b = (x.chunk(2)[processes.rank] for x in views(seed=seed))
             two_player_step(players, [(View(x_a), View(x_b))])
             objective.update(players.encoder, seed / STEPS)
         found.append((state(players.encoder), state(players.masker)))
-    torch.save(found, f"{path}-{fabric.global_rank}")
+    torch.save(found, f"{path}-{processes.rank}")
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
     """What two processes trained: of each, the players of every objective."""
     path = tmp_path_factory.mktemp("halves") / "rank"
-    strategy = DDPStrategy(start_method="spawn")
-    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
-    fabric.launch(partial(train_half, path=path))
+    spawn(partial(train_half, path=path), 2, StopSignal())
     return [torch.load(f"{path}-{rank}") for rank in range(2)]
 
 

@@ -31,7 +31,7 @@ JPEG = {
 LOOKED_AT = 1000  # images whose masks are looked at in the end
 
 
-@dataclass  # not frozen: Fabric copies it between processes
+@dataclass(frozen=True)
 class Summary:
     """What a finished run has to say.
 
@@ -72,7 +72,7 @@ def finish(run: Run) -> Summary:
         results |= health
         warnings = tuple(t.text for t in troubles(health, run.config, learned).values())
         run.folder.write_manifest(manifest(run, results))
-    run.fabric.barrier()
+    run.processes.barrier()
     return Summary(
         folder=run.folder.path,
         seconds=run.seconds,
@@ -103,7 +103,7 @@ def logged_scores(run: Run) -> dict[str, float]:
 def untrained_scores(run: Run) -> dict[str, float]:
     """Return the probes of the same encoder before any training."""
     encoder = build_networks(run.config, build_objective(run.config.objective)).encoder
-    return probe(encoder.backbone.to(run.fabric.device), run.data, run.config.image_size)
+    return probe(encoder.backbone.to(run.processes.device), run.data, run.config.image_size)
 
 
 def last_health(folder: RunFolder) -> dict[str, float]:

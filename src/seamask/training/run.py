@@ -7,7 +7,6 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
 from seamask.base.draws import derive_seed, generator
@@ -22,7 +21,7 @@ from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
-from seamask.training.processes import average_gradients, average_with_gradient
+from seamask.training.processes import Processes
 from seamask.training.stepper import Stepper, records
 from seamask.training.window import Window
 from seamask.views import Views, crop_masks
@@ -48,7 +47,7 @@ class Run:
     """One pretraining run in one process: what it is made of, and how far it is.
 
     Args:
-        fabric: launched; knows devices, processes and precision.
+        processes: that train it; they know device and precision.
         config: all settings.
         folder: of the run; created by the caller.
 
@@ -65,36 +64,36 @@ class Run:
         UserError: data that is not there or too little, or networks that cannot be built.
     """
 
-    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder) -> None:
-        self.fabric, self.config, self.folder = fabric, config, folder
+    def __init__(self, processes: Processes, config: Config, folder: RunFolder) -> None:
+        self.processes, self.config, self.folder = processes, config, folder
         commit()  # of the code that is in memory now
-        self.lead = fabric.global_rank == 0
+        self.lead = processes.rank == 0
         self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
         self.steps_per_epoch = _steps_per_epoch(self.data, config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        many = fabric.world_size > 1
-        gather = partial(fabric.all_gather, sync_grads=True) if many else None
-        self.objective = build_objective(config.objective, gather, fabric.global_rank)
+        many = processes.world_size > 1
+        gather = processes.gather if many else None
+        self.objective = build_objective(config.objective, gather, processes.rank)
         self.networks = build_networks(config, self.objective)
         self.players = build_players(
             config,
             self.networks,
             self.objective,
-            fabric.device,
-            fabric.world_size,
-            fabric.autocast,
-            partial(average_gradients, fabric),
-            partial(average_with_gradient, fabric),
+            processes.device,
+            processes.world_size,
+            processes.autocast,
+            processes.average_gradients,
+            processes.average_with_gradient,
         )
         self.views = Views(config.views, config.image_size, *self.data.normalization)
-        resident = is_resident(self.data.train, config.data.resident, fabric.device)
-        self.image_loader = Loader(self.data.train.pixels, fabric.device, resident)
+        resident = is_resident(self.data.train, config.data.resident, processes.device)
+        self.image_loader = Loader(self.data.train.pixels, processes.device, resident)
         maps = training_maps(config, self.data, show=self.lead)
         self.map_loaders = {  # by their names in `View`
-            name: Loader(labels[..., None], fabric.device, resident)
+            name: Loader(labels[..., None], processes.device, resident)
             for name, labels in maps.items()
         }
-        graph = records(config, self.players, fabric.device)
+        graph = records(config, self.players, processes.device)
         self.stepper = Stepper(self.players, self._pairs, graph)
         self.step = 0
         self.seconds = 0.0
@@ -125,8 +124,8 @@ class Run:
         epoch, first = divmod(self.step, self.steps_per_epoch)
         order = permutation(len(self.data.train), self.config.seed, epoch)
         used = order[: self.steps_per_epoch * self.config.batch_size]
-        by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
-        rows = by_step[first:, self.fabric.global_rank]  # [steps, B / processes]
+        by_step = used.view(self.steps_per_epoch, self.processes.world_size, -1)
+        rows = by_step[first:, self.processes.rank]  # [steps, B / processes]
         loaders = [self.image_loader, *self.map_loaders.values()]
         for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
             yield images, {n: m[:, 0] for n, m in zip(self.map_loaders, maps, strict=True)}
@@ -140,7 +139,7 @@ class Run:
         rates = self._set_learning_rates()
         self.players.done = self.step / self.total_steps
         epoch = self.step // self.steps_per_epoch
-        draw = (config.seed, epoch, self.step, self.fabric.global_rank)
+        draw = (config.seed, epoch, self.step, self.processes.rank)
         torch.manual_seed(derive_seed(*draw, "layers"))  # for layers that draw (drop path, dropout)
         move_masks = self.step % config.masks.every == 0
         pairs, metrics = self.stepper.take(images, maps, move_masks, draw)
