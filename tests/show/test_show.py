@@ -9,8 +9,16 @@ import seamask
 from command import call
 from seamask.cli import main
 from seamask.evaluate.photos import A_SHEET, CELL
-from seamask.show import curves_figure, mask_figure
-from seamask.show.figures import GAP, GREY, KELLY, LEGEND, MARGIN, segmentation_figure
+from seamask.show.curves import curves_figure
+from seamask.show.figures import (
+    GAP,
+    GREY,
+    KELLY,
+    LEGEND,
+    MARGIN,
+    mask_figure,
+    segmentation_figure,
+)
 
 
 def test_mask_figure_has_image_masks_and_views(tmp_path):

@@ -10,9 +10,9 @@ from seamask.base.devices import memory_used
 from seamask.base.errors import UserError
 from seamask.base.files import sync_file
 from seamask.base.progress import Progress, amount, duration, few
+from seamask.report.troubles import in_short
 from seamask.training.health import Health
 from seamask.training.run import Run
-from seamask.training.troubles import in_short
 
 
 @contextmanager
