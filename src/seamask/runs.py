@@ -73,6 +73,7 @@ class RunFolder:
         self.features = self.path / "features.npz"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
+        self.mlflow = self.path / "mlflow"
         self.evaluations = self.path / "evaluations"
         self.replaced = self.path / f"{OURS}replaced"  # the settings of a run being removed
         self._lock = self.path / f"{OURS}lock"

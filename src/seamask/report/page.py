@@ -3,42 +3,116 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import seamask
 from seamask.base import settings
+from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic
+from seamask.base.paths import local
 from seamask.base.progress import amount, duration
 from seamask.plugins import command
 from seamask.report import pictures, words
 from seamask.report.command import changed, command_of
+from seamask.report.comparing import Group, differing, groups_of, is_study, plots, table
 from seamask.report.plots import plot
 from seamask.report.reading import Told, read_run
 from seamask.show.curves import PENALTIES, SHARES, panels
 
-FRAMES = 32  # epochs on a page, of all runs together
+FRAMES = 32  # epochs on the page of a run
+FEWER_FRAMES = 12  # of each, where there are several
+MOST_RUNS = 16  # whose masks stand side by side
 
 
-def write_report(run: str | os.PathLike[str]) -> Path:
-    """Write the report of one run into its folder; return its path.
+def write_report(
+    *paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, refresh: int = 0
+) -> Path:
+    """Write the report of a run, or of several beside each other; return its path.
+
+    Args:
+        paths: folders of runs and of studies.
+        out: the file; None: `report.html` in the folder, or, of several, where we are.
+        refresh: seconds after which a browser reads it anew; 0: never.
 
     Raises:
         UserError: no run there, or a file that cannot be written.
     """
-    told = read_run(os.fspath(run), FRAMES)
-    return save(render_run(told), told.folder.report)
-
-
-def save(page: str, path: Path) -> Path:
-    """Write a page, whole or not at all."""
+    path = where(paths, out)
+    first = local(paths[0])
+    if len(paths) == 1 and not is_study(first):
+        page = render_run(read_run(first, FRAMES), refresh)
+    else:
+        page = render_runs(list(map(local, paths)), refresh)
     with atomic(path) as temporary:
         temporary.write_text(page, "utf-8")
     return path
+
+
+def where(
+    paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str] | None = None
+) -> Path:
+    """Return where the report of some runs goes; see `write_report`."""
+    if out is not None:
+        return local(out, "--out")
+    return (local(paths[0]) if len(paths) == 1 else Path()) / "report.html"
+
+
+def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
+    """Return the page of several runs.
+
+    Args:
+        paths: folders of runs and of studies.
+        refresh: see `render_run`.
+
+    Raises:
+        UserError: no run there.
+    """
+    groups = groups_of(paths, FEWER_FRAMES)
+    trained = [group for group in groups if group.runs]
+    if not trained:
+        raise UserError(f"{', '.join(map(printable, paths))}: no run here has begun")
+    columns, lines = table(groups)
+    data = {
+        "runs": _side_by_side(trained),
+        "embedding": None,
+        "stepsPerEpoch": 1,  # curves are against epochs
+        "plots": plots(trained),
+    }
+    runs = [(group.name, seed, run) for group in trained for seed, run in group.runs.items()]
+    names = ", ".join(group.name for group in groups)
+    return template("runs.html").render(
+        title=paths[0].resolve().name if len(paths) == 1 else names,
+        version=seamask.__version__,
+        refresh=refresh,
+        about=f"{amount(len(trained), 'method')}, {amount(len(runs), 'run')}",
+        columns=columns,
+        lines=lines,
+        baseline=trained[0].name,
+        several=any(len(group.runs) > 1 for group in trained),
+        trained=[group.name for group in trained],
+        differing=differing(groups),
+        runs=[
+            (name, seed, printable(run.folder.path), words.verdict(run), words.warnings(run))
+            for name, seed, run in runs
+        ],
+        data=data,
+    )
+
+
+def _side_by_side(trained: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return the first run of each group whose recorded images are those of the first."""
+    firsts = [(group.name, next(iter(group.runs.values()))) for group in trained]
+    shown = [(name, run) for name, run in firsts if run.images is not None and run.epochs]
+    same = [(n, run) for n, run in shown if np.array_equal(run.images, shown[0][1].images)]
+    found = [{"name": name, **pictures.shown_masks(run)} for name, run in same[:MOST_RUNS]]
+    return [run for run in found if run["masks"]]
 
 
 def render_run(run: Told, refresh: int = 0) -> str:

@@ -96,7 +96,7 @@ def read_run(path: Path | str, most: int) -> Told:
         images=_arrays(folder.shown).get("images"),
         epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},
         features=_arrays(folder.features),
-        evaluations=_evaluations(folder.evaluations),
+        evaluations=read_evaluations(folder.evaluations),
     )
 
 
@@ -109,7 +109,7 @@ def _arrays(path: Path) -> dict[str, Array]:
         return {}
 
 
-def _evaluations(folder: Path) -> list[dict[str, Any]]:
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
     """Return the results below a folder, the oldest first, without those that are damaged."""
     found = []
     files = [path for path in folder.rglob("*.json") if not path.name.startswith(".")]

@@ -10,6 +10,9 @@ from seamask.report.reading import Told
 from seamask.report.troubles import troubles
 
 PROBES = {"probe/linear": "linear probe", "probe/knn": "kNN"}
+OBJECTS = {
+    "mask/iou": "IoU of masks with objects", "mask/iou_random": "IoU of random blocks",
+}  # fmt: skip
 SIGNS = {  # of masks: name in the log, words, factor, digits
     "coverage": ("removed, %", 100, 0),
     "from_image": ("comes from the image, %", 100, 0),

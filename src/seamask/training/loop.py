@@ -74,7 +74,7 @@ def _show_epoch(run: Run, journal: Journal) -> None:
         journal.write({"epoch": run.epoch, "step": run.step, **scores})
     if run.lead and drawn:
         report.draw_figures(run)
-    if run.lead and record.due(run):
+    if run.lead and record.due(run.epoch, run.config.epochs):
         record.record(run)
     run.fabric.barrier()
 

@@ -31,9 +31,9 @@ EMBEDDED = 400  # images whose features are kept
 THUMBNAIL = 48
 
 
-def due(run: Run) -> bool:
-    """Say whether the epoch that has just ended is one of those that are recorded."""
-    return run.finished or run.epoch % -(-run.config.epochs // EPOCHS) == 0
+def due(epoch: int, epochs: int) -> bool:
+    """Say whether an epoch that has just ended, of so many, is one of those that are recorded."""
+    return epoch == epochs or epoch % -(-epochs // EPOCHS) == 0
 
 
 def record(run: Run) -> None:

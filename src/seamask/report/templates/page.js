@@ -102,17 +102,17 @@ const canvas = () => make("canvas", null, { width: SIDE, height: SIDE });
 // Masks: of one run a column a mask, of several a column a run, all its masks in their colours.
 function maskCells() {
   const box = $("cells");
-  if (!box) return async () => {};
+  if (!box || !data.runs.length) return async () => {};
   const [first] = data.runs;
-  const columns = data.runs.length > 1
+  const several = !$("embedding"); // a page of several runs, if only one of them has masks
+  const columns = several
     ? data.runs.map((run, r) => ({ run, r, title: run.name, masks: [...Array(run.masks).keys()] }))
     : [...Array(first.masks).keys()].map((k) => ({ run: first, r: 0, title: `mask ${k + 1}`, masks: [k] }));
   box.style.setProperty("--columns", columns.length + 1);
   make("b", box, {}, "image");
   for (const column of columns) {
     const head = make("b", box);
-    const dot = data.runs.length > 1 ? column.r : column.masks[0];
-    make("i", head, { className: "dot" }).style.background = `var(--c${dot % 8})`;
+    if (!several) make("i", head, { className: "dot" }).style.background = `var(--c${column.masks[0] % 8})`;
     head.append(column.title);
   }
   const cells = [];
@@ -147,7 +147,7 @@ function maskCells() {
 function distributions() {
   const box = $("distributions");
   const [run] = data.runs;
-  if (!box || data.runs.length > 1 || !run.frames.some((frame) => frame.histograms)) return async () => {};
+  if (!box || !run.frames.some((frame) => frame.histograms)) return async () => {};
   const cards = make("div", box, { className: "cards" });
   const parts = [...Array(run.masks).keys()].map((k) => {
     const card = make("div", cards, { className: "card" });
@@ -200,7 +200,10 @@ function frameAt(run, at) {
 
 function time(...parts) {
   const longest = Math.max(0, ...data.runs.map((run) => run.frames.length));
-  if (!longest) return;
+  if (!longest) {
+    for (const part of parts) part(0);
+    return;
+  }
   const slider = $("time");
   slider.max = longest - 1;
   slider.value = longest - 1;
@@ -257,7 +260,7 @@ function curves() {
         values: (u, ticks) => ticks.map(short(3)),
         ...(plot.asinh && { splits: (u, a, low, high) => decades.filter((at) => low <= at && at <= high) }),
       }],
-      series: [{ label: "step", value: number }, ...plot.curves.map((curve, k) => ({
+      series: [{ label: $("embedding") ? "step" : "epoch", value: number }, ...plot.curves.map((curve, k) => ({
         label: curve.label,
         stroke: () => ink(curve.dashed ? "--ink" : `--c${(curve.colour ?? k) % 8}`),
         width: curve.dashed ? 1 : 1.6,
