@@ -33,6 +33,7 @@ WORTH = (
 )
 Run = Annotated[str, arg(metavar="RUN")]
 Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
+Runs = Annotated[tuple[str, ...], arg(metavar="RUN ...", help_behavior_hint="")]
 Rest = Suppress[tuple[str, ...]]
 
 
@@ -162,6 +163,33 @@ def evaluate(arguments: list[str]) -> None:
     print(result.to_json()) if config.json else print_result(result)
     if failure is not None:
         raise failure
+
+
+@command
+def report(runs: Runs, /, out: str = "", watch: bool = False) -> None:
+    """Write a report of a run, of several beside each other, or of a study: one HTML file.
+
+    Everything is inside it: mail it, or open it from anywhere, without a server or a network. It
+    shows the masks of the same images through the epochs, whether masks and embeddings are healthy,
+    neighbours and a map by the encoder, the curves, and how to start the run again; of several, the
+    same images side by side, the curves over each other, a table with paired differences. `seamask
+    pretrain` writes one at its end.
+
+    Args:
+        runs: folders of runs and of studies
+        out: the file to write; default report.html in the run's folder, of several where you are.
+        watch: write it anew as the run goes on, and let the browser show it, until it is finished.
+    """
+    if not runs:
+        raise UserError("no RUN is given; see `seamask report --help`")
+    from seamask.report.page import where, write_report
+    from seamask.report.watching import watch as keep_writing
+
+    check_writable(where(runs, out or None), "--out" if out else "", file=True)
+    if watch:
+        keep_writing(runs, out or None, print)
+    else:
+        print(write_report(*runs, out=out or None))
 
 
 @command
@@ -319,6 +347,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "resume": resume,
     "masks": masks,
     "evaluate": evaluate,
+    "report": report,
     "study": study,
     "bench": bench,
     "data": data,

@@ -40,9 +40,11 @@ from seamask.plugins import command, flags, loaded_plugins
 PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
-    "masker.safetensors", "manifest.json", "tensorboard", "evaluations",
+    "masker.safetensors", "manifest.json", "features.npz", "report.html", "tensorboard",
+    "wandb", "mlflow", "evaluations",
 )  # fmt: skip
 STEP = re.compile(r"step-\d+\.pt")
+EPOCH = re.compile(r"epoch-\d+\.npz")
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -64,7 +66,13 @@ class RunFolder:
         self.encoder = self.path / "encoder.safetensors"
         self.masker = self.path / "masker.safetensors"
         self.manifest = self.path / "manifest.json"
+        self.shown = (
+            self.masks / "images.npz"
+        )  # whose masks are recorded; see `seamask.training.record`
+        self.features = self.path / "features.npz"
+        self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
+        self.mlflow = self.path / "mlflow"
         self.evaluations = self.path / "evaluations"
         self.replaced = self.path / f"{OURS}replaced"  # the settings of a run being removed
         self._lock = self.path / f"{OURS}lock"
@@ -208,6 +216,20 @@ class RunFolder:
                 if line.startswith(PLUGIN):
                     found.append(str(json.loads(line[len(PLUGIN) :])))
         return found
+
+    def recorded(self, epoch: int) -> Path:
+        """Return where the masks that were recorded after an epoch lie."""
+        return self.masks / f"epoch-{epoch:04d}.npz"
+
+    def all_recorded(self) -> list[Path]:
+        """Return the files of recorded masks that are there, the latest last."""
+        found = self.masks.glob("epoch-*.npz")
+        return sorted((path for path in found if EPOCH.fullmatch(path.name)), key=self.epoch_of)
+
+    @staticmethod
+    def epoch_of(recorded: Path) -> int:
+        """Return the epoch that a file of `all_recorded` is of."""
+        return int(recorded.stem.removeprefix("epoch-"))
 
     def checkpoint(self, step: int) -> Path:
         """Return where the checkpoint after a step lies."""

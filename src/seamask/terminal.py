@@ -49,6 +49,7 @@ def print_summary(summary: Summary) -> None:
     _print_health(summary)
     print_skipped(summary.skipped, " (all are in manifest.json)")
     for label, path in (
+        ("report", folder / "report.html"),
         ("masks", max(folder.glob("masks/*.png"), default=folder)),
         ("curves", folder / "curves.png"),
         ("weights", folder / "encoder.safetensors"),

@@ -148,7 +148,10 @@ def left_by(root: Path) -> dict[str, object]:
 
 TENSORBOARD = "tensorboard"
 NAMED = (TENSORBOARD, ".identities")  # folders of files that have names of times
-OF_TIMES = ("curves.png", "accuracy.png", "table.md", "table.csv", "table.tex", "checked.json")
+OF_TIMES = (
+    "curves.png", "accuracy.png", "report.html", "table.md", "table.csv", "table.tex",
+    "checked.json",
+)  # fmt: skip
 OF_ONE_TIME = {"seconds", "waited", "images_per_second", "data_wait", "machine", "commit"}
 
 

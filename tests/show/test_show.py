@@ -9,7 +9,7 @@ import seamask
 from command import call
 from seamask.cli import main
 from seamask.evaluate.photos import A_SHEET, CELL
-from seamask.show import curves_figure, mask_figure
+from seamask.show.curves import curves_figure
 from seamask.show.figures import (
     GAP,
     GREY,
@@ -17,6 +17,7 @@ from seamask.show.figures import (
     LEGEND,
     MARGIN,
     comparison_figure,
+    mask_figure,
     segmentation_figure,
 )
 

@@ -21,6 +21,7 @@ from seamask.masks import NoMasker, RandomBlockMasker, SequentialMasker
 from seamask.objectives import build_objective
 from seamask.objectives.settings import ObjectiveConfig
 from seamask.recipes import recipe_config
+from seamask.report.troubles import troubles
 from seamask.training.health import (
     PATIENCE,
     Health,
@@ -31,7 +32,6 @@ from seamask.training.health import (
 )
 from seamask.training.players import build_networks
 from seamask.training.players import build_players as networks_players
-from seamask.training.troubles import troubles
 
 
 def health_of(masker=None, config=None, **rules):

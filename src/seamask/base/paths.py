@@ -1,8 +1,9 @@
-"""The one place where a text that a user wrote becomes a path."""
+"""The one place where a text that a user wrote becomes a path, or part of a file's name."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from seamask.base.errors import UserError, printable
@@ -82,3 +83,8 @@ def check_writable(path: Path, name: str = "", file: bool = False) -> None:
         raise UserError(
             f"cannot write {said}: no permission in {printable(nearest)}; choose another place"
         )
+
+
+def slug(name: str) -> str:
+    """Return a name in lower-case letters, digits and hyphens: `+ ADIOS` → `adios`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

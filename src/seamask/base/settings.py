@@ -143,8 +143,13 @@ def differences(then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def flag(path: str, kind: type) -> str:
     """Return the command-line name of a setting: its short name where it has one."""
-    names = {dotted: name for name, dotted in short_names(kind).items()}
-    return "--" + names.get(path, path).replace("_", "-")
+    return "--" + _names(kind).get(path, path).replace("_", "-")
+
+
+@functools.cache  # asked for every setting of a file that is read
+def _names(kind: type) -> dict[str, str]:
+    """Return {dotted path: short name}."""
+    return {dotted: name for name, dotted in short_names(kind).items()}
 
 
 def convert(flag: str, value: Any, hint: Any) -> Any:

@@ -1,11 +1,9 @@
-"""Figures: masks on images, segmentations beside the truth, and curves of a run."""
+"""Figures: masks on images, and segmentations beside the truth."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +25,6 @@ KELLY = (
     "E68FAC", "0067A5", "F99379", "604E97", "F6A600", "B3446C", "DCD300", "882D17", "8DB600",
     "654522", "E25822", "2B3D26",
 )  # fmt: skip
-FEWEST = 3  # points of a curve
-SHARES = "share removed by each mask"
 LEGEND = 24  # pixels of a line of the legend
 
 
@@ -192,15 +188,6 @@ def segmentation_figure(
         sheet.save(temporary, format="PNG")
 
 
-def _in_words(name: str) -> str:
-    """Return the name of a series as a legend shows it: `mask/rank_2` is mask 2."""
-    kind, _, sign = name.partition("/")
-    number = sign.rpartition("_")[2]
-    if kind == "mask" and number.isdecimal():
-        return f"mask {number}"
-    return {"embedding/rank": "embeddings", "images_per_second": "training"}.get(name, sign)
-
-
 def _palette(classes: int) -> npt.NDArray[np.uint8]:
     """Return the colour of each label, uint8 `[256, 3]`: white from the last class on."""
     palette = np.full((256, 3), 255, np.uint8)
@@ -220,66 +207,3 @@ def _flow(names: Sequence[str], width: int) -> tuple[list[tuple[int, int]], int]
         places.append((x, line))
         x += wide
     return places, line + 1
-
-
-def curves_figure(
-    lines: Sequence[Mapping[str, Any]],
-    path: Path,
-    paid: Collection[str] | None = None,
-    target: Sequence[tuple[int, float]] = (),
-) -> None:
-    """Write the curves of a run: losses, coverage, penalties, learning rates, probes, speed.
-
-    A series of fewer than three points is no curve and not drawn.
-
-    Args:
-        lines: the objects of `metrics.jsonl`.
-        path: of the PNG.
-        paid: the penalties that are paid; None: all. Others are not drawn.
-        target: of the share removed by each mask, at steps: `(step, share)` each; drawn dashed.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels = {
-        "loss": ("loss/",),
-        SHARES: ("mask/coverage",),
-        "share of each mask that comes from the image": ("mask/from_image",),
-        "effective rank of masks and embeddings": ("mask/rank", "embedding/rank"),
-        "what each mask adds to the loss": ("mask/adds",),
-        "penalties that are paid (unweighted)": ("penalty/",),
-        "learning rate": ("lr/",),
-        "held-out accuracy (%)": ("probe/",),
-        "images per second": ("images_per_second",),
-    }
-    counts = Counter(name for line in lines for name in line)
-    unpaid = {n for n in counts if paid is not None and n.startswith("penalty/")}
-    unpaid -= {f"penalty/{name}" for name in paid or ()}
-    names = sorted(name for name, n in counts.items() if n >= FEWEST and name not in unpaid)
-    shown = [
-        (title, [n for n in names if n.startswith(prefixes)]) for title, prefixes in panels.items()
-    ]
-    shown = [(title, series) for title, series in shown if series]
-    if not shown:
-        return
-    columns = 2
-    figure = Figure(figsize=(13, 3.2 * -(-len(shown) // columns)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for index, (title, series) in enumerate(shown):
-        axes = figure.add_subplot(-(-len(shown) // columns), columns, index + 1)
-        for name in series:
-            points = [(line["step"], line[name]) for line in lines if name in line]
-            label = _in_words(name)
-            axes.plot(
-                *zip(*points, strict=True), label=label, marker="." if len(points) < 20 else ""
-            )
-        axes.set_title(title)
-        axes.set_xlabel("step")
-        if title.startswith("penalties"):
-            axes.set_yscale("symlog", linthresh=1e-2)
-        if title == SHARES and target:
-            axes.plot(*zip(*target, strict=True), color="black", linestyle="--", label="asked")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)

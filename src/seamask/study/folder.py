@@ -25,13 +25,13 @@ from seamask.base.documents import read_json, read_yaml
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, cannot_write, make_folder
 from seamask.base.locks import Held, give_up, locked
-from seamask.base.paths import check_writable, local
+from seamask.base.paths import check_writable, local, slug
 from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.evaluate import Result, task_config
 from seamask.evaluate.task import UNTRAINED as UNTRAINED_RUN
 from seamask.runs import RunFolder
-from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
+from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat
 
 # Where something is computed, for which rows, and what is shown of it: no result depends on it.
 MAY_CHANGE = (

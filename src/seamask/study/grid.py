@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seamask.base import settings
+from seamask.base.paths import slug
 from seamask.config import Config
 from seamask.evaluate import EvaluationConfig, check, task_config
 
@@ -179,8 +179,3 @@ def flat(config: Any) -> dict[str, Any]:
         path: settings.plain(settings.get(config, path))
         for path, _ in settings.leaves(type(config))
     }
-
-
-def slug(name: str) -> str:
-    """Return a name in lower-case letters, digits and hyphens: `+ ADIOS` → `adios`."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

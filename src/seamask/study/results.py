@@ -17,9 +17,10 @@ from seamask.base.documents import parse_json
 from seamask.base.errors import UserError
 from seamask.base.files import atomic, make_folder
 from seamask.base.locks import locked
+from seamask.base.paths import slug
 from seamask.evaluate import Result
 from seamask.study.folder import Done, StudyFolder, first_change
-from seamask.study.grid import Job, Study, slug
+from seamask.study.grid import Job, Study
 
 HERE_ONLY = ("data.root", "data.cache", "data.objects")  # paths of one machine
 

@@ -12,13 +12,14 @@ import torch
 
 from seamask.base import settings
 from seamask.base.errors import UserError, shown, unknown
+from seamask.base.paths import slug
 from seamask.config import Config, check
 from seamask.data import SOURCES
 from seamask.data.archives.find import existing, source_name
 from seamask.evaluate import TASKS, task_config
 from seamask.masks import build_masker
 from seamask.recipes import RECIPES, recipe_config
-from seamask.study.grid import OWN, UNTRAINED, Evaluation, Published, Study, flat, slug
+from seamask.study.grid import OWN, UNTRAINED, Evaluation, Published, Study, flat
 from seamask.study.shipped import fill, read
 
 KEYS = (

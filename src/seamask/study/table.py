@@ -12,10 +12,10 @@ from typing import Any
 
 from seamask.base.files import atomic
 from seamask.base.progress import duration
+from seamask.base.statistics import paired, spread
 from seamask.study.columns import Column, columns, held_out_by_seed
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Published, Study
-from seamask.study.statistics import paired, spread
 
 GAP = "–"
 

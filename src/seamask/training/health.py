@@ -19,7 +19,7 @@ from seamask.masks import NoMasker
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.networks.view_batchnorm import encode_views
 from seamask.objectives import Objective
-from seamask.training.troubles import troubles
+from seamask.report.troubles import troubles
 
 if TYPE_CHECKING:
     from seamask.training.run import Run

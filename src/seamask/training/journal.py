@@ -1,18 +1,17 @@
-"""The log of a run: lines of metrics, progress, an estimate of the time left, TensorBoard."""
+"""The log of a run: lines of metrics, progress, an estimate of the time left."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from seamask.base.devices import memory_used
-from seamask.base.errors import UserError
-from seamask.base.files import sync_file
 from seamask.base.progress import Progress, amount, duration, few
+from seamask.report.troubles import in_short
 from seamask.training.health import Health
+from seamask.training.loggers import Logger, open_loggers
 from seamask.training.run import Run
-from seamask.training.troubles import in_short
 
 
 @contextmanager
@@ -24,17 +23,16 @@ def open_journal(run: Run, health: Health) -> Iterator[Journal]:
         health: says what a line of the log warns of.
 
     Raises:
-        UserError: TensorBoard is asked for and not installed.
+        UserError: a logger is asked for that is not installed, or does not take this run.
     """
     config = run.config
-    asked = config.log.tensorboard and run.lead
     total = run.total_steps * config.batch_size
     with (
-        _tensorboard(run) if asked else nullcontext() as tensorboard,
+        open_loggers(run.folder, config, run.step) if run.lead else nullcontext([]) as loggers,
         Progress("pretraining", total, "images", run.lead) as progress,
     ):
         progress.skip(run.step * config.batch_size)
-        yield Journal(run, health, progress, tensorboard)
+        yield Journal(run, health, progress, loggers)
 
 
 class Journal:
@@ -44,12 +42,14 @@ class Journal:
         run: that trains.
         health: says what a line of the log warns of.
         progress: begun.
-        tensorboard: a `SummaryWriter`, or None.
+        loggers: that are given each line, too.
     """
 
-    def __init__(self, run: Run, health: Health, progress: Progress, tensorboard: Any) -> None:
+    def __init__(
+        self, run: Run, health: Health, progress: Progress, loggers: Sequence[Logger]
+    ) -> None:
         self.run, self.health = run, health
-        self.progress, self.tensorboard = progress, tensorboard
+        self.progress, self.loggers = progress, loggers
         self.whole_windows = 0  # that the log has closed, in this process
 
     def log(self, rates: Mapping[str, float]) -> None:
@@ -77,17 +77,13 @@ class Journal:
                 self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write a line, with `epoch` and `step`, to TensorBoard and to `metrics.jsonl`.
+        """Write a line, with `epoch` and `step`, to the loggers and to `metrics.jsonl`.
 
         The latter says what is done: a run that is killed in between writes both again.
         """
-        if self.tensorboard is not None:
-            for name, value in line.items():
-                if name not in ("epoch", "step"):
-                    self.tensorboard.add_scalar(name, value, line["step"])
-            self.tensorboard.flush()
-            for file in self.run.folder.tensorboard.iterdir():
-                sync_file(file)
+        metrics = {name: value for name, value in line.items() if name not in ("epoch", "step")}
+        for logger in self.loggers:
+            logger.write(line["step"], metrics)
         self.run.folder.append_metrics(line)
 
     def advance(self) -> None:
@@ -108,14 +104,3 @@ class Journal:
             "counted; "
             "`seamask bench` says where the time goes and what would be faster"
         )
-
-
-def _tensorboard(run: Run) -> AbstractContextManager[Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--log.tensorboard needs `pip install tensorboard`") from error
-    writer: AbstractContextManager[Any] = SummaryWriter(
-        str(run.folder.tensorboard), purge_step=run.step + 1
-    )
-    return writer

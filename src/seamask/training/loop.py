@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 
 from seamask.base.signals import Stopped
-from seamask.training import report, snapshot
+from seamask.training import record, report, snapshot
 from seamask.training.health import Finiteness, Health
 from seamask.training.journal import Journal, open_journal
 from seamask.training.pace import estimated
@@ -73,6 +73,8 @@ def _show_epoch(run: Run, journal: Journal) -> None:
         journal.write({"epoch": run.epoch, "step": run.step, **scores})
     if run.lead and drawn:
         report.draw_figures(run)
+    if run.lead and record.due(run.epoch, run.config.epochs):
+        record.record(run)
     run.processes.barrier()
 
 

@@ -16,11 +16,13 @@ from seamask.export import loading_code
 from seamask.masks import areas, clusters, superpixel_colours
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
+from seamask.report.page import write_report
+from seamask.report.troubles import asked, troubles
 from seamask.runs import RunFolder
-from seamask.show import coloured, curves_figure, mask_figure
+from seamask.show.curves import curves_figure
+from seamask.show.figures import coloured, mask_figure
 from seamask.training.players import build_networks
 from seamask.training.run import Run
-from seamask.training.troubles import asked, troubles
 
 FIGURE_IMAGES = 8
 AVERAGED = 256  # images whose mean mask is drawn
@@ -61,7 +63,7 @@ class Summary:
 
 
 def finish(run: Run) -> Summary:
-    """Score the trained encoder beside the untrained one, and write the manifest."""
+    """Score the trained encoder beside the untrained one; write the manifest and the report."""
     learned = bool(run.networks.masker.learned)
     results: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ def finish(run: Run) -> Summary:
         results |= health
         warnings = tuple(t.text for t in troubles(health, run.config, learned).values())
         run.folder.write_manifest(manifest(run, results))
+        write_report(run.folder.path)
     run.processes.barrier()
     return Summary(
         folder=run.folder.path,
@@ -166,12 +169,7 @@ def draw_masks(run: Run, path: Path) -> None:
     Beside them the mean of each mask over more of them: what does not come from the image.
     """
     data, config = run.data, run.config
-    shown = data.probe_test or data.train
-    if config.masks.masker == "given" and shown.objects is None:
-        shown = data.train  # which has the object masks
-    chosen = torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()
-    pixels = shown.pixels[chosen]
-    objects = None if shown.objects is None else shown.objects[chosen]
+    pixels, objects = shown_images(run)
     rows, budgets = {}, None
     c = config.masks
     if c.budget.of == "superpixels":
@@ -191,6 +189,18 @@ def draw_masks(run: Run, path: Path) -> None:
     mask_figure(
         pixels, masks, path, rows=rows, budgets=budgets, mean=None if mean is None else mean[0]
     )
+
+
+def shown_images(run: Run) -> tuple[Tensor, Tensor | None]:
+    """Return some held-out (or training) images, and their object masks if there are any.
+
+    uint8 `[n, S, S, 3]`, spread over the classes, and integer `[n, S, S]`.
+    """
+    shown = run.data.probe_test or run.data.train
+    if run.config.masks.masker == "given" and shown.objects is None:
+        shown = run.data.train  # which has the object masks
+    chosen = torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()
+    return shown.pixels[chosen], None if shown.objects is None else shown.objects[chosen]
 
 
 def loading_line(run: Run, path: Path | str) -> str:

@@ -66,3 +66,8 @@ class LogConfig:
     """How many of the latest checkpoints to keep, of those at the end of an epoch or the latest."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs `pip install tensorboard`)."""
+    wandb: bool = False
+    """Also log to Weights & Biases (needs `pip install wandb`; `WANDB_MODE=offline`: to files)."""
+    mlflow: bool = False
+    """Also log to MLflow (needs `pip install mlflow`): to `MLFLOW_TRACKING_URI`, else to a database
+    in the run's folder."""

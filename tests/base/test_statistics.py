@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seamask.study.statistics import paired, spread
+from seamask.base.statistics import paired, spread
 
 
 def test_spread_is_numpys():

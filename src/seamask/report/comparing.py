@@ -1,0 +1,252 @@
+"""Several runs beside each other: which belong together, their numbers, and how they differ."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from seamask.base import settings
+from seamask.base.documents import read_yaml
+from seamask.base.paths import local, slug
+from seamask.base.statistics import paired, spread
+from seamask.report.plots import Points, plot
+from seamask.report.reading import Told, read_evaluations, read_run
+from seamask.report.words import OBJECTS, PROBES, warnings
+
+STUDY = "study.yaml"
+# What makes no other method of a run: where it lies and computes, what it writes, and its seed.
+SAME = (
+    "out", "overwrite", "seed", "threads", "device", "devices", "cuda_graph", "compile",
+    "data.root", "data.cache", "data.resident",
+)  # fmt: skip
+HEALTH = {  # means over masks: sign, words, factor
+    "coverage": ("removed, %", 100), "from_image": ("comes from the image, %", 100),
+    "rank": ("effective rank", 1), "empty": ("empty images, %", 100),
+    "overlap": ("overlap, %", 100), "adds": ("adds to the loss", 1),
+}  # fmt: skip
+Values = dict[str, dict[int, float]]
+"""{column: {seed: value}}."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only by their seed, or a row of a study that was never trained."""
+
+    name: str
+    runs: dict[int, Told] = field(default_factory=dict)
+    values: Values = field(default_factory=lambda: defaultdict(dict))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: a group's means, or its differences to the first group."""
+
+    label: str
+    cells: list[str]
+    main: bool = True
+
+
+def is_study(path: Path) -> bool:
+    """Say whether a folder is a study's."""
+    return (path / STUDY).is_file()
+
+
+def groups_of(paths: Sequence[Path | str], most: int) -> list[Group]:
+    """Return the runs in some folders, of studies too, in groups; the baseline first.
+
+    Args:
+        paths: of runs and studies.
+        most: epochs of each run that are read.
+
+    Raises:
+        UserError: a folder that is neither.
+    """
+    found: list[Group] = []
+    loose: list[Told] = []
+    for path in map(local, paths):
+        if is_study(path):
+            found += _of_study(path, most)
+        else:
+            loose.append(read_run(path, most))
+    found += _alike(loose)
+    for group in found:
+        for seed, run in group.runs.items():
+            for column, value in _values(run):
+                group.values[column][seed] = value
+    return found
+
+
+def _of_study(path: Path, most: int) -> list[Group]:
+    about = read_yaml(path / STUDY, "the study")
+    names = {slug(str(name)): str(name) for name in about.get("methods", {})}
+    baseline = str(about.get("baseline", ""))
+    found = []
+    for folder, name in {**names, "untrained": "untrained"}.items():
+        group = Group(name)
+        for run in sorted((path / folder).glob("seed*")):
+            if not (number := run.name.removeprefix("seed")).isdecimal():
+                continue
+            if (run / "config.yaml").exists():
+                group.runs[int(number)] = read_run(run, most)
+            else:
+                for column, value in _evaluated(read_evaluations(run / "evaluations")):
+                    group.values[column][int(number)] = value
+        if group.runs or group.values:
+            found.append(group)
+    return sorted(found, key=lambda group: group.name != baseline)
+
+
+def _alike(runs: Iterable[Told]) -> list[Group]:
+    """Put runs that differ only by their seed in one group, named by what sets it apart."""
+    by_settings: dict[str, dict[int, Told]] = defaultdict(dict)
+    for run in runs:
+        flat = _settings(run)
+        key = json.dumps(flat, sort_keys=True, default=str)
+        while run.config.seed in by_settings[key]:  # the same run twice
+            key += "'"
+        by_settings[key][run.config.seed] = run
+    groups = list(by_settings.values())
+    firsts = [_settings(next(iter(group.values()))) for group in groups]
+    paths = dict.fromkeys(path for flat in firsts for path in flat)
+    apart = [path for path in paths if len({str(flat.get(path)) for flat in firsts}) > 1]
+    found = []
+    for group, flat in zip(groups, firsts, strict=True):
+        run = next(iter(group.values()))
+        shown = [f"{path} {flat.get(path)}" for path in apart if path != "recipe"]
+        name = f"{run.config.recipe}: {', '.join(shown)}" if 0 < len(shown) <= 3 else ""
+        found.append(Group(name or run.folder.path.resolve().name, group))
+    return found
+
+
+def _settings(run: Told) -> dict[str, Any]:
+    return {
+        path: settings.plain(settings.get(run.config, path))
+        for path, _ in settings.leaves(type(run.config))
+        if path not in SAME and not path.startswith("log.")
+    }
+
+
+def _values(run: Told) -> Iterable[tuple[str, float]]:
+    """Yield (column, value) of all that was measured of a run."""
+    for name, label in (PROBES | OBJECTS).items():
+        if name in run.results:
+            yield f"{label}{', %' if name in PROBES else ''}", run.results[name]
+    yield from _evaluated(run.evaluations)
+    for sign, (words, factor) in HEALTH.items():
+        if (mean := _mean(run.results, f"mask/{sign}_")) is not None:
+            yield f"masks: {words}", factor * mean
+    if "embedding/rank" in run.results:
+        yield "embeddings: rank", run.results["embedding/rank"]
+    yield "warnings", float(len(warnings(run)))
+
+
+def _evaluated(results: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, float]]:
+    """Yield (column, value) of the main metric of each evaluation; the latest comes last."""
+    for result in results:
+        if result["metrics"]:
+            name, value = next(iter(result["metrics"].items()))
+            protocol = result.get("protocol") or {}
+            how = f" ({protocol['protocol']})" if protocol.get("protocol") else ""
+            yield f"{result['task']}{how} on {result['data']}: {name}", float(value)
+
+
+def _mean(line: Mapping[str, float], beginning: str) -> float | None:
+    found = [
+        value
+        for name, value in line.items()
+        if name.startswith(beginning) and name[len(beginning) :].isdecimal()
+    ]
+    return fmean(found) if found else None
+
+
+def table(groups: Sequence[Group]) -> tuple[list[str], list[Line]]:
+    """Return the columns, and of each group its means and its paired differences to the first."""
+    columns = list(dict.fromkeys(column for group in groups for column in group.values))
+    baseline = next((group for group in groups if group.runs), groups[0])
+    lines = []
+    for group in groups:
+        lines.append(Line(group.name, [_mean_std(group.values.get(c, {})) for c in columns]))
+        if group is not baseline:
+            cells = [
+                _difference(group.values.get(c, {}), baseline.values.get(c, {})) for c in columns
+            ]
+            if any(cells):
+                lines.append(Line(f"− {baseline.name}", cells, main=False))
+    return columns, lines
+
+
+def _mean_std(values: Mapping[int, float]) -> str:
+    found = spread(list(values.values()))
+    if found is None:
+        return ""
+    std = "" if found.std is None else f" ± {_number(found.std)}"
+    return f"{_number(found.mean)}{std}{f' ({found.n})' if found.n > 1 else ''}"
+
+
+def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    found = paired(ours, theirs)
+    if found is None:
+        return ""
+    text = _number(found.mean, "+")
+    if found.half is not None:
+        text += (
+            f" [{_number(found.mean - found.half, '+')}, {_number(found.mean + found.half, '+')}]"
+        )
+    return text
+
+
+def _number(value: float, sign: str = "") -> str:
+    digits = 1 if abs(value) >= 10 else 2
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+def differing(groups: Sequence[Group]) -> list[tuple[str, list[Any]]]:
+    """Return (setting, its value in each group that was trained) of those that differ."""
+    firsts = [_settings(next(iter(group.runs.values()))) for group in groups if group.runs]
+    paths = dict.fromkeys(path for flat in firsts for path in flat)
+    rows = [(path, [flat.get(path) for flat in firsts]) for path in paths]
+    return [(path, values) for path, values in rows if len({str(v) for v in values}) > 1]
+
+
+def plots(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return curves over each other, a group's mean over its seeds, against epochs."""
+
+    def of(name: str) -> Callable[[Mapping[str, float]], float | None]:
+        return lambda line: line.get(name)
+
+    def mean(sign: str) -> Callable[[Mapping[str, float]], float | None]:
+        return lambda line: _mean(line, f"mask/{sign}_")
+
+    panels = {
+        "linear probe (%)": of("probe/linear"),
+        "kNN (%)": of("probe/knn"),
+        "loss of the encoder": of("loss/encoder"),
+        "what masks add to the loss (mean over masks)": mean("adds"),
+        "share removed (mean over masks)": mean("coverage"),
+        "share that comes from the image (mean over masks)": mean("from_image"),
+        "effective rank of masks (mean)": mean("rank"),
+        "effective rank of embeddings": of("embedding/rank"),
+        "images per second": of("images_per_second"),
+    }
+    found = []
+    for title, value in panels.items():
+        curves = {g.name: points for g in groups if len(points := _over_seeds(g, value)) > 1}
+        if curves:
+            found.append(plot(title, curves))
+    return found
+
+
+def _over_seeds(group: Group, value: Callable[[Mapping[str, float]], float | None]) -> Points:
+    """Return the mean over a group's seeds at the epochs that any of them has."""
+    at: dict[float, list[float]] = defaultdict(list)
+    for run in group.runs.values():
+        steps = run.steps_per_epoch
+        for line in run.lines:
+            if (y := value(line)) is not None:
+                at[line["step"] / steps].append(y)
+    return [(x, fmean(ys)) for x, ys in sorted(at.items())]

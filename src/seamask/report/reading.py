@@ -1,0 +1,123 @@
+"""What a report reads of a run's folder, as far as it is there: a run may still be going on."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seamask.base.documents import read_json
+from seamask.base.errors import UserError
+from seamask.config import Config
+from seamask.runs import RunFolder
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the files of one run say.
+
+    Attributes:
+        folder: of the run.
+        config: its settings.
+        lines: of the log.
+        manifest: empty before the first checkpoint.
+        images: uint8 `[n, S, S, 3]`, whose masks are recorded; None before the first epoch.
+        epochs: {epoch: arrays by name}, as `seamask.training.record` writes them.
+        features: arrays by name, as `seamask.training.record` writes them; empty: none yet.
+        evaluations: what `seamask evaluate` left, the latest last.
+    """
+
+    folder: RunFolder
+    config: Config
+    lines: list[dict[str, Any]]
+    manifest: Mapping[str, Any]
+    images: Array | None
+    epochs: Mapping[int, Mapping[str, Array]]
+    features: Mapping[str, Array]
+    evaluations: list[dict[str, Any]]
+
+    @property
+    def results(self) -> Mapping[str, float]:
+        """What a finished run found; of one that goes on, what its log says last."""
+        last = {name: value for line in self.lines[-5:] for name, value in line.items()}
+        return dict(self.manifest.get("results") or {}) or last
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end and has said what it found."""
+        return bool(self.manifest.get("results"))
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that the log knows of."""
+        return self.lines[-1]["epoch"] if self.lines else 0
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps of an epoch; before the first is over, those that were taken."""
+        ends: dict[int, int] = {}
+        for line in self.lines:
+            ends[line["epoch"]] = line["step"]
+        whole = {epoch: step for epoch, step in ends.items() if epoch + 1 in ends} or ends
+        return max((step / epoch for epoch, step in whole.items()), default=1.0)
+
+    @property
+    def learned(self) -> bool:
+        """Whether its masks are."""
+        return any("lr/mask" in line for line in self.lines)
+
+
+def read_run(path: Path | str, most: int) -> Told:
+    """Read a run's folder.
+
+    Args:
+        path: of the folder.
+        most: epochs that are read, spread evenly, the last one among them.
+
+    Raises:
+        UserError: no run there, or settings of plugins that are not loaded.
+    """
+    folder = RunFolder.of_run(path)
+    recorded = folder.all_recorded()
+    chosen = np.linspace(0, len(recorded) - 1, min(most, len(recorded))).round().astype(int)
+    epochs = {folder.epoch_of(recorded[k]): _arrays(recorded[k]) for k in chosen.tolist()}
+    return Told(
+        folder=folder,
+        config=folder.read_config(),
+        lines=folder.read_metrics(),
+        manifest=folder.read_manifest() if folder.manifest.exists() else {},
+        images=_arrays(folder.shown).get("images"),
+        epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},
+        features=_arrays(folder.features),
+        evaluations=read_evaluations(folder.evaluations),
+    )
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays of a file by name; none of a file that is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Return the results below a folder, the oldest first, without those that are damaged."""
+    found = []
+    files = [path for path in folder.rglob("*.json") if not path.name.startswith(".")]
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime, path.name)):
+        try:
+            result = read_json(path)
+        except UserError:
+            continue
+        if isinstance(result, dict) and {"task", "metrics", "data"} <= result.keys():
+            found.append(result)
+    return found

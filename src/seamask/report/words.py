@@ -1,0 +1,117 @@
+"""What a report says in words: the verdict, what is wrong, numbers in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from seamask.base.progress import amount
+from seamask.report.reading import Told
+from seamask.report.troubles import troubles
+
+PROBES = {"probe/linear": "linear probe", "probe/knn": "kNN"}
+OBJECTS = {
+    "mask/iou": "IoU of masks with objects", "mask/iou_random": "IoU of random blocks",
+}  # fmt: skip
+SIGNS = {  # of masks: name in the log, words, factor, digits
+    "coverage": ("removed, %", 100, 0),
+    "from_image": ("comes from the image, %", 100, 0),
+    "rank": ("effective rank", 1, 1),
+    "binary": ("black or white, %", 100, 0),
+    "overlap": ("overlap, %", 100, 0),
+    "empty": ("empty images, %", 100, 0),
+    "full": ("removed whole, %", 100, 0),
+    "border": ("in the outer eighth, % (44: even)", 100, 0),
+    "adds": ("adds to the loss", 1, 2),
+}
+COLOUR = "colour clusters"
+
+
+class Verdict(NamedTuple):
+    """What became of a run: how it stands (`good`, `bad`, `open`), and in a line."""
+
+    state: str
+    text: str
+
+
+def verdict(run: Told) -> Verdict:
+    """Say in a line what a run has come to."""
+    results = run.results
+    said, better = [], []
+    for name, label in PROBES.items():
+        if name in results and f"untrained/{name}" in results:
+            before = results[f"untrained/{name}"]
+            better.append(results[name] > before)
+            said.append(f"{label} {results[name]:.1f} % (untrained {before:.1f} %)")
+    if (rivals := object_scores(run)) is not None:
+        better.append(rivals["learned"] > max(v for n, v in rivals.items() if n != "learned"))
+        others = [f"{name} {value:.2f}" for name, value in rivals.items() if name != "learned"]
+        said.append(f"masks on objects: IoU {rivals['learned']:.2f} ({', '.join(others)})")
+    wrong = warnings(run)
+    said.append(amount(len(wrong), "warning") if wrong else "no warnings")
+    if not run.finished:
+        done = f"epoch {run.epoch} of {run.config.epochs}"
+        return Verdict("open", "; ".join([f"not finished: {done}", *said]))
+    if not better:
+        said.insert(0, "no labels and no objects to measure by: look at masks and neighbours")
+    good = all(better) and not wrong
+    return Verdict("good" if good else "bad", "; ".join(said))
+
+
+def object_scores(run: Told) -> dict[str, float] | None:
+    """Return the IoU of masks with objects: learned, random blocks, clusters of colours if known.
+
+    The last two of `seamask evaluate RUN masks`, where that was done, are of the same images.
+    """
+    for result in reversed(run.evaluations):
+        m = result["metrics"]
+        if result["task"] == "masks" and {"iou", "iou_random", "iou_colour"} <= m.keys():
+            return {
+                "learned": m["iou"],
+                "random blocks": m["iou_random"],
+                COLOUR: m["iou_colour"],
+            }
+    results = run.results
+    if "mask/iou" in results and "mask/iou_random" in results:
+        return {"learned": results["mask/iou"], "random blocks": results["mask/iou_random"]}
+    return None
+
+
+def warnings(run: Told) -> list[str]:
+    """Return what is wrong with the game as it ended, or as it stands."""
+    if not run.finished and run.epoch < 2:  # masks have yet to settle
+        return []
+    return [trouble.text for trouble in troubles(run.results, run.config, run.learned).values()]
+
+
+def signs_table(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return (words, a number for each mask) of what is known of the masks."""
+    n = sum(name.startswith("mask/coverage_") for name in results)
+    found = []
+    for sign, (words, factor, digits) in SIGNS.items():
+        names = [f"mask/{sign}_{k}" for k in range(1, n + 1)]
+        if n and set(names) <= results.keys():
+            found.append((words, [f"{factor * results[name]:.{digits}f}" for name in names]))
+    return found
+
+
+def scores_table(run: Told) -> list[tuple[str, str, str]]:
+    """Return (what, trained, untrained) of what was measured of the encoder."""
+    results = run.results
+    rows = [
+        (f"{label}, %", f"{results[name]:.1f}", _before(results, name))
+        for name, label in PROBES.items()
+        if name in results
+    ]
+    if "embedding/spread" in results:
+        rows.append(("spread of embeddings (healthy: 1)", f"{results['embedding/spread']:.2f}", ""))
+    if "embedding/rank" in results:
+        rows.append(("effective rank of embeddings", f"{results['embedding/rank']:.0f}", ""))
+    for name, value in (object_scores(run) or {}).items():
+        rows.append((f"best mask’s IoU with objects, {name}", f"{value:.3f}", ""))
+    return rows
+
+
+def _before(results: Mapping[str, Any], name: str) -> str:
+    before = results.get(f"untrained/{name}")
+    return "" if before is None else f"{before:.1f}"

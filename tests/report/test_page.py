@@ -1,0 +1,165 @@
+"""A report says what its run's files say, and everything is inside it."""
+
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from command import call
+from seamask.base.settings import leaves
+from seamask.commands import parse_pretrain
+from seamask.report import words
+from seamask.report.command import ONE_START, command_of
+from seamask.report.comparing import Group, table
+from seamask.report.page import write_report
+from seamask.report.plots import MOST, thinned
+from seamask.report.reading import read_run
+from seamask.report.watching import watch
+from seamask.runs import RunFolder
+from seamask.training.record import EPOCHS, due, overlaps
+
+
+def data_of(page):
+    (found,) = re.findall(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    return json.loads(found)
+
+
+def test_pretraining_leaves_a_report_of_what_was_recorded(runs):
+    run = read_run(runs["learned"], 99)
+    page = runs["learned"] / "report.html"
+    assert page.stat().st_size < 1e6
+    data = data_of(page)
+    (shown,) = data["runs"]
+    assert [frame["epoch"] for frame in shown["frames"]] == [1, 2]
+    assert (shown["n"], shown["masks"]) == (8, 3)
+    last = run.epochs[2]
+    assert np.allclose(shown["frames"][1]["removed"], last["masks"].mean((2, 3)) / 255, atol=1e-4)
+    for k, counts in enumerate(shown["frames"][1]["histograms"]):
+        assert sum(counts) == len(last["shares"]) == 32
+        assert np.isclose(shown["frames"][1]["means"][k], last["shares"][:, k].mean(), atol=1e-4)
+    features = run.features["features"].astype(np.float64)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    distances = 1 - unit @ unit.T + 9 * np.eye(len(unit))
+    nearest = [row[0] for row in data["embedding"]["nearest"]]
+    assert np.allclose(distances[range(32), nearest], distances.min(1), atol=1e-5)
+    assert run.manifest["load"] in page.read_text().replace("&#39;", "'")
+
+
+def test_the_verdict_sets_trained_beside_untrained_and_masks_beside_their_rivals(runs, tmp_path):
+    run = read_run(runs["learned"], 1)
+    results = run.results
+    said = words.verdict(run).text
+    before = results["untrained/probe/knn"]
+    assert f"kNN {results['probe/knn']:.1f} % (untrained {before:.1f} %)" in said
+    assert f"IoU {results['mask/iou']:.2f} (random blocks {results['mask/iou_random']:.2f})" in said
+    folder = shutil.copytree(runs["learned"], tmp_path / "run")
+    evaluation = {
+        "task": "masks", "data": "shapes", "seed": 0,
+        "metrics": {"iou": 0.4, "iou_random": 0.2, "iou_colour": 0.5},
+    }  # fmt: skip
+    (folder / "evaluations").mkdir()
+    (folder / "evaluations/masks.json").write_text(json.dumps(evaluation))
+    verdict = words.verdict(read_run(folder, 1))
+    assert "IoU 0.40 (random blocks 0.20, colour clusters 0.50)" in verdict.text
+    assert verdict.state == "bad"  # clusters of colours follow objects better
+
+
+def test_the_command_of_a_report_starts_the_same_run(runs):
+    for folder in runs.values():
+        config = RunFolder(folder).read_config()
+        said = shlex.split(command_of(config, folder))
+        assert said[:2] == ["seamask", "pretrain"]
+        again = parse_pretrain(said[2:])
+        for path, _ in leaves(type(config)):
+            if path not in ONE_START:
+                name, *rest = path.split(".")
+                then, now = getattr(config, name), getattr(again, name)
+                for part in rest:
+                    then, now = getattr(then, part), getattr(now, part)
+                assert then == now, path
+
+
+def test_a_run_that_is_not_there_or_damaged_is_told_of_what_there_is(runs, tmp_path, capsys):
+    assert call("report", tmp_path) == 2
+    assert "no config.yaml" in capsys.readouterr().err
+    folder = shutil.copytree(runs["learned"], tmp_path / "run")
+    (folder / "features.npz").write_bytes(b"PK damaged")
+    (folder / "masks/epoch-0002.npz").write_bytes(b"")
+    (folder / "manifest.json").unlink()
+    assert call("report", folder, "--out", tmp_path / "a.html") == 0
+    data = data_of(tmp_path / "a.html")
+    assert data["embedding"] is None
+    assert [frame["epoch"] for frame in data["runs"][0]["frames"]] == [1]
+    assert "not finished: epoch 2 of 2" in (tmp_path / "a.html").read_text()
+
+
+def test_a_watched_report_is_written_anew_until_the_run_is_finished(runs, tmp_path):
+    folder = shutil.copytree(runs["learned"], tmp_path / "run")
+    manifest = (folder / "manifest.json").read_text()
+    log = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "manifest.json").write_text(json.dumps(json.loads(manifest) | {"results": {}}))
+    (folder / "metrics.jsonl").write_text("".join(log[:2]))
+    pages = []
+
+    def go_on(line):
+        pages.append((folder / "report.html").read_text())
+        if len(pages) == 1:
+            (folder / "metrics.jsonl").write_text("".join(log))
+        else:
+            (folder / "manifest.json").write_text(manifest)
+
+    watch([folder], None, go_on, seconds=0.01)
+    assert "not finished: epoch 1 of 2" in pages[0]
+    assert "not finished: epoch 2 of 2" in pages[1]
+    assert all('http-equiv="refresh"' in page for page in pages[:2])
+    assert 'http-equiv="refresh"' not in (folder / "report.html").read_text()
+
+
+def test_several_runs_stand_side_by_side(runs, tmp_path):
+    write_report(*runs.values(), out=tmp_path / "both.html")
+    page = (tmp_path / "both.html").read_text()
+    data = data_of(tmp_path / "both.html")
+    assert len(data["runs"]) == 2
+    assert "masks.masker" in page
+    knn = [read_run(run, 1).results["probe/knn"] for run in runs.values()]
+    assert f"{knn[0]:.1f}" in page
+    assert {"loss of the encoder", "images per second"} <= {p["title"] for p in data["plots"]}
+
+
+def test_differences_are_paired_by_seed():
+    ours = Group("ours", {}, {"kNN": {0: 61.0, 1: 64.0, 2: 60.0}})
+    theirs = Group("theirs", {}, {"kNN": {2: 50.0, 1: 52.0, 0: 51.0}})
+    columns, lines = table([theirs, ours])
+    assert columns == ["kNN"]
+    # Differences 10, 12, 10: mean 10.67, half width 4.303 (t of 2 degrees) times 1.155 / sqrt(3).
+    assert [(line.label, line.cells) for line in lines] == [
+        ("theirs", ["51.0 ± 1.00 (3)"]),
+        ("ours", ["61.7 ± 2.08 (3)"]),
+        ("− theirs", ["+10.7 [+7.80, +13.5]"]),
+    ]
+
+
+def test_long_curves_are_thinned_to_means():
+    points = [(float(k), float(k % 2)) for k in range(10 * MOST)]
+    found = thinned(points)
+    assert len(found) == MOST
+    assert set(found.values()) == {0.5}
+    assert thinned(points[:3]) == dict(points[:3])
+
+
+def test_overlaps_say_what_of_a_mask_others_remove_too():
+    masks = torch.zeros(1, 2, 2, 4)
+    masks[:, 0, :, :2] = 1  # the left half
+    masks[:, 1, 0, :] = 1  # the upper half
+    assert torch.equal(overlaps(masks), torch.tensor([[1, 0.5], [0.5, 1]]))
+
+
+@pytest.mark.parametrize("epochs", [1, 31, 500])
+def test_what_is_recorded_is_bounded(epochs):
+    recorded = [epoch for epoch in range(1, epochs + 1) if due(epoch, epochs)]
+    assert min(epochs, EPOCHS // 2) <= len(recorded) <= EPOCHS + 1
+    assert recorded[-1] == epochs
