@@ -429,6 +429,8 @@ def _announce(run: Run, latest: Path | None) -> None:
         print(line)
     if config.recipe == SMALL and run.fabric.device.type == "cpu" and latest is None:
         print(small_instead(config))
+    if little := config.too_little(len(data.train)):
+        print(f"note: {little}")
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
