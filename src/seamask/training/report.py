@@ -17,7 +17,7 @@ from seamask.export import loading_code
 from seamask.masks import areas, clusters, superpixel_colours
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
-from seamask.runs import RunFolder
+from seamask.runs import RunFolder, finite
 from seamask.show import coloured, curves_figure, mask_figure
 from seamask.training.players import build_networks
 from seamask.training.run import Run
@@ -41,8 +41,9 @@ class Summary:
         images_per_second: while training.
         backbone: timm name.
         results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, `probe/chance`, and
-            `mask/iou`, `mask/iou_random`; as far as labels and object masks exist. Of learned masks the signs
-            of `mask_health`, and of the last line of the log `mask/adds_<k>` and `embedding/…`.
+            `mask/iou`, `mask/iou_random`; as far as labels and object masks exist. Of learned masks
+            the signs of `mask_health`, and of the last line of the log `mask/adds_<k>` and
+            `embedding/…`.
         held_out: how many images that is of.
         looked_at: the images that `mask/<sign>_<k>` are of, in words.
         asked: the share that each mask was to remove, if it is one number.
@@ -79,6 +80,7 @@ def finish(run: Run) -> Summary:
         warnings = tuple(t.text for t in troubles(health, run.config, learned).values())
         little = run.config.too_little(len(run.data.train))
         warnings = (little, *warnings) if warnings and little else warnings
+        results = finite(results)
         run.folder.write_manifest(manifest(run, results))
     run.fabric.barrier()
     held_out = len(run.data.probe_test or ())
