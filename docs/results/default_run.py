@@ -10,6 +10,7 @@ with `default_run.json`, and the recipes and losses in there with those of today
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import re
@@ -41,6 +42,7 @@ ROW = "| built-in scenes, {epochs} epochs (the default run), {seeds} seeds |"
 
 
 def main() -> None:
+    """Measure unless that was done, then write README."""
     parser = argparse.ArgumentParser(description="Make what README shows of the default run.")
     parser.add_argument("--text", action="store_true", help="train nothing, write README alone")
     parser.add_argument("--runs", type=Path, default=Path("runs/default-run"))
@@ -72,10 +74,16 @@ def measure(runs: Path) -> None:
     losses = read_json(LOSSES)
     measured = {
         "settings": {recipe: to_dict(recipe_config(recipe)) for recipe in RECIPES},
+        "picture": digest(PICTURE),
         "losses": {recipe: losses[recipe] for recipe in RECIPES},
         "runs": found,
     }
     MEASURED.write_text(json.dumps(measured, indent=1, allow_nan=False) + "\n")
+
+
+def digest(file: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def block(measured: dict[str, Any]) -> str:
@@ -94,11 +102,12 @@ def block(measured: dict[str, Any]) -> str:
                 results=run["results"],
                 skipped=(),
                 load="",
+                held_out=config.data.shapes_test,
                 asked=asked(config),
             )
         )
     shown = said.getvalue().strip().partition("  effective rank")[0]
-    return f"```text\n{shown}```\n"
+    return f"```text\n{shown.rstrip()}\n```\n"
 
 
 def row(measured: dict[str, Any]) -> str:

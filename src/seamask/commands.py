@@ -29,7 +29,8 @@ from seamask.recipes import (
 
 WORTH = (
     f"Below some {LEAST_IMAGES:,} images and {LEAST_EPOCHS} epochs little is learned; a CPU "
-    "finishes 1,000 images of folder-small in minutes and 10,000 in an hour or two; folder-seamask wants a GPU."
+    "finishes 1,000 images of folder-small in minutes and 10,000 in an hour or two; "
+    "folder-seamask wants a GPU."
 )
 Run = Annotated[str, arg(metavar="RUN")]
 Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
