@@ -5,12 +5,19 @@ import tomllib
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import default_run
 import seamask
 from command import call
+from seamask.base.documents import read_json
+from seamask.base.registry import with_parts
+from seamask.base.settings import differences, from_dict
+from seamask.config import Config
 from seamask.masks import Budget
 from seamask.objectives import SimCLR
+from seamask.recipes import recipe_config
 from seamask.study.study import read_study
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +45,19 @@ def test_the_worked_study_is_one(tmp_path):
     assert (half.masks.budget, ours.masks.budget) == (Budget(0.5), Budget(0.25))
     assert {c.data.source for c in study.methods.values()} == {"shapes"}
     assert {c.epochs for c in study.methods.values()} == {100}
+
+
+def test_what_it_shows_of_the_default_run_is_of_the_recipes_of_today():
+    # Else: python docs/results/default_run.py
+    measured = read_json(default_run.MEASURED)
+    losses = read_json(default_run.LOSSES)
+    for recipe in default_run.RECIPES:
+        then = from_dict(measured["settings"][recipe], with_parts(Config()))
+        assert list(differences(then, recipe_config(recipe))) == []
+        assert np.array(measured["losses"][recipe]) == pytest.approx(np.array(losses[recipe]))
+    assert default_run.digest(default_run.PICTURE) == measured["picture"]
+    assert default_run.block(measured) in README
+    assert f"{default_run.row(measured)}\n" in README
 
 
 def test_it_is_short_and_names_what_exists():

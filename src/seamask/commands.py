@@ -18,7 +18,7 @@ from seamask.base.errors import UserError
 from seamask.base.options import check_names, command, free_settings, parse, take, words_of
 from seamask.base.paths import check_writable, local
 from seamask.base.settings import read_yaml
-from seamask.config import Config, check
+from seamask.config import LEAST_EPOCHS, LEAST_IMAGES, Config, check
 from seamask.recipes import (
     DEFAULT,
     RECIPES,
@@ -28,8 +28,9 @@ from seamask.recipes import (
 )
 
 WORTH = (
-    "Below some 1,000 images and 20 epochs little is learned; a CPU finishes 1,000 images of "
-    "folder-small in minutes and 10,000 in an hour or two; folder-seamask wants a GPU."
+    f"Below some {LEAST_IMAGES:,} images and {LEAST_EPOCHS} epochs little is learned; a CPU "
+    "finishes 1,000 images of folder-small in minutes and 10,000 in an hour or two; "
+    "folder-seamask wants a GPU."
 )
 Run = Annotated[str, arg(metavar="RUN")]
 Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
@@ -101,17 +102,15 @@ def masks(run: Run, images: Images, /, out: Path = Path("masks.png"), full: str 
     """Draw the masks of a run, learned or random, on any image.
 
     The masker sees the centre square of an image, at the run's image size, as in pretraining. Eight
-    images fit on a picture; what goes beyond is on masks-2.png, masks-3.png, …
+    images fit on a picture; more of them are drawn on masks/sheet-01.png, masks/sheet-02.png, …
 
     Args:
         run: a run's folder
         images: image files of any size and mode, or folders of them.
-        out: the picture to write.
+        out: the picture to write; without its suffix, the folder for several.
         full: folder for each mask at its photo's own size, too: grey PNGs, white = removed, those
             of a/1.jpg in a/1.jpg.mask1.png and so on, black outside the centre square.
     """
-    if not images:
-        raise UserError("no IMAGE is given; see `seamask masks --help`")
     from seamask.evaluate.photos import draw_masks_of_photos
     from seamask.terminal import print_masks
 

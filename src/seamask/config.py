@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from seamask.base.errors import UserError
+from seamask.base.progress import amount
 from seamask.base.registry import with_parts
 from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges, from_dict, to_dict
 from seamask.data.settings import DataConfig
@@ -29,6 +30,8 @@ from seamask.objectives.settings import ObjectiveConfig
 from seamask.plugins import load_plugin, loaded_plugins
 from seamask.training.settings import LogConfig, OptimConfig
 from seamask.views.settings import ViewsConfig
+
+LEAST_IMAGES, LEAST_EPOCHS = 1000, 20  # about: below them little is learned
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,15 @@ class Config:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    def too_little(self, images: int) -> str:
+        """Say that so many training images, seen so often, teach little; empty: they may do."""
+        if images >= LEAST_IMAGES and images * self.epochs >= LEAST_IMAGES * LEAST_EPOCHS:
+            return ""
+        return (
+            f"{amount(images, 'image')} and {amount(self.epochs, 'epoch')} are little to learn "
+            f"from: below some {LEAST_IMAGES:,} and {LEAST_EPOCHS} neither encoder nor masks settle"
+        )
 
     @property
     def micro_batch(self) -> int:

@@ -267,11 +267,10 @@ class RunFolder:
 
         So a checkpoint never knows of steps that the log does not. What is no number is left out.
         """
-        finite = {n: v for n, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
         try:
             is_new = not self.metrics.exists()
             with self.metrics.open("a") as file:
-                file.write(json.dumps(finite, allow_nan=False) + "\n")
+                file.write(json.dumps(finite(line), allow_nan=False) + "\n")
                 file.flush()
                 sync(file.fileno())
             if is_new:
@@ -312,9 +311,19 @@ class RunFolder:
         return dict(manifest)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write `manifest.json`."""
+        """Write `manifest.json`.
+
+        Raises:
+            ValueError: it holds what is no number (NaN, inf): no JSON, which others read, has that.
+        """
+        text = json.dumps(manifest, indent=2, allow_nan=False)
         with atomic(self.manifest) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+            temporary.write_text(f"{text}\n")
+
+
+def finite(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name without those that are no number (NaN, inf), which JSON has not."""
+    return {n: v for n, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
 
 
 @dataclass(frozen=True)

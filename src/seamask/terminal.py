@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seamask.training.report import Summary
 
 NEAR = 0.25  # of the budget: a mask that is so far off has met it
+FEW = 50  # held-out images below which an accuracy says little
 SHOWN_SKIPPED = 10  # unreadable images named at the end
 MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
     ("coverage", "removed, %", 100, 0),
@@ -24,7 +25,7 @@ MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
     ("overlap", "overlap, %", 100, 0),
     ("empty", "empty images, %", 100, 0),
     ("full", "removed whole, %", 100, 0),
-    ("adds", "adds to the loss", 1, 2),
+    ("adds", "adds (in training)", 1, 2),
 )
 
 
@@ -33,10 +34,14 @@ def print_summary(summary: Summary) -> None:
     results, folder = summary.results, summary.folder
     print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
-        print("held-out accuracy     trained  untrained")
+        print(
+            "held-out accuracy     trained  untrained     chance   "
+            f"({amount(summary.held_out, 'image')})"
+        )
+        chance = results["probe/chance"]
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
             before = results[f"untrained/{name}"]
-            print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} %")
+            print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} % {chance:8.1f} %")
     else:
         print(
             "no labels, so no accuracy: look at the masks below; of the numbers, "
@@ -76,10 +81,10 @@ def _print_health(summary: Summary) -> None:
     if "embedding/spread" in results:
         print(
             f"embeddings          spread {results['embedding/spread']:.2f} (healthy: 1), "
-            f"rank {results['embedding/rank']:.0f}"
+            f"rank {results['embedding/rank']:.0f} (in training)"
         )
     if told := masks_in_words(results, n, summary.asked):
-        print(told)
+        print(f"on {summary.looked_at} {told}")
     for text in summary.warnings:
         print(f"warning: {text}")
 
@@ -126,8 +131,9 @@ def print_masks(drawn: Drawn, full: str) -> None:
     """Print what `seamask masks` wrote, and what it could not read."""
     for name, reason in drawn.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
-    for sheet in drawn.sheets:
-        print(f"wrote {sheet}: rows are the image, its masks (share removed), the masked views")
+    first, *more = drawn.sheets
+    written = f"{amount(len(drawn.sheets), 'sheet')} to {first.parent}" if more else str(first)
+    print(f"wrote {written}: rows are the image, its masks (share removed), the masked views")
     if full:
         print(f"wrote {amount(drawn.masks, 'mask')} at the size of their photos to {full}")
 
@@ -138,7 +144,15 @@ def print_result(result: Result) -> None:
 
     measured = f" ({result.split})" if result.split else ""
     print(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
-    task = TASKS[result.task]
+    task, images = TASKS[result.task], result.images
+    count, classes = images["held_out"], images.get("classes", 0)
+    labelled = "labels" in task.needs
+    print(
+        f"{amount(count, 'held-out image')}"
+        + f" of {amount(classes, 'class', 'classes')}" * bool(classes)
+        + f", {images.get('learn', 0):,} to learn from" * labelled
+        + f"; one image is {few(100 / count)} points" * (labelled and count < FEW)
+    )
     # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
     rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
     width = max(map(len, result.metrics))

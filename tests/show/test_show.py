@@ -177,12 +177,18 @@ def test_masks_of_a_folder_go_on_sheets_and_to_files_as_large_as_its_photos(run,
         Image.fromarray(noise).save(folder / "deep" / f"{k}.png")
     (folder / "broken.png").write_text("hello")
     (folder / "notes.txt").write_text("no image")
-    assert call("masks", run, folder, "--out", tmp_path / "m.png", "--full", tmp_path / "f") == 0
+    sheets = tmp_path / "m/sheet-01.png", tmp_path / "m/sheet-02.png"
+    for _ in range(2):  # over those of before, too
+        capsys.readouterr()
+        assert (
+            call("masks", run, folder, "--out", tmp_path / "m.png", "--full", tmp_path / "f") == 0
+        )
     said = capsys.readouterr()
     assert said.err == f"skipped {folder}/broken.png: not an image, or of an unknown format\n"
-    width = [np.asarray(Image.open(tmp_path / n)).shape[1] for n in ("m.png", "m-2.png")]
+    assert said.out.startswith(f"wrote 2 sheets to {tmp_path / 'm'}: rows are")
+    width = [np.asarray(Image.open(sheet)).shape[1] for sheet in sheets]
     assert width == [MARGIN + A_SHEET * (CELL + GAP), MARGIN + CELL + GAP]
-    assert not (tmp_path / "m-3.png").exists()
+    assert sorted((tmp_path / "m").iterdir()) == sorted(sheets)
     written = sorted(str(f.relative_to(tmp_path / "f")) for f in (tmp_path / "f").rglob("*.png"))
     n_masks = len(written) // (A_SHEET + 1)
     assert written[:n_masks] == [f"deep/0.png.mask{k}.png" for k in range(1, n_masks + 1)]

@@ -1,10 +1,12 @@
-"""How long a run will take, said within its first step."""
+"""How long a run will take, said within its first seconds."""
 
+import re
+import statistics
 from collections import Counter
 
 import pytest
 import torch
-from runs import config_of
+from runs import config_of, lines_of
 
 from seamask.base.settings import override
 from seamask.recipes import recipe_config
@@ -62,3 +64,14 @@ def test_a_run_says_it_before_its_first_step_is_over(tiny, tmp_path, capfd, monk
     flags = line.rpartition(": ")[2].split()
     assert flags[::2] <= ["--data.limit", "--epochs", "--optim.warmup-epochs"]
     assert int(flags[flags.index("--epochs") + 1]) <= 4
+
+
+def test_what_it_says_leaves_out_the_first_step(tiny, tmp_path, capfd):
+    start_run(config_of(tiny, tmp_path / "run", **{"data.shapes_train": 128}))
+    (said,) = re.findall(
+        r"about (\S+) s a step, (.*) to the end of epoch 2 \(from 4 steps\)", capfd.readouterr().err
+    )
+    rates = [
+        line["images_per_second"] for line in lines_of(tmp_path / "run") if "loss/encoder" in line
+    ]
+    assert 0.2 < float(said[0]) / statistics.median(16 / rate for rate in rates) < 2

@@ -104,6 +104,8 @@ def duration(seconds: float) -> str:
     if seconds == float("inf"):
         return "unknown time"
     whole = round(seconds)
+    if whole < 1:
+        return f"{few(seconds)} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

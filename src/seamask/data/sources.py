@@ -67,6 +67,17 @@ class Data:
     ranges: Ranges = field(default_factory=dict)
     whole: WholeImages | None = None
 
+    @property
+    def chance(self) -> float | None:
+        """The accuracy in % on `probe_test` of always naming the commonest class of `probe_train`.
+
+        None without labels.
+        """
+        fit, test = self.probe_train, self.probe_test
+        if fit is None or test is None or fit.labels is None or test.labels is None:
+            return None
+        return 100 * float((test.labels == fit.labels.bincount().argmax()).float().mean())
+
 
 def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = True) -> Data:
     """Open a data set, decoding it into the cache first where that has not been done.

@@ -118,11 +118,21 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
     result = Result(
         encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
         commit(), processor(), split=data.split, normalization=normalization,
-        skipped=data.skipped, notes=tuple(notes),
+        skipped=data.skipped, notes=tuple(notes), images=_counts(data),
     )  # fmt: skip
     if folder is None:
         return result
     return _keep(result, folder, context.subject, pictures)
+
+
+def _counts(data: Data | Segmentation) -> dict[str, int]:
+    """Return how many images were measured, how many there were to learn from, of what classes."""
+    some: dict[str, Any] = {"classes": data.classes}
+    if isinstance(data, Segmentation):
+        some |= {"held_out": data.test, "learn": data.train}
+    else:
+        some |= {"held_out": data.probe_test, "learn": data.probe_train}
+    return {name: len(found) for name, found in some.items() if found is not None}
 
 
 def _of(encoder: str) -> RunFolder:

@@ -24,7 +24,7 @@ from seamask.evaluate.sgd import (
     check_convergence,
     learn,
 )
-from seamask.evaluate.task import TASKS, Context, Metric, Task
+from seamask.evaluate.task import ACCURACY, TASKS, Context, Task
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class FinetuneConfig(SgdConfig):
 
 
 def run(context: Context) -> dict[str, float]:
-    """Return the accuracy in %."""
+    """Return the accuracy in %, and that of chance."""
     backbone, data = context.subject.backbone, context.data
-    return {"accuracy": finetune(backbone, data, context.size, context.config, context.device)}
+    accuracy = finetune(backbone, data, context.size, context.config, context.device)
+    return {"accuracy": accuracy, "accuracy_chance": data.chance}
 
 
 TASKS.register("finetune")(
@@ -63,8 +64,9 @@ TASKS.register("finetune")(
         "the whole network trained with labels: --protocol paper or adios",
         FinetuneConfig,
         run,
-        (Metric("accuracy", "%"),),
+        ACCURACY,
         needs=("labels",),
+        rivals=("chance",),
     )
 )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seamask.base.settings import Within
 from seamask.evaluate.features import Features, labelled_features, percent
-from seamask.evaluate.task import TASKS, Context, EvaluationConfig, Metric, Task
+from seamask.evaluate.task import ACCURACY, TASKS, Context, EvaluationConfig, Metric, Task
 
 QUERIES = 1024  # classified at once
 
@@ -37,13 +37,14 @@ class KnnConfig(EvaluationConfig):
 
 
 def run(context: Context) -> dict[str, float]:
-    """Return the accuracy in %, and the k and temperature that were chosen."""
+    """Return the accuracy in %, that of chance, and the k and temperature that were chosen."""
     config: KnnConfig = context.config
     features = labelled_features(context)
     split = features.split(config.share, config.seed)
     k, temperature = knn_choose(split, config.neighbours, config.temperatures)
     accuracy = knn_accuracy(features, k, temperature)
-    return {"accuracy": accuracy, "k": float(k), "temperature": temperature}
+    found = {"accuracy": accuracy, "accuracy_chance": context.data.chance}
+    return found | {"k": float(k), "temperature": temperature}
 
 
 TASKS.register("knn")(
@@ -51,8 +52,9 @@ TASKS.register("knn")(
         "weighted cosine kNN on frozen features, k and temperature chosen on training images",
         KnnConfig,
         run,
-        (Metric("accuracy", "%"), Metric("k"), Metric("temperature")),
+        (*ACCURACY, Metric("k"), Metric("temperature")),
         needs=("labels",),
+        rivals=("chance",),
     )
 )
 

@@ -26,7 +26,7 @@ from seamask.evaluate.sgd import (
     check_convergence,
     learn,
 )
-from seamask.evaluate.task import TASKS, Context, Metric, Task
+from seamask.evaluate.task import ACCURACY, TASKS, Context, Metric, Task
 
 ITERATIONS = 200  # of logistic regression, at most
 
@@ -74,14 +74,16 @@ class LinearConfig(SgdConfig):
 
 
 def run(context: Context) -> dict[str, float]:
-    """Return the accuracy in %; of `cached` features the strength that was chosen too."""
+    """Return the accuracy in % and chance; of `cached` features the strength chosen, too."""
     config: LinearConfig = context.config
+    backbone, data = context.subject.backbone, context.data
+    chance = {"accuracy_chance": data.chance}
     if config.protocol != "cached":
-        backbone, data = context.subject.backbone, context.data
-        return {"accuracy": linear_sgd(backbone, data, context.size, config, context.device)}
+        accuracy = linear_sgd(backbone, data, context.size, config, context.device)
+        return {"accuracy": accuracy, **chance}
     features = labelled_features(context)
     strength = linear_choose(features.split(config.share, config.seed), config.strengths)
-    return {"accuracy": linear_accuracy(features, strength), "strength": strength}
+    return {"accuracy": linear_accuracy(features, strength), **chance, "strength": strength}
 
 
 TASKS.register("linear")(
@@ -89,8 +91,9 @@ TASKS.register("linear")(
         "a linear classifier on frozen features: --protocol cached (fast), paper or adios",
         LinearConfig,
         run,
-        (Metric("accuracy", "%"), Metric("strength")),
+        (*ACCURACY, Metric("strength")),
         needs=("labels",),
+        rivals=("chance",),
     )
 )
 

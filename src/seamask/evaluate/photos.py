@@ -60,7 +60,8 @@ def draw_masks_of_photos(
     Args:
         run: a run's folder.
         paths: image files of any size and mode, or folders of them, of any nesting.
-        out: of the PNG; what does not fit on it goes to others, `out-2.png`, `out-3.png`, ….
+        out: of the PNG; for more than 8 images a folder of that name without its suffix, with
+            `sheet-01.png`, `sheet-02.png`, … in it.
         full: a folder for each mask as a grey PNG as large as its photo, white = removed: of
             `a/1.jpg` `a/1.jpg.mask1.png`; outside the centre square it is black. None: none.
 
@@ -72,12 +73,12 @@ def draw_masks_of_photos(
     config = folder.read_config()
     allow(config.data.max_megapixels)
     _check_masker(folder, config)
-    out = local(out, "--out")
-    check_writable(out, "--out", file=True)
+    photos = _photos(paths)
+    sheets = _sheets(local(out, "--out"), len(photos))
+    check_writable(sheets[0], "--out", file=True)
     own = None if full is None else local(full, "--full")
     if own is not None:
         check_writable(own, "--full")
-    photos = _photos(paths)
     masker = load_masker(folder.path)
     encoder = load_encoder(folder.path) if asks(masker, "encoder") else None
     manifest = folder.read_manifest()
@@ -86,7 +87,7 @@ def draw_masks_of_photos(
     )
     mean, std = normalization.mean, normalization.std
     skipped: list[tuple[str, str]] = []
-    sheets: list[Path] = []
+    drawn: list[Path] = []
     written = 0
     if own is not None and len({name for _, name in photos}) < len(photos):
         raise UserError("--full: two images have the same name: give the folder that they lie in")
@@ -98,19 +99,28 @@ def draw_masks_of_photos(
         masks = predict(masker, pixels, config.image_size, mean, std, encoder=encoder)
         larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
         pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
-        name = out.stem + (f"-{len(sheets) + 1}" if sheets else "")
-        sheets.append(out.with_name(name + (out.suffix or ".png")))
-        if any(absolute(sheets[-1]) == absolute(path) for path, _ in photos):
-            raise UserError(f"--out {sheets[-1]} is one of the images: name another file")
-        mask_figure(pictures, larger, sheets[-1], names=[photo.name for photo in shown])
+        sheet = sheets[len(drawn)]
+        if any(absolute(sheet) == absolute(path) for path, _ in photos):
+            raise UserError(f"--out {sheet} is one of the images: name another file")
+        mask_figure(pictures, larger, sheet, names=[photo.name for photo in shown])
+        drawn.append(sheet)
         for photo, own_masks in zip(shown, masks, strict=True):
             if own is not None:
                 written += _write_full(photo, own_masks, own)
-    if not sheets:
+    if not drawn:
         name, reason = skipped[0]
         others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
         raise UserError(f"cannot read the image {name}{others}: {reason}")
-    return Drawn(tuple(sheets), written, tuple(skipped))
+    return Drawn(tuple(drawn), written, tuple(skipped))
+
+
+def _sheets(out: Path, images: int) -> list[Path]:
+    """Return the files of the sheets that so many images need: `out`, or several in a folder."""
+    count = -(-images // A_SHEET)
+    if count == 1:
+        return [out if out.suffix or out.is_dir() else out.with_suffix(".png")]
+    digits = max(2, len(str(count)))
+    return [out.with_suffix("") / f"sheet-{k:0{digits}d}.png" for k in range(1, count + 1)]
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,8 @@ def _photos(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
     """Return each image file and its name: of a folder, all in it, named from there."""
     found: list[tuple[Path, str]] = []
     for path in map(local, paths):
+        if not path.exists() and path.suffix.lower() not in EXTENSIONS:
+            raise UserError(f"{printable(path)}: no such image or folder of images")
         if not path.is_dir():
             found.append((path, path.name))
             continue
@@ -145,7 +157,7 @@ def _photos(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
         if not files:
             raise UserError(f"{printable(path)}: no images in this folder")
     if not found:
-        raise UserError("name at least one image, or a folder of them")
+        raise UserError("no images are given: name some, or a folder of them, after the run")
     return found
 
 

@@ -113,6 +113,10 @@ class Metric:
     unit: Literal["", "%"] = ""
 
 
+ACCURACY = (Metric("accuracy", "%"), Metric("accuracy_chance", "%"))
+"""Of held-out images, and of always naming the commonest class: `Data.chance`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """What a task works with.
@@ -206,6 +210,8 @@ class Result:
         skipped: (path, reason) of images that could not be used.
         notes: what else became of images that one might miss, and what the task says of its
             numbers.
+        images: how many were `held_out` and measured, to `learn` from, and the `classes` they have;
+            as far as there are.
     """
 
     encoder: str
@@ -224,6 +230,7 @@ class Result:
     normalization: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    images: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return one JSON object, in one line."""

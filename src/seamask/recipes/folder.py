@@ -8,7 +8,9 @@ from seamask.recipes import shapes
 from seamask.recipes.policies import SEAMASK, over_policies
 from seamask.recipes.sourced import Sourced
 
+YOURS: dict[str, Any] = {"data.source": Sourced("", "yours: --data DIR")}
 BASE: dict[str, Any] = {
+    **YOURS,
     "image_size": 96,
     "encoder.backbone": "resnet18",
     "epochs": Sourced(200, "ours; [Seq] trains 500 epochs of 125,000 images"),
@@ -28,6 +30,7 @@ SMALL: dict[str, Any] = {
     **{path: value for path, value in shapes.BASE.items() if path.startswith("optim.")},
     **{path: value for path, value in shapes.BASE.items() if path.startswith("objective.")},
     **SEAMASK,
+    **YOURS,
     "encoder.backbone": shapes.BASE["encoder.backbone"],
     "encoder.stem": "standard",
     "image_size": 64,

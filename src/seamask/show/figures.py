@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from seamask.base.files import atomic
+from seamask.base.progress import amount
 from seamask.data import VOID
 
 GAP = 4  # pixels between cells
@@ -36,6 +37,7 @@ def mask_figure(
     rows: Mapping[str, Tensor] | None = None,
     budgets: Tensor | None = None,
     mean: Tensor | None = None,
+    averaged: int = 0,
     names: Sequence[str] | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
@@ -48,7 +50,8 @@ def mask_figure(
         rows: more pictures, uint8 `[n, H, W, 3]`, shown below the images under their names.
         budgets: `[n, N]`: what each mask should remove, written on it beside what it does.
         mean: `[N, H, W]`: each mask's mean over more images, shown beside it: what of it does not
-            come from the image.
+            come from the image. The share that a mask removes is then of these, too.
+        averaged: how many images that mean is over.
         names: of the images, written on them.
     """
     height, width = images.shape[1:3]
@@ -57,12 +60,13 @@ def mask_figure(
     shades = (masks.clamp(0, 1) * 255).round().byte().numpy()
     lines = [("image", list(pictures))]
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
+    removed = masks.mean((0, 2, 3)) if mean is None else mean.mean((1, 2))  # [N]
     for k in range(masks.shape[1]):
         grey = [np.repeat(shade[k][:, :, None], 3, axis=2) for shade in shades]
         if mean is not None:
             shade = (mean[k].clamp(0, 1) * 255).round().byte().numpy()
             grey.append(np.repeat(shade[:, :, None], 3, axis=2))
-        lines.append((f"mask {k + 1}\n{masks[:, k].mean():.0%}", grey))
+        lines.append((f"mask {k + 1}\n{removed[k]:.0%}", grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
         views = pictures * (1 - gone) + GREY * gone
@@ -73,7 +77,9 @@ def mask_figure(
     draw = ImageDraw.Draw(sheet)
     if mean is not None:
         place = (MARGIN + w * len(pictures) + 6, h // 2 - 14)
-        draw.multiline_text(place, "mean over\nmore images", fill="black", font_size=14)
+        draw.multiline_text(
+            place, f"share and mean\nof {amount(averaged, 'image')}", fill="black", font_size=14
+        )
     for y, (label, cells) in enumerate(lines):
         draw.multiline_text((6, y * h + h // 2 - 10), label, fill="black", font_size=14)
         for x, picture in enumerate(cells):
@@ -87,10 +93,10 @@ def mask_figure(
         style = {"font_size": 12, "stroke_width": 2, "stroke_fill": "black"}
         draw.text((MARGIN + x * w + 3, height * zoom - 16), text, "white", **style)  # type: ignore[arg-type]
     if budgets is not None:
-        removed = masks.mean((2, 3))
+        shares = masks.mean((2, 3))
         for x in range(len(pictures)):
             for k in range(masks.shape[1]):
-                text = f"{removed[x, k]:.0%} of {budgets[x, k]:.0%}"
+                text = f"{shares[x, k]:.0%} of {budgets[x, k]:.0%}"
                 corner = (MARGIN + x * w + 2, (1 + len(rows or {}) + k) * h + 1)
                 draw.text(corner, text, "red", font_size=12, stroke_width=2, stroke_fill="white")
     with atomic(path) as temporary:

@@ -26,7 +26,7 @@ from seamask.masks import build_masker
 from seamask.networks.settings import SMALL_ENCODER
 from seamask.speed.count import Cost
 from seamask.speed.memory import peak_bytes
-from seamask.speed.timing import Times, in_ranges, in_turns, median, ratio
+from seamask.speed.timing import Times, in_ranges, in_turns, ratio
 from seamask.speed.workload import Workload, counted
 
 STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
@@ -203,7 +203,7 @@ def measure(config: Config, seconds: float = 60) -> Bench:
         return max(0.0, end - time.perf_counter())
 
     cores = os.cpu_count() or 1
-    free = free_cores()
+    free = max(free_cores() for _ in range(3))  # a moment's work of others takes no thread
     device = torch_device(config.device, config.threads or free)
     images = training_images(config)
     asked = replace(config, accumulate=1, devices=1)
@@ -254,11 +254,15 @@ def _sizes(config: Config) -> list[Lever]:
 
 
 def _batch(config: Config, device: torch.device, seconds: float) -> int:
-    """Return the largest batch, at most the one asked for, whose steps fit in the time."""
+    """Return the largest batch, at most the one asked for, whose steps fit in the time.
+
+    It is a multiple of `PROBE` unless it is the one asked for: others may be slower by themselves.
+    """
     least = min(PROBE, config.batch_size)
     probe = Workload(replace(config, batch_size=least, compile=False), device)
-    step = median(in_turns({"step": probe.step}, device, rounds=2))["step"]
-    return max(least, min(config.batch_size, int(least * seconds / STEPS / step)))
+    step = min(in_turns({"step": probe.step}, device, rounds=3)["step"])
+    fitting = int(least * seconds / STEPS / step) // PROBE * PROBE
+    return max(least, min(config.batch_size, fitting))
 
 
 def _batches(asked: Config, config: Config, device: torch.device, memory: int) -> list[Lever]:

@@ -73,7 +73,7 @@ class Journal:
                 self.progress.say(f"warning: {text}")
         if steps >= min(config.log.every, run.steps_per_epoch):
             self.whole_windows += 1
-            if self.whole_windows == 2:  # the first has the warm-up
+            if self.whole_windows == 2 and not run.finished:  # the first has the warm-up
                 self.progress.say(self._estimate(line["images_per_second"], line["data_wait"]))
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -101,6 +101,5 @@ class Journal:
         return (
             f"{few(rate)} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
             f"{duration(left)} more for {amount(config.epochs, 'epoch')}, probes and figures not "
-            "counted; "
-            "`seamask bench` says where the time goes and what would be faster"
+            "counted; `seamask bench` says where the time goes and what would be faster"
         )

@@ -401,14 +401,16 @@ def _announce(run: Run, latest: Path | None) -> None:
     config, networks, data = run.config, run.networks, run.data
     count = sum(p.numel() for p in networks.encoder.backbone.parameters())
     mask_count = sum(p.numel() for p in networks.masker.parameters())
+    where, processes = run.processes.device.type, run.processes.world_size
+    where = f"{processes} × {where}" if processes > 1 else where
+    if run.processes.device.type == "cpu":
+        where += f" ({amount(config.threads, 'thread')}{' each' * (processes > 1)})"
     stem = "small stem" if networks.backbone_name.endswith(SMALL_STEM) else "standard stem"
     print(
         f"{config.recipe}: {amount(len(data.train), 'image')} of {data.name} at "
         f"{config.image_size} px, {amount(config.epochs, 'epoch')} of "
         f"{amount(run.steps_per_epoch, 'step')}, batch {config.batch_size}, "
-        f"on {run.processes.device.type} × {run.processes.world_size}"
-        + (f" ({config.threads} threads)" if run.processes.device.type == "cpu" else "")
-        + f", {config.precision}\n"
+        f"on {where}, {config.precision}\n"
         f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
         f"masker {config.masks.masker}"
         + (f" ({config.masks.n_masks} masks, {mask_count:,} parameters)" if mask_count else "")
@@ -425,6 +427,8 @@ def _announce(run: Run, latest: Path | None) -> None:
         print(line)
     if config.recipe == SMALL and run.processes.device.type == "cpu" and latest is None:
         print(small_instead(config))
+    if little := config.too_little(len(data.train)):
+        print(f"note: {little}")
     if config.optim.warmup_epochs >= config.epochs:
         print(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "

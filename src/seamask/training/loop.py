@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 
 import torch
 
@@ -11,7 +10,7 @@ from seamask.base.signals import Stopped
 from seamask.training import record, report, snapshot
 from seamask.training.health import Finiteness, Health
 from seamask.training.journal import Journal, open_journal
-from seamask.training.pace import estimated
+from seamask.training.pace import Pace
 from seamask.training.run import Run
 from seamask.training.signals import StopSignal
 
@@ -34,17 +33,16 @@ def train(run: Run, stop: StopSignal) -> None:
     health = Health(run.config, run.players, run.objective)
     finite = Finiteness(run)
     asked = Asked(run, stop)
-    first = True
     with open_journal(run, health) as journal:
+        pace = Pace(run, journal)
         if run.step and run.between_epochs:  # killed before all of this was done, perhaps
             _show_epoch(run, journal)
             asked.heed(finite)
         while not run.finished:
             run.window.count_time()  # what came between two epochs does not count
             for images, maps in run.batches():
-                with estimated(run, journal) if first else nullcontext():
+                with pace.watched():
                     step = run.take_step(images, maps)
-                first = False
                 finite.watch(step.metrics)
                 run.window.add(step.metrics)
                 if run.step % every == 0 or run.between_epochs:

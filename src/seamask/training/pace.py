@@ -1,7 +1,9 @@
-"""How long a run will take, said within its first step where steps are slow: on a CPU."""
+"""How long a run will take, said within its first seconds: on a CPU, where it may be long."""
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,54 +24,81 @@ from seamask.training.players import one_sided
 from seamask.training.run import Run
 
 PATIENCE = 3600.0  # seconds that a run on a CPU may take before flags are named that make it fit
+SLOW = 5.0  # seconds: a step that takes longer is foretold, others are measured
+SETTLED = 4  # steps that are measured
 SMALL_SIZE = 64  # pixels, with the small encoder
 SLOWER = 2.0  # a small network computes at about half the rate of a large one
 WORTH = 10  # epochs below which nothing is learned
 
 
-@contextmanager
-def estimated(run: Run, journal: Journal) -> Iterator[None]:
-    """Within a process's first step on a CPU, say after its first encoder pass what is to come.
+class Pace:
+    """Says once, on a CPU, how long a run will take: the sooner the slower its steps are.
+
+    Where steps are slow, it is said within the first, after its first encoder pass. Else after a
+    few steps, without the first: a process's first step may take four times as long as any other,
+    since libraries are loaded and all memory is taken from the system in it.
 
     Args:
-        run: about to take a step.
+        run: about to train.
         journal: that says it.
     """
-    spent: Counter[str] = Counter()
-    known = False
 
-    def hear(name: str, seconds: float) -> None:
-        nonlocal known
-        spent[name] += seconds  # type: ignore[assignment]
-        if known or name != "encoder passes" or not first_views(run.config):
+    def __init__(self, run: Run, journal: Journal) -> None:
+        self.run, self.journal = run, journal
+        self.spent: Counter[str] = Counter()  # seconds by named range, of this step so far
+        self.taken: list[float] = []  # seconds of each step
+        self.shares: list[float] = []  # of encoder passes in it
+        self.silent = run.processes.device.type != "cpu" or not run.lead
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within, a step is taken."""
+        if self.silent:
+            yield
             return
-        known = True
-        journal.progress.say(foretold(run, spent))
+        self.spent.clear()
+        begin = time.perf_counter()
+        with heard(self._hear):
+            yield
+        self.taken.append(time.perf_counter() - begin)
+        self.shares.append(self.spent["encoder passes"] / self.taken[-1])
+        measured = self.taken[1:]
+        if not self.silent and (len(measured) == SETTLED or sum(measured) > SLOW):
+            share = statistics.median(self.shares[1:])
+            self._say(statistics.median(measured), share, amount(len(measured), "step"))
 
-    if run.processes.device.type != "cpu" or not run.lead:
-        yield
-        return
-    with heard(hear):
-        yield
+    def _hear(self, name: str, seconds: float) -> None:
+        before, self.spent[name] = self.spent[name], self.spent[name] + seconds  # type: ignore[assignment]
+        config = self.run.config
+        if self.taken or before or name != "encoder passes" or not first_views(config):
+            return
+        learned = bool(self.run.networks.masker.learned)
+        step, encoder = step_seconds(config, self.spent, learned)
+        if step > SLOW:
+            self._say(step, encoder / step, "the first part of the first step")
+
+    def _say(self, step: float, share: float, source: str) -> None:
+        self.journal.progress.say(told(self.run, step, share, source))
+        self.silent = True
 
 
-def foretold(run: Run, spent: Counter[str]) -> str:
+def told(run: Run, step: float, share: float, source: str) -> str:
     """Return the line: seconds of a step, of the run, and flags with which it is about an hour.
 
     Args:
-        run: in its first step.
-        spent: seconds so far, by named range; of encoder passes one, of the views first encoded.
+        run: that trains.
+        step: seconds of a step.
+        share: of encoder passes in it.
+        source: what the seconds are known from.
     """
-    config = run.config
-    step, encoder = step_seconds(config, spent, bool(run.networks.masker.learned))
-    total = step * (run.total_steps - run.step)
+    left = step * (run.total_steps - run.step)
     said = (
-        f"about {few(step)} s a step, {duration(total)} for {amount(config.epochs, 'epoch')} "
-        "(from the first part of the first step)"
+        f"about {few(step)} s a step, {duration(left)} to the end of epoch {run.config.epochs:,} "
+        f"(from {source})"
     )
-    if total <= PATIENCE:
+    if left <= PATIENCE:
         return said
-    return f"{said}; in about an hour: {fitting(run, step, encoder / step)}"
+    return f"{said}; in about an hour: {fitting(run, step, share)}"
 
 
 def first_views(config: Config) -> int:
@@ -89,7 +118,7 @@ def views_of(config: Config) -> tuple[int, int]:
 
 
 def step_seconds(config: Config, spent: Counter[str], learned: bool) -> tuple[float, float]:
-    """Return seconds of a step, and of the encoder passes in it, from its beginning.
+    """Return seconds of a step, and of the encoder passes in it, as foretold from its beginning.
 
     A backward pass takes twice a forward pass, one that leaves out the weights as long as one.
 

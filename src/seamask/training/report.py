@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.progress import amount
 from seamask.base.provenance import provenance
 from seamask.evaluate import predict, probe, score
 from seamask.export import loading_code
@@ -18,19 +19,18 @@ from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
 from seamask.report.page import write_report
 from seamask.report.troubles import asked, troubles
-from seamask.runs import RunFolder
+from seamask.runs import RunFolder, finite
 from seamask.show.curves import curves_figure
 from seamask.show.figures import coloured, mask_figure
 from seamask.training.players import build_networks
 from seamask.training.run import Run
 
 FIGURE_IMAGES = 8
-AVERAGED = 256  # images whose mean mask is drawn
 JPEG = {
     "fast": "large ones decoded at a fraction of their size, within 2 to 4 of 255 of exact pixels",
     "exact": "decoded at their full size",
 }
-LOOKED_AT = 1000  # images whose masks are looked at in the end
+LOOKED_AT = 1000  # images, at most, that what is said and drawn of masks is a mean over
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,12 @@ class Summary:
         seconds: spent training.
         images_per_second: while training.
         backbone: timm name.
-        results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, and `mask/iou`,
-            `mask/iou_random`; as far as labels and object masks exist. Of learned masks the signs
-            of `mask_health`, and of the last line of the log `mask/adds_<k>` and `embedding/…`.
+        results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, `probe/chance`, and
+            `mask/iou`, `mask/iou_random`; as far as labels and object masks exist. Of learned masks
+            the signs of `mask_health`, and of the last line of the log `mask/adds_<k>` and
+            `embedding/…`.
+        held_out: how many images that is of.
+        looked_at: the images that `mask/<sign>_<k>` are of, in words.
         asked: the share that each mask was to remove, if it is one number.
         warnings: what is wrong with the game as it ended, in words.
         skipped: unreadable images and why.
@@ -58,6 +61,8 @@ class Summary:
     results: dict[str, float]
     skipped: tuple[tuple[str, str], ...]
     load: str
+    held_out: int = 0
+    looked_at: str = ""
     asked: float | None = None
     warnings: tuple[str, ...] = ()
 
@@ -70,12 +75,18 @@ def finish(run: Run) -> Summary:
     if run.lead:
         results |= logged_scores(run)
         results |= {f"untrained/{n}": v for n, v in untrained_scores(run).items()}
+        if "probe/knn" in results and (chance := run.data.chance) is not None:
+            results["probe/chance"] = chance
         health = last_health(run.folder) | mask_health(run)
         results |= health
         warnings = tuple(t.text for t in troubles(health, run.config, learned).values())
+        little = run.config.too_little(len(run.data.train))
+        warnings = (little, *warnings) if warnings and little else warnings
+        results = finite(results)
         run.folder.write_manifest(manifest(run, results))
         write_report(run.folder.path)
     run.processes.barrier()
+    held_out = len(run.data.probe_test or ())
     return Summary(
         folder=run.folder.path,
         seconds=run.seconds,
@@ -84,6 +95,8 @@ def finish(run: Run) -> Summary:
         results=results,
         skipped=run.data.skipped,
         load=loading_line(run, run.folder.encoder),
+        held_out=held_out,
+        looked_at=amount(len(looked_at(run)), f"{'held-out' if held_out else 'training'} image"),
         asked=asked(run.config) if learned else None,
         warnings=warnings,
     )
@@ -124,7 +137,7 @@ def mask_health(run: Run) -> dict[str, float]:
 
     `mask/<sign>_<k>` of `mask_signs` and `mask/rank_<k>`; nothing where masks are drawn or given.
     """
-    masks = learned_masks(run, LOOKED_AT)
+    masks = learned_masks(run)
     if masks is None or len(masks) < 2:
         return {}
     signs = mask_signs(masks) | {"rank": effective_rank(mask_grams(masks))}
@@ -135,16 +148,21 @@ def mask_health(run: Run) -> dict[str, float]:
     }
 
 
-def learned_masks(run: Run, most: int) -> Tensor | None:
-    """Return learned masks `[n, N, S, S]` of up to `most` images; None where there are none."""
+def looked_at(run: Run) -> Tensor:
+    """Return the rows of the held-out (or training) images whose masks are looked at."""
+    count = len(run.data.probe_test or run.data.train)
+    return torch.linspace(0, count - 1, min(LOOKED_AT, count)).long()
+
+
+def learned_masks(run: Run) -> Tensor | None:
+    """Return learned masks `[n, N, S, S]` of the images `looked_at`; None where there are none."""
     masker, data = run.networks.masker, run.data
     budget = run.config.masks.budget
     clusters_asked = budget.exact and budget.of == "superpixels"  # which take long
     if not masker.learned or clusters_asked:
         return None
-    images = data.probe_test or data.train
-    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
-    return predict(masker, images.pixels[chosen], run.config.image_size, *data.normalization)
+    pixels = (data.probe_test or data.train).pixels[looked_at(run)]
+    return predict(masker, pixels, run.config.image_size, *data.normalization)
 
 
 def draw_figures(run: Run) -> None:
@@ -166,7 +184,8 @@ def asked_so_far(run: Run) -> list[tuple[int, float]]:
 def draw_masks(run: Run, path: Path) -> None:
     """Write the mask figure of some held-out (or training) images, spread over the classes.
 
-    Beside them the mean of each mask over more of them: what does not come from the image.
+    Beside them the mean of each mask over all that are `looked_at`: what does not come from the
+    image.
     """
     data, config = run.data, run.config
     pixels, objects = shown_images(run)
@@ -180,14 +199,20 @@ def draw_masks(run: Run, path: Path) -> None:
     size = config.image_size
     networks = run.networks
     masks = predict(networks.masker, pixels, size, *data.normalization, objects, networks.encoder)
-    more = learned_masks(run, AVERAGED)
+    more = learned_masks(run)
     mean = None if more is None else more.mean(0, keepdim=True)
     if pixels.shape[1] != size:
         masks = F.interpolate(masks, pixels.shape[1:3], mode="bilinear")
         if mean is not None:
             mean = F.interpolate(mean, pixels.shape[1:3], mode="bilinear")
     mask_figure(
-        pixels, masks, path, rows=rows, budgets=budgets, mean=None if mean is None else mean[0]
+        pixels,
+        masks,
+        path,
+        rows=rows,
+        budgets=budgets,
+        mean=None if mean is None else mean[0],
+        averaged=0 if more is None else len(more),
     )
 
 

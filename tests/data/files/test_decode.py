@@ -127,6 +127,34 @@ def test_the_value_that_a_geotiff_names_for_no_data(tmp_path):
     assert np.abs(seen - values * (255 / 4095))[1:].max() <= 1
 
 
+@pytest.mark.parametrize("told", ["nan", "-1.7976931348623157e+308"])
+def test_no_data_that_is_no_number_is_no_number_of_a_range(tmp_path, open_data, told):
+    values = np.linspace(0, 100, 320, dtype=np.float32).reshape(16, 20)
+    values[0, 0] = -np.inf if told.startswith("-") else np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, "s", 0, told, True)])
+    data = open_data(tmp_path, cache=str(tmp_path / ".cache"))
+    low, *rest = data.ranges["float"].plain()
+    assert (round(low, 1), *rest) == (0.3, 100)
+
+
+@pytest.mark.parametrize(("kind", "top", "name"), [
+    (np.float32, 1, "float colour"), (np.float64, 4000, "float colour"),
+    (np.uint16, 4095, "16-bit colour"), (np.uint32, 4095, "32-bit colour"),
+])  # fmt: skip
+@pytest.mark.parametrize("planes", [False, True])
+def test_colours_that_pillow_has_no_mode_for(tmp_path, open_data, kind, top, name, planes):
+    values = np.random.default_rng(0).random((2, 16, 16, 3))
+    values[0, 0, 0], values[0, 0, 1], values[1] = 0, 1, values[1] / 4
+    how = {"photometric": "rgb", "planarconfig": "separate" if planes else "contig"}
+    for k, image in enumerate(values):
+        stored = np.moveaxis(image, 2, 0) if planes else image
+        tifffile.imwrite(tmp_path / f"{k}.tif", (stored * top).astype(kind), **how)
+    data = open_data(tmp_path, cache=str(tmp_path / ".cache"))
+    assert data.ranges[name].plain() == [0, top]  # of both images together
+    wanted = np.round(values * 255)
+    assert np.abs(data.train.pixels.numpy().astype(int) - wanted).max() <= 1
+
+
 def test_a_data_set_has_one_range(tmp_path, open_data):
     dark, light = (np.full((16, 16), value, np.uint16) for value in (400, 4095))
     for name, values in (("dark", dark), ("light", light)):
@@ -149,8 +177,8 @@ def test_tiffs_that_are_no_single_picture_are_named(tmp_path):
     assert "a stack of 5 pages of 20×16 pixels; save each" in reason(stack, **grey)
     bands = reason(stack[:4], planarconfig="separate", **grey)
     assert "a TIFF of 1 page of 4×16×20 values of type uint16; save it with 8 or 16" in bands
-    colour = reason(np.zeros((16, 20, 3), np.float32), photometric="rgb")
-    assert "16×20×3 values of type float32" in colour
+    colour = reason(np.zeros((16, 20, 3), np.complex64), photometric="rgb")
+    assert "16×20×3 values of type complex64" in colour
 
 
 def test_tiffs_of_more_bands_are_read_and_said(tmp_path, open_data):

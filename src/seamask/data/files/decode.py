@@ -29,6 +29,7 @@ from seamask.data.files.depth import (
     bands,
     eight_bits,
     extremes_of,
+    holding,
     kind_of,
     ranges_of,
     remark,
@@ -51,7 +52,7 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
-PLANAR, SAMPLES = 284, 277  # tags of a TIFF
+PLANAR, SAMPLES, BITS = 284, 277, 258  # tags of a TIFF
 TURNS = {  # by the camera's note on how it was held
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -180,9 +181,10 @@ def _header(file: Bytes) -> Iterator[Image.Image]:
         image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError:
         image = _other_tiff(file)
+    if image.format == "TIFF" and _is_planar(image):
+        image.close()
+        image = _other_tiff(file)
     with image:
-        if image.format == "TIFF" and kind_of(image) and _is_planar(image):
-            _other_tiff(file)  # says what it is
         width, height = image.size
         pages = _pages(image) if image.format == "TIFF" else 1
         if pages > 1:
@@ -244,9 +246,13 @@ def _pages(image: Image.Image) -> int:
 
 
 def _is_planar(image: Image.Image) -> bool:
-    """Say whether the colours of a TIFF lie one after the other: Pillow reads them of 8 bits."""
+    """Say whether the colours of a TIFF lie one after the other and have more than 8 bits.
+
+    Pillow takes them for 8 bits and shows noise.
+    """
     tags = image.tag_v2  # type: ignore[attr-defined]
-    return bool(tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1)
+    several = tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1
+    return bool(several and max(tags.get(BITS, (8,))) > 8)
 
 
 def _size(file: Bytes) -> int:
@@ -259,17 +265,23 @@ def _size(file: Bytes) -> int:
 
 
 def _other_tiff(file: Bytes) -> Image.Image:
-    """Return what Pillow cannot read of a TIFF, if it is grey; else say what it is."""
+    """Return what Pillow cannot read of a TIFF, if it is grey or RGB; else say what it is."""
     import tifffile  # slow to import
 
+    if not isinstance(file, str | os.PathLike):
+        file.seek(0)
     try:
         with tifffile.TiffFile(file) as tiff:
             page = tiff.pages.first
             pages, shape, kind = len(tiff.pages), page.shape, page.dtype
-            grey = len(shape) == 2 and pages == 1 and kind is not None and kind.kind in "fiu"
-            if grey and math.prod(shape) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError(f"{math.prod(shape)} pixels")
-            values = page.asarray() if grey else None
+            grey = page.axes == "YX"
+            colour = page.axes in ("YXS", "SYX") and page.samplesperpixel == 3
+            colour = colour and page.photometric in (1, 2)  # black is 0, or RGB
+            known = (grey or colour) and pages == 1 and kind is not None and kind.kind in "fiu"
+            pixels = page.imagelength * page.imagewidth
+            if known and pixels > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError(f"{pixels} pixels")
+            values = page.asarray() if known else None
     except tifffile.TiffFileError as error:
         raise BadImage("not an image, or of an unknown format") from error
     if values is None:
@@ -278,6 +290,8 @@ def _other_tiff(file: Bytes) -> Image.Image:
             f"a TIFF of {pages} {'page' if pages == 1 else 'pages'} of {size} values of type "
             f"{kind}; save it with 8 or 16 bits a value as grey or RGB"
         )
+    if colour:
+        return holding(np.moveaxis(values, 0, 2) if page.axes == "SYX" else values)
     return Image.fromarray(values.astype(np.float32))
 
 

@@ -6,6 +6,7 @@ it should look: the images of a data set are scaled alike, by the range that the
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ LOW_BYTES = {
     "B": "L",
     "N": "B" if sys.byteorder == "little" else "L",
 }  # of 16 bits, see `_pairs`
+COLOURS = "seamask colours"  # of an image's `info`; see `holding`
 GDAL_NODATA = 42113  # of a TIFF: the value that stands for no data, as text
 
 USUAL_NODATA = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, 65535.0)
@@ -94,7 +96,8 @@ class Extremes:
         for no data.
         """
         found, nodata = list(self.values), sorted(self.nodata)
-        whole = kind != "float" and bool(found) and found[0] >= 0
+        floats = kind.startswith("float")
+        whole = not floats and bool(found) and found[0] >= 0
         if len(found) > 3 and _is_apart(found[-1], found[-2], found[0]):
             nodata.append(found.pop())
         if not whole and len(found) > 2 and _is_apart(found[0], found[1], found[-1]):
@@ -102,7 +105,7 @@ class Extremes:
         if not found:
             return Range(0, 1, tuple(nodata))
         low, high = found[0], found[-1]
-        if kind == "float" and low >= 0 and high <= 1:
+        if floats and low >= 0 and high <= 1:
             low, high = 0, 1
         elif whole:
             tops = (2**bits - 1 for bits in DEPTHS)
@@ -116,8 +119,22 @@ def _is_apart(value: float, nearest: float, farthest: float) -> bool:
     return others > 0 and abs(value - nearest) > others * (0.5 if value in USUAL_NODATA else 2)
 
 
+def holding(colours: Numbers) -> Image.Image:
+    """Return an image that holds colours `[H, W, 3]` of a type for which Pillow has no mode.
+
+    What Pillow sees of it is black; `numbers` and `eight_bits` see the colours.
+    """
+    height, width, _ = colours.shape
+    image = Image.new("RGB", (width, height))
+    image.info[COLOURS] = colours
+    return image
+
+
 def kind_of(image: Image.Image) -> str | None:
     """Say what an image that was opened and not yet loaded has more than 8 bits of, if it does."""
+    if (colours := image.info.get(COLOURS)) is not None:
+        floats = colours.dtype.kind == "f"
+        return "float colour" if floats else f"{8 * colours.itemsize}-bit colour"
     if _rawmode(image).startswith(("RGB;16", "RGBA;16", "RGBX;16", "LA;16")):
         return "16-bit colour"
     if image.mode.startswith("I;16"):
@@ -165,6 +182,10 @@ def numbers(image: Image.Image, kind: str) -> Iterator[tuple[Box, Numbers]]:
     Of an image with transparency there is a fourth colour. Some rows at a time: what is made on the
     way takes no memory to speak of.
     """
+    if (colours := image.info.get(COLOURS)) is not None:
+        for left, top, right, bottom in bands(image):
+            yield (left, top, right, bottom), colours[top:bottom]
+        return
     if kind == "16-bit colour":
         yield from _pairs(image)
         return
@@ -174,10 +195,9 @@ def numbers(image: Image.Image, kind: str) -> Iterator[tuple[Box, Numbers]]:
 
 def eight_bits(image: Image.Image, kind: str, scale: Range) -> Image.Image:
     """Return an image of a kind, loaded, with 8 bits a value: mode L, RGB or RGBA."""
-    colour = kind == "16-bit colour"
-    if colour and scale.high == 65535:
+    if kind == "16-bit colour" and COLOURS not in image.info and scale.high == 65535:
         return image  # Pillow takes the upper 8 bits
-    result = Image.new(image.mode if colour else "L", image.size)
+    result = Image.new(image.mode if kind.endswith("colour") else "L", image.size)
     for box, values in numbers(image, kind):
         result.paste(Image.fromarray(scale.scale(values)), box)
     return result
@@ -222,13 +242,14 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _nodata(image: Image.Image) -> set[float]:
-    """Return the value that a GeoTIFF says stands for no data."""
+    """Return the value that a GeoTIFF says stands for no data, unless that is no number anyway."""
     said = getattr(image, "tag_v2", {}).get(GDAL_NODATA)
     try:
         value = float(str(said).strip("\0 "))
     except ValueError:
         return set()
-    return {float(np.float32(value))}  # as pixels have it
+    value = float(np.float32(value))  # as pixels have it
+    return {value} if math.isfinite(value) else set()
 
 
 def told(ranges: Ranges) -> list[str]:
