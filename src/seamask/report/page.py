@@ -110,7 +110,8 @@ def _side_by_side(trained: Sequence[Group]) -> list[dict[str, Any]]:
     """Return the first run of each group whose recorded images are those of the first."""
     firsts = [(group.name, next(iter(group.runs.values()))) for group in trained]
     shown = [(name, run) for name, run in firsts if run.images is not None and run.epochs]
-    same = [(n, run) for n, run in shown if np.array_equal(run.images, shown[0][1].images)]
+    images = [run.images for _, run in shown if run.images is not None]
+    same = [pair for pair, own in zip(shown, images, strict=True) if np.array_equal(own, images[0])]
     found = [{"name": name, **pictures.shown_masks(run)} for name, run in same[:MOST_RUNS]]
     return [run for run in found if run["masks"]]
 

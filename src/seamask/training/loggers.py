@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -43,7 +43,9 @@ def open_loggers(folder: RunFolder, config: Config, step: int) -> Iterator[list[
         UserError: one is not installed, or does not take this run.
     """
     log = config.log
-    asked = {TensorBoard: log.tensorboard, WandB: log.wandb, MLflow: log.mlflow}
+    asked: dict[Callable[..., Logger], bool] = {
+        TensorBoard: log.tensorboard, WandB: log.wandb, MLflow: log.mlflow,
+    }  # fmt: skip
     loggers: list[Logger] = []
     finished = False
     try:

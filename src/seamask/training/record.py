@@ -22,13 +22,14 @@ from torch import Tensor
 from seamask.base.files import atomic
 from seamask.evaluate.features import extract, over_images
 from seamask.evaluate.following import predict
-from seamask.training.report import AVERAGED, learned_masks, shown_images
+from seamask.training.report import learned_masks, shown_images
 from seamask.training.run import Run
 
 EPOCHS = 32  # recorded, about, spread evenly
 SIDE = 96
 EMBEDDED = 400  # images whose features are kept
 THUMBNAIL = 48
+AVERAGED = 256  # images, at most, that shares and the mean mask are of
 
 
 def due(epoch: int, epochs: int) -> bool:
@@ -40,7 +41,8 @@ def record(run: Run) -> None:
     """Write what the report shows of the epoch that has just ended."""
     pixels, objects = shown_images(run)
     data, size = run.data, run.config.image_size
-    masks = predict(run.networks.masker, pixels, size, *data.normalization, objects)
+    networks = run.networks
+    masks = predict(networks.masker, pixels, size, *data.normalization, objects, networks.encoder)
     found = {"masks": _bytes(_smaller(masks)), "hurts": _hurts(run, pixels, masks).numpy()}
     if (more := learned_masks(run, AVERAGED)) is not None:
         found |= {

@@ -148,20 +148,20 @@ def mask_health(run: Run) -> dict[str, float]:
     }
 
 
-def looked_at(run: Run) -> Tensor:
+def looked_at(run: Run, most: int = LOOKED_AT) -> Tensor:
     """Return the rows of the held-out (or training) images whose masks are looked at."""
     count = len(run.data.probe_test or run.data.train)
-    return torch.linspace(0, count - 1, min(LOOKED_AT, count)).long()
+    return torch.linspace(0, count - 1, min(most, count)).long()
 
 
-def learned_masks(run: Run) -> Tensor | None:
+def learned_masks(run: Run, most: int = LOOKED_AT) -> Tensor | None:
     """Return learned masks `[n, N, S, S]` of the images `looked_at`; None where there are none."""
     masker, data = run.networks.masker, run.data
     budget = run.config.masks.budget
     clusters_asked = budget.exact and budget.of == "superpixels"  # which take long
     if not masker.learned or clusters_asked:
         return None
-    pixels = (data.probe_test or data.train).pixels[looked_at(run)]
+    pixels = (data.probe_test or data.train).pixels[looked_at(run, most)]
     return predict(masker, pixels, run.config.image_size, *data.normalization)
 
 
