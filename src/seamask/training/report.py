@@ -47,6 +47,7 @@ class Summary:
         warnings: what is wrong with the game as it ended, in words.
         skipped: unreadable images and why.
         load: the line of Python that loads the weights.
+        lead: of the process that speaks for all; others have no results.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Summary:
     load: str
     asked: float | None = None
     warnings: tuple[str, ...] = ()
+    lead: bool = True
 
 
 def finish(run: Run) -> Summary:
@@ -83,6 +85,7 @@ def finish(run: Run) -> Summary:
         load=loading_line(run, run.folder.encoder),
         asked=asked(run.config) if learned else None,
         warnings=warnings,
+        lead=run.lead,
     )
 
 
