@@ -123,7 +123,6 @@ def _by_srun(environ: Mapping[str, str], tasks: int) -> Place:
         address=environ.get("MASTER_ADDR") or _address(first),
         # Below what systems give away by themselves; two steps of a job have two.
         port=_whole(environ, "MASTER_PORT", 15_000 + (7 * job + step) % 15_000),
-        attempt=_whole(environ, "SLURM_RESTART_COUNT", 0),
     )
 
 

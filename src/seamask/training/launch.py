@@ -339,7 +339,9 @@ def _together(planned: Planned, watch: Watch) -> Summary | Stopped:
             "all of them see"
         )
     with joined(plan.config, place, watch.store) as processes:
-        return train_in(processes, plan, StopSignal())
+        outcome = train_in(processes, plan, StopSignal())
+    # The first says what there is to be said.
+    return Stopped(outcome.signal_number, "") if isinstance(outcome, Stopped) else outcome
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class Summary:
         warnings: what is wrong with the game as it ended, in words.
         skipped: unreadable images and why.
         load: the line of Python that loads the weights.
+        lead: of the process that speaks for all; others have no results.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Summary:
     looked_at: str = ""
     asked: float | None = None
     warnings: tuple[str, ...] = ()
+    lead: bool = True
 
 
 def finish(run: Run) -> Summary:
@@ -99,6 +101,7 @@ def finish(run: Run) -> Summary:
         looked_at=amount(len(looked_at(run)), f"{'held-out' if held_out else 'training'} image"),
         asked=asked(run.config) if learned else None,
         warnings=warnings,
+        lead=run.lead,
     )
 
 

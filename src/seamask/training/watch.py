@@ -26,8 +26,8 @@ from seamask.base.signals import Stopped, tell
 from seamask.training.cluster import Place
 
 BEAT = 1.0  # seconds between two signs of life
-SILENCE = 20.0  # seconds without one, after which a process is given up
-GRACE = 3.0  # seconds for a process to say itself what it has heard of others
+SILENCE = 15.0  # seconds without one, after which a process is given up
+GRACE = 2.0  # seconds for a process to say itself what it has heard of others
 ECHO = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|[Bb]roken pipe|[Ss]ocket|TCPStore")
 OVER = b"over"  # instead of a sign of life
 
