@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import UserError, check_share, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
@@ -74,12 +74,15 @@ class RandomPatchMasker(nn.Module):
         rows, columns = height // self.patch, width // self.patch
         shape, kind = (batch, self.n_masks, rows, columns), images.dtype
 
-        def draw() -> Tensor:
-            noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
+        def draw(images: int, source: Generator | None) -> Tensor:
+            return torch.rand(images, self.n_masks, rows * columns, generator=source)
+
+        def make() -> Tensor:
+            noise = per_image(draw, batch, generator)
             rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
             return (rank < round(self.ratio * rows * columns)).to(kind).view(shape)
 
-        grid = drawn(draw, images.device)
+        grid = drawn(make, images.device)
         return F.interpolate(grid, size=(height, width), mode="nearest")
 
 
@@ -139,8 +142,12 @@ def random_blocks(
     Returns:
         bool `[B, N, height, width]`, on the device of `ratio`.
     """
-    shape = BLOCK_ROUNDS, 4, *ratio.shape
-    draws = drawn(lambda: torch.rand(shape, generator=generator), ratio.device)
+    batch, n_masks = ratio.shape
+
+    def draw(images: int, source: Generator | None) -> Tensor:
+        return torch.rand(BLOCK_ROUNDS, 4, images, n_masks, generator=source).movedim(2, 0)
+
+    draws = drawn(lambda: per_image(draw, batch, generator).movedim(0, 2), ratio.device)
     y = torch.arange(height, device=ratio.device)[:, None]
     x = torch.arange(width, device=ratio.device)
     pixels = height * width

@@ -10,12 +10,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
-from seamask.base.draws import derive_seed, generator
+from seamask.base.draws import BatchGenerator, derive_seed
 from seamask.base.errors import UserError
 from seamask.base.paths import local
 from seamask.base.provenance import commit
 from seamask.config import Config
-from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
+from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation, shared_out
 from seamask.game.players import View
 from seamask.masks.superpixels import VERSION, clusters
 from seamask.objectives import build_objective
@@ -95,7 +95,8 @@ class Run:
             for name, labels in maps.items()
         }
         graph = records(config, self.players, fabric.device)
-        self.stepper = Stepper(self.players, self._pairs, graph)
+        place = fabric.global_rank, fabric.world_size
+        self.stepper = Stepper(self.players, self._pairs, graph, *place)
         self.step = 0
         self.seconds = 0.0
         self.window = Window()
@@ -123,10 +124,10 @@ class Run:
             budget needs, uint8 `[B / processes, S, S]`, by their names in `View`.
         """
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        order = permutation(len(self.data.train), self.config.seed, epoch)
-        used = order[: self.steps_per_epoch * self.config.batch_size]
-        by_step = used.view(self.steps_per_epoch, self.fabric.world_size, -1)
-        rows = by_step[first:, self.fabric.global_rank]  # [steps, B / processes]
+        config, fabric = self.config, self.fabric
+        order = permutation(len(self.data.train), config.seed, epoch)
+        shares = shared_out(order, config.batch_size, config.accumulate, fabric.world_size)
+        rows = shares[fabric.global_rank, first:]  # [steps, B / processes]
         loaders = [self.image_loader, *self.map_loaders.values()]
         for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
             yield images, {n: m[:, 0] for n, m in zip(self.map_loaders, maps, strict=True)}
@@ -134,19 +135,22 @@ class Run:
     def take_step(self, images: Tensor, maps: dict[str, Tensor]) -> Step:
         """Take one step of both players on what `batches` yields, without waiting for the device.
 
-        All that it draws is a function of (seed, epoch, step, rank).
+        All that it draws is a function of (seed, epoch, step) and of an image's place in the batch.
         """
-        config = self.config
+        config, rank = self.config, self.fabric.global_rank
         rates = self._set_learning_rates()
         self.players.done = self.step / self.total_steps
         epoch = self.step // self.steps_per_epoch
-        draw = (config.seed, epoch, self.step, self.fabric.global_rank)
-        torch.manual_seed(derive_seed(*draw, "layers"))  # for layers that draw (drop path, dropout)
+        step = (config.seed, epoch, self.step)
+        draw = (*step, 0)  # what one process has always drawn, as the first of several
+        # For layers that draw by themselves (drop path, dropout): each process others.
+        torch.manual_seed(derive_seed(*step, rank, "layers"))
         move_masks = self.step % config.masks.every == 0
         pairs, metrics = self.stepper.take(images, maps, move_masks, draw)
         self.step += 1
         self.objective.update(self.networks.encoder, self.step / self.total_steps)
-        return Step(metrics, rates, pairs[0], generator(*draw, "health"))
+        health = BatchGenerator(rank, self.fabric.world_size)
+        return Step(metrics, rates, pairs[0], health.manual_seed(derive_seed(*draw, "health")))
 
     def _pairs(
         self, images: Tensor, maps: dict[str, Tensor], draw: Generator

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seamask.base.devices import upload
+from seamask.base.draws import per_image
 from seamask.views.settings import ViewsConfig
 
 # Columns and types of `ViewParameters`, in its order.
@@ -16,6 +17,7 @@ WIDTHS = [4, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1]
 KINDS = [torch.float32, torch.bool, torch.bool, torch.int64, *4 * [torch.float32], torch.bool,
          torch.float32, torch.bool]  # fmt: skip
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
+DRAWS = 2 * TRIES + 16  # numbers that a view takes
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def draw(
         generator: a CPU generator.
     """
     # float64: u < 1 then gives floor(u * k) < k for every whole k.
-    uniform = torch.rand(n, 2 * TRIES + 16, generator=generator, dtype=torch.float64)
+    uniform = per_image(
+        lambda n, g: torch.rand(n, DRAWS, generator=g, dtype=torch.float64), n, generator
+    )
     area, aspect, place, order, factors, chance = torch.split(
         uniform, [TRIES, TRIES, 2, 4, 5, 5], dim=1
     )
