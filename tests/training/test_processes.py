@@ -121,7 +121,7 @@ def test_a_run_goes_on_on_two_processes_as_it_would_on_one(uninterrupted, tmp_pa
     # Adam makes much of roundings in single precision where gradients are small: the first loss is
     # what is sharp. Other views or masks would be in its first digit.
     for near, ours, theirs in zip(
-        (0, 0, 0, 0, 1e-5, 1e-3, 1e-3, 0), lines_of(out), lines_of(whole), strict=True
+        (0, 0, 0, 0, 1e-5, 1e-2, 1e-2, 0), lines_of(out), lines_of(whole), strict=True
     ):
         for name in ours.keys() & {"loss/encoder", "loss/mask", "mask/coverage_1"}:
             assert ours[name] == pytest.approx(theirs[name], rel=near), (name, ours["step"])

@@ -60,8 +60,9 @@ class Workload:
         return self._see(self.images, {}, self.draw)[0]
 
     def _see(self, images: Tensor, maps: dict[str, Tensor], draw: Generator) -> Pairs:
-        (x_a, _), (x_b, _) = self.views(images, draw), self.views(images, draw)
-        return [(View(x_a), View(x_b))]
+        seen, _ = self.views(images, draw, views=2)
+        a, b = seen.chunk(2)
+        return [(View(a), View(b))]
 
     def step(self) -> None:
         """Take one step, views included, as the loop does; its named range is `step`."""

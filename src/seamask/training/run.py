@@ -158,12 +158,16 @@ class Run:
         """Return two views of each part of a batch."""
         n, size = self.config.accumulate, self.config.image_size
 
-        def view(k: int, part: Tensor) -> View:
-            seen, geometry = self.views(part, draw)
-            labels = {name: crop_masks(m.chunk(n)[k], geometry, size) for name, m in maps.items()}
-            return View(seen, **labels)
+        def pair(k: int, part: Tensor) -> tuple[View, View]:
+            seen, geometry = self.views(part, draw, views=2)
+            both = {"images": seen}
+            for name, labels in maps.items():
+                both[name] = crop_masks(labels.chunk(n)[k].repeat(2, 1, 1), geometry, size)
+            halves = {name: x.chunk(2) for name, x in both.items()}
+            a, b = (View(**{name: half[i] for name, half in halves.items()}) for i in range(2))
+            return a, b
 
-        return [(view(k, part), view(k, part)) for k, part in enumerate(images.chunk(n))]
+        return [pair(k, part) for k, part in enumerate(images.chunk(n))]
 
     def _set_learning_rates(self) -> dict[str, float]:
         optim, epochs = self.config.optim, self.config.epochs

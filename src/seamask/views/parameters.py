@@ -56,26 +56,34 @@ class ViewParameters:
 
 
 def draw(
-    n: int, height: int, width: int, config: ViewsConfig, generator: torch.Generator
+    n: int,
+    height: int,
+    width: int,
+    config: ViewsConfig,
+    generator: torch.Generator,
+    views: int = 1,
 ) -> ViewParameters:
-    """Draw the parameters of `n` views of images of `height` × `width` pixels.
+    """Draw the parameters of views of `n` images of `height` × `width` pixels.
 
     The result depends on these arguments only, never on the device of the images, and consumes
     the same number of random values whatever they turn out to be.
 
     Args:
-        n: number of views, B.
+        n: number of images, B.
         height: of the source images, pixels.
         width: of the source images, pixels.
         config: ranges and probabilities, within the limits of `seamask.config.check`.
         generator: a CPU generator.
+        views: of each image: the first of all images, then the second of all.
     """
     # float64: u < 1 then gives floor(u * k) < k for every whole k.
     uniform = per_image(
-        lambda n, g: torch.rand(n, DRAWS, generator=g, dtype=torch.float64), n, generator
+        lambda n, g: torch.rand(views, n, DRAWS, generator=g, dtype=torch.float64).movedim(1, 0),
+        n,
+        generator,
     )
     area, aspect, place, order, factors, chance = torch.split(
-        uniform, [TRIES, TRIES, 2, 4, 5, 5], dim=1
+        uniform.movedim(1, 0).flatten(0, 1), [TRIES, TRIES, 2, 4, 5, 5], dim=1
     )
     brightness, contrast, saturation, hue, sigma = factors.unbind(1)
     flip, jitter, grayscale, blur, solarize = chance.unbind(1)
