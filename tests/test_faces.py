@@ -26,7 +26,7 @@ def test_a_face_has_the_names_that_it_declares_and_no_other(face):
         _ = package.laod
 
 
-HEAVY = ("timm", "torchvision", "sklearn", "skimage", "scipy", "matplotlib", "lightning_fabric")
+HEAVY = ("timm", "torchvision", "sklearn", "skimage", "scipy", "matplotlib")
 
 
 @pytest.mark.parametrize("name", [

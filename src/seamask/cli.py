@@ -72,7 +72,8 @@ def _explain(error: BaseException) -> int:
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
     elif isinstance(error, Stopped):
-        print(f"\nseamask: {error.message}", file=sys.stderr)
+        if error.message:  # else another process says it
+            print(f"\nseamask: {error.message}", file=sys.stderr)
         return 128 + error.signal_number
     elif isinstance(error, KeyboardInterrupt):
         number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT

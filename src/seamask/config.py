@@ -6,13 +6,15 @@ Recipes (`seamask.recipes`) change the defaults given here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from seamask.base.errors import UserError
-from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges
+from seamask.base.registry import with_parts
+from seamask.base.settings import MOST_PIXELS, SEEDS, Within, check_ranges, from_dict, to_dict
 from seamask.data.settings import DataConfig
 from seamask.game.settings import Rules
 from seamask.masks.settings import (
@@ -23,6 +25,7 @@ from seamask.masks.settings import (
 )
 from seamask.networks.settings import EncoderConfig
 from seamask.objectives.settings import ObjectiveConfig
+from seamask.plugins import load_plugin, loaded_plugins
 from seamask.training.settings import LogConfig, OptimConfig
 from seamask.views.settings import ViewsConfig
 
@@ -42,6 +45,9 @@ class Config:
     """Folder of the run; default `runs/<recipe>-<date>`."""
     overwrite: bool = False
     """Replace what `--out` holds."""
+    resume: Literal["no", "auto"] = "no"
+    """`auto`: go on with the run in `--out` if it is this one, and start it if there is none: one
+    command for a job that is started again."""
     epochs: Annotated[int, Within(1)] = 500
     """Passes over the training images ([Seq] table 3)."""
     batch_size: Annotated[int, Within(2)] = 256
@@ -61,7 +67,10 @@ class Config:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a GPU where there is one, NVIDIA's (`cuda`) or Apple's (`mps`, untested)."""
     devices: Annotated[int, Within(1)] = 1
-    """Number of GPUs, or of processes on the CPU."""
+    """Number of GPUs of this machine, or of processes on its CPU. Where torchrun or srun start
+    several, those are it."""
+    timeout: Annotated[float, Within(1)] = 300.0
+    """Seconds that processes on several machines wait for each other at the beginning."""
     threads: Annotated[int, Within(0, 1024)] = 0
     """CPU threads of a process that trains on the CPU; 0: the cores that are free at the start
     (written to `config.yaml`: another number adds in another order, to other last bits)."""
@@ -87,6 +96,18 @@ class Config:
     def micro_batch(self) -> int:
         """Images that go through the encoder at once in one process."""
         return self.batch_size // (self.accumulate * self.devices)
+
+
+def packed(config: Config) -> dict[str, Any]:
+    """Return settings as plain values, with the plugins they need, for another process."""
+    return {"plugins": [str(p) for p in loaded_plugins()], "settings": to_dict(config)}
+
+
+def unpacked(plain: Mapping[str, Any]) -> Config:
+    """Load the plugins and rebuild the settings of which `packed` returned `plain`."""
+    for plugin in plain["plugins"]:
+        load_plugin(plugin)
+    return from_dict(plain["settings"], with_parts(Config()))
 
 
 def check(config: Config) -> Config:

@@ -48,8 +48,7 @@ STEP = re.compile(r"step-\d+\.pt")
 def resolved(config: Config) -> dict[str, Any]:
     """Return the settings of a run as plain values, without those of one start."""
     lines = settings.to_dict(config)
-    del lines["out"], lines["overwrite"]
-    return lines
+    return {n: value for n, value in lines.items() if n not in ("out", "overwrite", "resume")}
 
 
 class RunFolder:

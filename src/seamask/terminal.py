@@ -31,6 +31,8 @@ MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
 def print_summary(summary: Summary) -> None:
     """Print how a run ended: scores beside those before it, masks, troubles, and where all lies."""
     results, folder = summary.results, summary.folder
+    if not summary.lead:  # another process says it
+        return
     print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
         print("held-out accuracy     trained  untrained")

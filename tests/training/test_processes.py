@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from runs import config_of, lines_of, weights_of
 
 import seamask
 from players import state
 from seamask.base.errors import UserError
+from seamask.config import Config
 from seamask.game.players import View
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.runs import RunFolder
-from seamask.training.launch import resume_run
+from seamask.training.cluster import Place
+from seamask.training.launch import TCPStore, joined, resume_run
+from seamask.training.processes import Processes
 from seamask.training.run import Run
-from seamask.training.spawn import Spawn
+from seamask.training.signals import StopSignal
+from seamask.training.spawn import spawn
 
 STEPS = 4  # of an epoch of 3 and the next
 SMALL = {
@@ -48,10 +50,10 @@ GAMES = {
 }  # fmt: skip
 
 
-def play(fabric: Fabric, tiny: dict, changed: dict) -> dict:
+def play(processes: Processes, tiny: dict, changed: dict) -> dict:
     """Return all weights and statistics of a run in float64, after `STEPS` steps."""
-    config = config_of(tiny, "", **{**SMALL, **changed, "devices": fabric.world_size})
-    run = Run(fabric, config, RunFolder("nowhere"))
+    config = config_of(tiny, "", **{**SMALL, **changed, "devices": processes.world_size})
+    run = Run(processes, config, RunFolder("nowhere"))
     for network in (run.networks.encoder, run.networks.masker):
         network.double()
     see = run.stepper.see
@@ -66,26 +68,23 @@ def play(fabric: Fabric, tiny: dict, changed: dict) -> dict:
     return {**state(run.networks.encoder), **state(run.networks.masker)}
 
 
-def play_all(fabric: Fabric, tiny: dict, path: Path) -> None:
+def play_all(processes: Processes, tiny: dict) -> dict[str, dict]:
+    return {name: play(processes, tiny, changed) for name, changed in GAMES.items()}
+
+
+def play_among_others(place: Place, tiny: dict, path: Path) -> None:
     torch.set_num_threads(1)
-    found = {name: play(fabric, tiny, changed) for name, changed in GAMES.items()}
-    torch.save(found, path / f"{fabric.global_rank}")
-
-
-def launch(processes: int, tiny: dict, path: Path) -> list[dict]:
-    """Return what each of so many processes comes to in all games."""
-    path.mkdir()
-    many = {"strategy": Spawn()} if processes > 1 else {"plugins": LightningEnvironment()}
-    fabric = Fabric(accelerator="cpu", devices=processes, **many)
-    fabric.launch(partial(play_all, tiny=tiny, path=path))
-    return [torch.load(path / f"{rank}") for rank in range(processes)]
+    store = TCPStore(place.address, place.port, is_master=False)
+    with joined(Config(device="cpu"), place, store) as processes:
+        torch.save(play_all(processes, tiny), path / f"{place.rank}")
 
 
 @pytest.mark.ddp
 @pytest.mark.slow
 def test_four_processes_take_the_steps_of_one(tiny, tmp_path):
-    (alone,) = launch(1, tiny, tmp_path / "1")
-    first, *others = launch(4, tiny, tmp_path / "4")
+    alone = play_all(Processes(torch.device("cpu")), tiny)
+    spawn(partial(play_among_others, tiny=tiny, path=tmp_path), 4, StopSignal())
+    first, *others = (torch.load(tmp_path / f"{rank}") for rank in range(4))
     for game, expected in alone.items():
         for name in expected:
             for other in others:  # ranks agree bit for bit

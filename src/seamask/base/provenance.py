@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("seamask", "torch", "torchvision", "timm", "lightning-fabric")
+PACKAGES = ("seamask", "torch", "torchvision", "timm")
 
 
 def provenance() -> dict[str, str | dict[str, str]]:

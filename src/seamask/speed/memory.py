@@ -12,10 +12,7 @@ from pathlib import Path
 import torch
 
 from seamask.base.devices import use_cpu
-from seamask.base.registry import with_parts
-from seamask.base.settings import from_dict, to_dict
-from seamask.config import Config
-from seamask.plugins import load_plugin, loaded_plugins
+from seamask.config import Config, packed, unpacked
 from seamask.speed.workload import Workload
 
 STEPS = 2  # the second has the optimisers' state too
@@ -31,11 +28,7 @@ def peak_bytes(config: Config, device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         _train(config, device)
         return torch.cuda.max_memory_allocated(device) - before
-    order = json.dumps({
-        "threads": torch.get_num_threads(),
-        "plugins": [str(path) for path in loaded_plugins()],
-        "config": to_dict(config),
-    })  # fmt: skip
+    order = json.dumps({"threads": torch.get_num_threads(), **packed(config)})
     command = [sys.executable, "-m", "seamask.speed.memory"]
     done = subprocess.run(command, input=order, capture_output=True, text=True)
     if done.returncode == -signal.SIGKILL:
@@ -76,9 +69,7 @@ def _resident(line: str) -> int:
 def _main() -> None:
     order = json.load(sys.stdin)
     use_cpu(order["threads"])
-    for plugin in order["plugins"]:
-        load_plugin(plugin)
-    config = from_dict(order["config"], with_parts(Config()))
+    config = unpacked(order)
     print(resident_peak(lambda: _train(config, torch.device("cpu"))))
 
 

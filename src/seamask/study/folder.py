@@ -35,8 +35,8 @@ from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat, slug
 
 # Where something is computed, for which rows, and what is shown of it: no result depends on it.
 MAY_CHANGE = (
-    "device", "threads", "cuda_graph", "data.root", "data.cache", "data.resident", "methods",
-    "metrics",
+    "device", "threads", "timeout", "cuda_graph", "data.root", "data.cache", "data.resident",
+    "methods", "metrics",
 )  # fmt: skip
 
 

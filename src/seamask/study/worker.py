@@ -24,10 +24,12 @@ from seamask.study.grid import Job, Study
 from seamask.study.results import read_results, write_results
 from seamask.study.table import write_tables
 from seamask.training import Stopped, Summary, resume_run, start_run
-from seamask.training.launch import preflight
+from seamask.training.cluster import Place
+from seamask.training.preflight import preflight
 
 POLL = 1.0  # seconds between looks at what other workers do
 SHOWN_JOBS = 3  # named in a line at most
+ALONE = Place()  # workers share a study, also those that srun has started: no run
 
 
 def run_study(study: Study, out: Path | str, results: Path | None = None) -> Path:
@@ -179,11 +181,11 @@ class Worker:
         if self.folder.done(job):  # elsewhere: evaluations that are made anew are of one encoder
             self.folder.clear(job)
         if run.latest_checkpoint() is not None:
-            summary = resume_run(run.path)
+            summary = resume_run(run.path, ALONE)
         else:
             config = self.study.methods[job.row]
             config = replace(config, seed=job.seed, out=str(run.path), overwrite=True)
-            summary = start_run(config)
+            summary = start_run(config, ALONE)
         self.folder.finish(job, _plain(summary))
 
     def _evaluate(self, job: Job) -> None:

@@ -129,7 +129,7 @@ class Finiteness:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.bad_step = torch.zeros((), dtype=torch.int64, device=run.fabric.device)  # 0: none
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=run.processes.device)  # 0: none
 
     def watch(self, metrics: Mapping[str, Tensor]) -> None:
         """Remember the first step whose loss is not finite, without waiting for the device.
@@ -147,7 +147,7 @@ class Finiteness:
         Raises:
             UserError: with the step, what is kept, and what to try.
         """
-        step = int(self.run.fabric.all_reduce(self.bad_step.float(), reduce_op="max"))
+        step = int(self.run.processes.largest(self.bad_step.float()))
         if step > 0:
             raise self._error(f"the loss is not finite at step {step}")
 

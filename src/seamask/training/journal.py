@@ -59,7 +59,7 @@ class Journal:
             rates: learning rates of the last step.
         """
         run, config = self.run, self.run.config
-        means, seconds, steps = run.window.close(run.fabric)
+        means, seconds, steps = run.window.close(run.processes)
         run.seconds += seconds
         if not run.lead:
             return
@@ -100,7 +100,7 @@ class Journal:
     def _estimate(self, rate: float, wait: float) -> str:
         """Say how fast training is and how long the rest will take, as just measured."""
         run, config = self.run, self.run.config
-        gib = memory_used(run.fabric.device) / 2**30
+        gib = memory_used(run.processes.device) / 2**30
         left = (run.total_steps - run.step) * config.batch_size / rate
         return (
             f"{few(rate)} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "

@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import multiprocessing
 import os
-import re
-import signal
-import threading
-import time
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from torch import distributed
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from seamask.base import settings
-from seamask.base.devices import check_device, free_cores, kind_of, memory_total, use_cpu, uses_gpu
+from seamask.base.devices import free_cores, use_cpu, uses_gpu
 from seamask.base.errors import UserError
-from seamask.base.memory import REMEDY, memory_errors
+from seamask.base.memory import memory_errors
 from seamask.base.output import lasting_output
-from seamask.base.paths import absolute
+from seamask.base.paths import absolute, local
 from seamask.base.progress import amount
-from seamask.base.registry import with_parts
 from seamask.base.signals import Stopped, handled, install
-from seamask.config import Config, check
+from seamask.config import Config, packed, unpacked
 from seamask.data import SOURCES, load
 from seamask.data.describe import described
-from seamask.masks import build_masker, check_masker
 from seamask.networks.backbone import SMALL_STEM
-from seamask.networks.check import check_backbone
-from seamask.networks.tokens import check_drops
-from seamask.objectives import build_objective
-from seamask.plugins import command, is_ours, load_plugin, loaded_plugins
+from seamask.plugins import command
 from seamask.recipes import SMALL, default_recipe, recipe_config, small_instead
 from seamask.runs import RunFolder
 from seamask.training import snapshot
+from seamask.training.cluster import Place, started_by
 from seamask.training.loop import train
-from seamask.training.players import Networks, build_networks, penalty_weights
+from seamask.training.preflight import preflight, processes_here
+from seamask.training.processes import Processes, device_of
 from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import StopSignal
-from seamask.training.spawn import UNGUARDED, Spawn, leave_if_unguarded
-from seamask.training.stepper import can_record
+from seamask.training.spawn import Killed, leave_if_unguarded, spawn
+from seamask.training.watch import Watch, choose_interface
 
-# What Fabric advises on a GPU (less precision, which `--precision` decides) is not for users.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-
-ORPHAN_SECONDS = 20.0  # that a process whose parent died has to save in
+COLLECTIVE = timedelta(minutes=30)  # that processes wait for one which lives: at the probes, say
 
 
 def pretrain(
@@ -89,30 +78,30 @@ def pretrain(
 
 @lasting_output()
 @memory_errors()
-def start_run(config: Config) -> Summary:
-    """Start a run with fully resolved settings.
+def start_run(config: Config, place: Place | None = None) -> Summary:
+    """Start a run with fully resolved settings, or go on with it, if `config.resume` says so.
+
+    Args:
+        config: all settings.
+        place: of this process among those that train together; None: see `started_by`.
 
     Raises:
         UserError: what a user can mend, in one line.
         Stopped: a signal asked for it.
     """
-    leave_if_unguarded()
-    folder = RunFolder.for_new_run(config)
-    preflight(config)
-    config = _settled(config)
-    with folder.claimed():
-        return _launch(config, folder, None)
+    return _run(partial(_new, config), config.devices, config.timeout, place)
 
 
 @lasting_output()
 @memory_errors()
-def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
+def resume_run(path: str | os.PathLike[str], place: Place | None = None, **changed: Any) -> Summary:
     """Go on with a run from its latest checkpoint, to the same weights as if never stopped.
 
     A run that was stopped before its first checkpoint begins again.
 
     Args:
         path: the run's folder.
+        place: of this process among those that train together; None: see `started_by`.
         **changed: settings that may change when a run goes on (`snapshot.MAY_CHANGE`), by short
             name or dotted path: `data="moved/images"`, `epochs=1000`.
 
@@ -121,42 +110,155 @@ def resume_run(path: str | os.PathLike[str], **changed: Any) -> Summary:
             would make it another run.
         Stopped: a signal asked for it.
     """
+    given = {name: value for name, value in changed.items() if name in ("devices", "timeout")}
+    asked = settings.override(Config(), given)
+    return _run(partial(_old, path, changed), asked.devices, asked.timeout, place)
+
+
+class Plan(NamedTuple):
+    """What is to be trained.
+
+    Attributes:
+        config: all settings, that mean the same everywhere.
+        folder: of the run; claimed.
+        latest: the checkpoint to go on from; None: a new run.
+    """
+
+    config: Config
+    folder: RunFolder
+    latest: Path | None
+
+    def packed(self) -> dict[str, Any]:
+        """Return it as plain values, for another process."""
+        latest = None if self.latest is None else str(self.latest)
+        return {"config": packed(self.config), "folder": str(self.folder.path), "latest": latest}
+
+    @classmethod
+    def unpacked(cls, plain: dict[str, Any]) -> Plan:
+        """Return what `packed` was made of, with its plugins loaded."""
+        latest = plain["latest"]
+        folder = RunFolder(plain["folder"])
+        return cls(unpacked(plain["config"]), folder, None if latest is None else Path(latest))
+
+
+Planned = Callable[[Place], AbstractContextManager[Plan]]
+
+
+def _run(planned: Planned, devices: int, timeout: float, place: Place | None) -> Summary:
+    """Train what is planned, with all processes that there are, or are to be.
+
+    Args:
+        planned: what is to be trained, decided and claimed by one process, of a given place.
+        devices: that are asked for.
+        timeout: seconds that processes wait for each other at the beginning.
+        place: of this process; None: see `started_by`.
+    """
     leave_if_unguarded()
+    place = started_by(os.environ) if place is None else place
+    if place.world_size > 1 and devices not in (1, place.world_size):
+        if place.rank:
+            sys.exit(2)  # one says it
+        raise UserError(
+            f"--devices {devices}: {place.by} has started {place.world_size} processes; leave it "
+            "out, or have as many started"
+        )
+    if place.world_size == 1:
+        with planned(place) as plan:
+            outcome = _several(plan) if plan.config.devices > 1 else _alone(plan, place)
+    else:
+        with Watch(place, timeout) as watch:
+            outcome = _together(planned, watch)
+    if isinstance(outcome, Stopped):
+        raise outcome
+    return outcome
+
+
+@contextmanager
+def _new(config: Config, place: Place) -> Iterator[Plan]:
+    """Plan a new run, or to go on with the one that is there if that is asked for."""
+    config = _over(config, place)
+    if config.resume == "auto":
+        if not config.out or config.overwrite:
+            problem = "and --overwrite exclude each other" if config.overwrite else "needs --out"
+            raise UserError(f"--resume auto {problem}")
+        there = RunFolder(local(config.out, "--out"))
+        if there.config.exists():
+            then = there.read_config()
+            now = replace(config, threads=config.threads or then.threads)
+            try:
+                _check_same(then, _settled(now, place))
+            except UserError as error:
+                raise UserError(f"--out {config.out} holds another run: {error}") from error
+            with _going_on(there, now, place) as plan:
+                yield plan
+            return
+    folder = RunFolder.for_new_run(config)
+    preflight(config, place)
+    config = _settled(config, place)
+    with folder.claimed():
+        yield Plan(config, folder, None)
+
+
+@contextmanager
+def _old(path: str | os.PathLike[str], changed: dict[str, Any], place: Place) -> Iterator[Plan]:
+    """Plan to go on with a run."""
     folder = RunFolder.of_run(os.fspath(path))
     then = folder.read_config()
     config = settings.override(then, changed)
-    for setting, was, is_now in settings.differences(then, config):
-        own = setting in ("out", "overwrite")  # of a new run
-        if own or not snapshot.may_change(setting):
+    _check_same(then, config, ("out", "overwrite", "resume"))
+    with _going_on(folder, _over(config, place), place) as plan:
+        yield plan
+
+
+def _check_same(then: Config, now: Config, fixed: Sequence[str] = ()) -> None:
+    """Refuse settings that make another run of one that is there.
+
+    Args:
+        then: what it was started with.
+        now: what it is to go on with.
+        fixed: settings that may not differ, though they do not make another run.
+    """
+    for setting, was, is_now in settings.differences(then, now):
+        if setting in fixed or not snapshot.may_change(setting):
             raise UserError(
-                f"{settings.flag(setting, type(config))} {is_now}: this run was started with "
+                f"{settings.flag(setting, type(now))} {is_now}: this run was started with "
                 f"{was}, which cannot change when it goes on; these can: --epochs (to more), "
                 "--data, --data.root, --data.objects, --data.cache, --data.resident, --threads, "
-                "--device, --devices, --log.*"
+                "--device, --devices, --timeout, --log.*"
             )
-    if config.epochs < then.epochs:
+    if now.epochs < then.epochs:
         raise UserError(
-            f"--epochs {config.epochs}: this run is one of {amount(then.epochs, 'epoch')}, and "
+            f"--epochs {now.epochs}: this run is one of {amount(then.epochs, 'epoch')}, and "
             "can only get more"
         )
+
+
+@contextmanager
+def _going_on(folder: RunFolder, config: Config, place: Place) -> Iterator[Plan]:
+    """Plan to go on with a run with settings that make the same of it."""
     with folder.naming_plugins(), folder.claimed():
-        preflight(config)
-        config = _settled(config)
+        preflight(config, place)
+        config = _settled(config, place)
         latest = folder.latest_checkpoint()
         if latest is not None:
             snapshot.read(latest)  # says what is wrong before anything is started
         elif folder.manifest.exists():
             again = command("pretrain", "--config", folder.config, "--out", folder.path)
             raise UserError(
-                f"cannot resume {path}: its checkpoints are gone; train it again, over what is "
-                f"there, with `{again} --overwrite`"
+                f"cannot resume {folder.path}: its checkpoints are gone; train it again, over what "
+                f"is there, with `{again} --overwrite`"
             )
         else:  # it had not come to its first
-            config = dataclasses.replace(config, overwrite=True)
-        return _launch(config, folder, latest)
+            config = replace(config, overwrite=True)
+        yield Plan(config, folder, latest)
 
 
-def _settled(config: Config) -> Config:
+def _over(config: Config, place: Place) -> Config:
+    """Return settings for as many processes as were started, where more than one was."""
+    return replace(config, devices=place.world_size) if place.world_size > 1 else config
+
+
+def _settled(config: Config, place: Place) -> Config:
     """Return settings that mean the same from everywhere: absolute paths, a number of threads."""
     data = config.data
     paths = {"root": data.root, "cache": data.cache}
@@ -168,218 +270,116 @@ def _settled(config: Config) -> Config:
         name: str(absolute(path, settings.flag(f"data.{name}", Config)))
         for name, path in paths.items()
     }
-    return dataclasses.replace(
+    return replace(
         config,
-        data=dataclasses.replace(data, **resolved),  # type: ignore[arg-type]
-        threads=config.threads or max(1, free_cores() // config.devices),
+        data=replace(data, **resolved),  # type: ignore[arg-type]
+        threads=config.threads or max(1, free_cores() // processes_here(config, place)),
     )
 
 
-def preflight(config: Config) -> None:
-    """Refuse settings that cannot work before any time is spent on data.
-
-    Raises:
-        UserError: the first thing found.
-    """
-    check(config)
-    check_device(config.device, config.devices, config.precision)
-    if config.cuda_graph == "yes" and not can_record(config, kind_of(config.device)):
-        raise UserError(
-            "--cuda-graph yes needs one GPU and no --masks.drop; auto records where that can be"
-        )
-    objective = build_objective(config.objective)
-    if config.masks.one_sided and not objective.directed:
-        raise UserError(
-            f"--masks.one-sided needs an objective that predicts one view from the other, "
-            f"not {config.objective.name}"
-        )
-    if config.optim.constant_predictor and not objective.predicts:
-        raise UserError(
-            f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "
-            "predictor"
-        )
-    penalty_weights(config, objective)
-    with torch.device("meta"):
-        networks = build_networks(config, objective)
-    if not is_ours(type(networks.masker)):
-        check_masker(build_masker(config.masks, config.image_size), config.image_size)
-    backbone, encoder = networks.encoder.backbone, config.encoder
-    check_memory(config, networks)
-    check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
-    if config.masks.drop:
-        check_drops(backbone, networks.backbone_name)
+def _alone(plan: Plan, place: Place) -> Summary | Stopped:
+    """Train in this process."""
+    if place.note:
+        print(place, flush=True)
+    device = device_of(plan.config.device, place)
+    processes = Processes(device, plan.config.precision == "bf16")
+    return train_in(processes, plan, StopSignal(plan.folder))
 
 
-def check_memory(config: Config, networks: Networks) -> None:
-    """Refuse settings that ask for more memory than a device has, by the least that they take.
-
-    Args:
-        config: all settings.
-        networks: on any device, such as `meta`.
-
-    Raises:
-        UserError: with both amounts.
-    """
-    weights, images = least_bytes(config, networks)
-    kind = kind_of(config.device)
-    on_gpu = kind == "cuda"  # Apple's has the host's memory
-    processes = 1 if on_gpu else config.devices  # that share the memory
-    there = memory_total(torch.device("cuda" if on_gpu else "cpu"))
-    if processes * (weights + images) <= there:
-        return
-    asked = (
-        f"these settings take {processes * (weights + images) / 2**30:,.1f} GiB at least, and "
-        f"{'the GPU' if on_gpu else 'this machine'} has {there / 2**30:,.1f} GiB"
-    )
-    if processes * weights > there:
-        raise UserError(
-            f"{asked}, of which networks and optimisers take "
-            f"{processes * weights / 2**30:,.1f} GiB: take a smaller --backbone "
-            f"{config.encoder.backbone}, --masks.width {config.masks.width}, --masks.bottleneck "
-            f"{config.masks.bottleneck}, --objective.hidden, "
-            f"--objective.out-dim {config.objective.out_dim} or --objective.queue "
-            f"{config.objective.queue}"
-        )
-    raise UserError(
-        f"{asked}: take a smaller --batch-size {config.batch_size}, --image-size "
-        f"{config.image_size} or --n-masks {config.masks.n_masks}, or a larger --accumulate"
-    )
-
-
-def least_bytes(config: Config, networks: Networks) -> tuple[int, int]:
-    """Return what a process takes at least: for networks and optimisers, and for a part's images.
-
-    Weights, their gradients and one momentum; two views of the images, and their masks.
-    """
-    weights = 0
-    for network in (networks.encoder, networks.masker):
-        for tensor in (*network.parameters(), *network.buffers()):
-            weights += tensor.nbytes * (3 if tensor.requires_grad else 1)
-    masks = 0 if config.masks.masker == "none" else config.masks.n_masks
-    images = config.micro_batch * config.image_size**2 * 4 * (2 * 3 + masks)
-    return weights, images
-
-
-def _launch(config: Config, folder: RunFolder, latest: Path | None) -> Summary:
-    # Whatever a cluster's variables say, the processes are those that `--devices` asks for.
-    if config.devices > 1:
-        # Decoded and clustered once, here; the processes find the store.
-        training_maps(config, load(config.data, config.image_size, config.seed))
-    fabric = Fabric(
-        accelerator=kind_of(config.device),
-        devices=config.devices,
-        strategy=Spawn() if config.devices > 1 else "auto",
-        plugins=None if config.devices > 1 else LightningEnvironment(),
-        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
-    )
-    # Plain settings, since a plugin's make a type of them that no other process knows yet.
-    work = partial(_work, loaded_plugins(), settings.to_dict(config), folder, latest)
-    several = config.devices > 1
-    outcome = _launch_several(fabric, work, folder) if several else fabric.launch(work)
-    if isinstance(outcome, Stopped):
-        raise outcome
-    assert isinstance(outcome, Summary)
-    return outcome
-
-
-def _launch_several(fabric: Fabric, work: Any, folder: RunFolder) -> Any:
-    """Start the processes that train, pass signals on to them, and say what became of them."""
-    stop = StopSignal(folder)
-    others = set(multiprocessing.active_children())  # of the program that calls us
-
-    def ours() -> set[multiprocessing.process.BaseProcess]:
-        return set(multiprocessing.active_children()) - others
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in ours():
-            if child.pid is not None:
-                os.kill(child.pid, number)  # they save and stop
-        stop.note(number)
-
+def _several(plan: Plan) -> Summary | Stopped:
+    """Train in processes of this machine that are started here."""
+    n = plan.config.devices
+    print(Place("--devices", world_size=n), flush=True)
+    # Decoded and clustered once, here; the processes find the store.
+    training_maps(plan.config, load(plan.config.data, plan.config.image_size, plan.config.seed))
+    stop = StopSignal(plan.folder)
     try:
-        with handled(pass_on):
-            outcome = fabric.launch(work)
-    except Stopped:  # the second signal
-        for child in ours():
-            child.kill()
-            child.join(timeout=5)  # it holds the run's folder until it is gone
-        raise
-    except (ProcessRaisedException, ProcessExitedException) as error:
+        outcome = spawn(partial(_one_of_several, plan.packed()), n, stop)
+    except UserError as error:
         if stop.number:  # it came before they could heed it
-            raise Stopped(stop.number, f"stopped; {folder.kept()}") from error
-        if isinstance(error, ProcessRaisedException):
-            name = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
-            found = re.findall(rf"{name}: (.*)", str(error))
-            raise (UserError(found[-1]) if found else error) from error
-        raise _process_ended(error, folder) from error
+            raise Stopped(stop.number, f"stopped; {plan.folder.kept()}") from error
+        if isinstance(error, Killed):
+            go_on = command("resume", plan.folder.path)
+            raise UserError(f"{error}; go on with `{go_on}`") from error
+        raise
+    assert isinstance(outcome, Summary | Stopped)
     if stop.number and isinstance(outcome, Summary):  # it came after the last step
-        return Stopped(stop.number, f"stopped when all was done; {folder.kept()}")
+        return Stopped(stop.number, f"stopped when all was done; {plan.folder.kept()}")
     return outcome
-
-
-def _leave_with_parent(stop: StopSignal) -> None:
-    """Have this process save and end soon after its parent died, which nobody else would tell."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        stop.note(signal.SIGTERM)
-        time.sleep(ORPHAN_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="seamask-parent", daemon=True).start()
-
-
-def _process_ended(error: ProcessExitedException, folder: RunFolder) -> UserError:
-    """Build the line for a process that ended without a word of Python's."""
-    if error.exit_code == UNGUARDED:
-        return UserError(
-            "devices > 1 starts Python anew, and this script adds parts of its own there: put what "
-            'starts the run below `if __name__ == "__main__":`, or the parts into a plugin\'s file'
-        )
-    if error.exit_code >= 0:
-        return UserError(
-            f"a training process ended with exit code {error.exit_code}; what it said is above"
-        )
-    return UserError(
-        f"a training process was killed by {error.signal_name or -error.exit_code} (out of memory? "
-        f"then {REMEDY}); go on with `{command('resume', folder.path)}`"
-    )
 
 
 @lasting_output()
 @memory_errors()
-def _work(
-    plugins: Sequence[Path],
-    plain: dict[str, Any],
-    folder: RunFolder,
-    latest: Path | None,
-    fabric: Fabric,
-) -> Summary | Stopped:
+def _one_of_several(plain: dict[str, Any], place: Place) -> Summary | Stopped:
+    """Train in one of the processes that `_several` has started."""
+    stop = StopSignal()
+    install(stop.note)  # from the first moment: a process that just died would hang the rest
+    plan = Plan.unpacked(plain)
+    plan.folder.join()  # we may outlive the process that claimed the run
+    choose_interface(place.address)
+    store = TCPStore(place.address, place.port, is_master=False)
+    with joined(plan.config, place, store) as processes:
+        return train_in(processes, plan, stop)
+
+
+@memory_errors()
+def _together(planned: Planned, watch: Watch) -> Summary | Stopped:
+    """Train in one of the processes that something else has started."""
+    place = watch.place
+    if place.rank == 0:
+        print(place, flush=True)
+        with planned(place) as plan:
+            watch.say("plan", plan.packed())
+            with joined(plan.config, place, watch.store) as processes:
+                return train_in(processes, plan, StopSignal(plan.folder))
+    plan = Plan.unpacked(watch.hear("plan"))
+    if plan.latest is not None and not plan.latest.exists():
+        raise UserError(
+            f"{plan.latest} is not on {watch.host}: several nodes need --out on a file system that "
+            "all of them see"
+        )
+    with joined(plan.config, place, watch.store) as processes:
+        outcome = train_in(processes, plan, StopSignal())
+    # The first says what there is to be said.
+    return Stopped(outcome.signal_number, "") if isinstance(outcome, Stopped) else outcome
+
+
+@contextmanager
+def joined(config: Config, place: Place, store: Store) -> Iterator[Processes]:
+    """Have this process be one of several that send each other messages, for the block.
+
+    Args:
+        config: of the run.
+        place: of this process.
+        store: that all of them see.
+    """
+    device = device_of(config.device, place)
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore("group", store),
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=COLLECTIVE,
+        device_id=device if device.type == "cuda" else None,
+    )
+    yield Processes(device, config.precision == "bf16", place.rank, place.world_size)
+    distributed.destroy_process_group()  # not after an error: it may wait for one that is gone
+
+
+def train_in(processes: Processes, plan: Plan, stop: StopSignal) -> Summary | Stopped:
     """Train in one process; the body of every process of a run.
 
     Args:
-        plugins: to load first: a spawned process has not.
-        plain: the settings, as `to_dict` returns them.
-        folder: of the run.
-        latest: the checkpoint to go on from; None: a new run.
-        fabric: launched.
+        processes: those that train, as this one sees them.
+        plan: what is to be trained.
+        stop: takes note of signals.
     """
-    if fabric.world_size > 1:  # we may outlive the process that claimed the run
-        folder.join()
-    for plugin in plugins:
-        load_plugin(plugin)
-    config = settings.from_dict(plain, with_parts(Config()))
-    if fabric.device.type == "cpu":
+    config, folder, latest = plan
+    if processes.device.type == "cpu":
         use_cpu(config.threads)
-    if fabric.world_size == 1:
-        stop = StopSignal(folder)
-    else:
-        stop = StopSignal()
-        install(stop.note)  # from the first moment: a process that just died would hang the rest
-        _leave_with_parent(stop)
-    run = Run(fabric, config, folder)
+    elif processes.world_size > 1:
+        torch.set_num_threads(config.threads)
+    run = Run(processes, config, folder)
     try:
         with handled(stop.note):  # from before the folder changes: an earlier run goes as a whole
             if latest is not None:
@@ -390,7 +390,7 @@ def _work(
                     snapshot.export(run)
             elif run.lead:
                 folder.create(config)
-            fabric.barrier()
+            processes.barrier()
             if run.lead:
                 _announce(run, latest)
             train(run, stop)
@@ -408,8 +408,8 @@ def _announce(run: Run, latest: Path | None) -> None:
         f"{config.recipe}: {amount(len(data.train), 'image')} of {data.name} at "
         f"{config.image_size} px, {amount(config.epochs, 'epoch')} of "
         f"{amount(run.steps_per_epoch, 'step')}, batch {config.batch_size}, "
-        f"on {run.fabric.device.type} × {run.fabric.world_size}"
-        + (f" ({config.threads} threads)" if run.fabric.device.type == "cpu" else "")
+        f"on {run.processes.device.type} × {run.processes.world_size}"
+        + (f" ({config.threads} threads)" if run.processes.device.type == "cpu" else "")
         + f", {config.precision}\n"
         f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
         f"masker {config.masks.masker}"
@@ -425,7 +425,7 @@ def _announce(run: Run, latest: Path | None) -> None:
     )
     for line in described(data, config.batch_size):
         print(line)
-    if config.recipe == SMALL and run.fabric.device.type == "cpu" and latest is None:
+    if config.recipe == SMALL and run.processes.device.type == "cpu" and latest is None:
         print(small_instead(config))
     if config.optim.warmup_epochs >= config.epochs:
         print(

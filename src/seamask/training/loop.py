@@ -6,7 +6,6 @@ import time
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 
 from seamask.base.signals import Stopped
 from seamask.training import report, snapshot
@@ -74,7 +73,7 @@ def _show_epoch(run: Run, journal: Journal) -> None:
         journal.write({"epoch": run.epoch, "step": run.step, **scores})
     if run.lead and drawn:
         report.draw_figures(run)
-    run.fabric.barrier()
+    run.processes.barrier()
 
 
 class Asked:
@@ -108,7 +107,7 @@ class Asked:
         run, number = self.run, self.stop.number
         minutes = run.config.log.checkpoint_minutes
         due = bool(minutes) and time.monotonic() - self.saved >= 60 * minutes
-        if run.fabric.world_size > 1:
+        if run.processes.world_size > 1:
             if run.step < self.next_step and not run.between_epochs:
                 return
             number, due = self._agree(number, due)
@@ -122,10 +121,8 @@ class Asked:
         """Return the signal that came to any process, and whether any is due to save."""
         run, now = self.run, time.monotonic()
         pace = (now - self.last) / max(1, run.step - self.last_step)  # seconds a step
-        mine = torch.tensor([number, due, pace], device=run.fabric.device)
-        all_of_us = run.fabric.all_reduce(mine, reduce_op="max")
-        assert isinstance(all_of_us, Tensor)
-        any_number, any_due, slowest = all_of_us.tolist()
+        mine = torch.tensor([number, due, pace], device=run.processes.device)
+        any_number, any_due, slowest = run.processes.largest(mine).tolist()
         self.last_step, self.last = run.step, now
         self.next_step = run.step + max(1, min(ASK_STEPS, int(ASK_SECONDS / max(slowest, 1e-9))))
         return int(any_number), bool(any_due)

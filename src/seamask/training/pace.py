@@ -44,7 +44,7 @@ def estimated(run: Run, journal: Journal) -> Iterator[None]:
         known = True
         journal.progress.say(foretold(run, spent))
 
-    if run.fabric.device.type != "cpu" or not run.lead:
+    if run.processes.device.type != "cpu" or not run.lead:
         yield
         return
     with heard(hear):

@@ -31,7 +31,7 @@ JPEG = {
 LOOKED_AT = 1000  # images whose masks are looked at in the end
 
 
-@dataclass  # not frozen: Fabric copies it between processes
+@dataclass(frozen=True)
 class Summary:
     """What a finished run has to say.
 
@@ -47,6 +47,7 @@ class Summary:
         warnings: what is wrong with the game as it ended, in words.
         skipped: unreadable images and why.
         load: the line of Python that loads the weights.
+        lead: of the process that speaks for all; others have no results.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Summary:
     load: str
     asked: float | None = None
     warnings: tuple[str, ...] = ()
+    lead: bool = True
 
 
 def finish(run: Run) -> Summary:
@@ -72,7 +74,7 @@ def finish(run: Run) -> Summary:
         results |= health
         warnings = tuple(t.text for t in troubles(health, run.config, learned).values())
         run.folder.write_manifest(manifest(run, results))
-    run.fabric.barrier()
+    run.processes.barrier()
     return Summary(
         folder=run.folder.path,
         seconds=run.seconds,
@@ -83,6 +85,7 @@ def finish(run: Run) -> Summary:
         load=loading_line(run, run.folder.encoder),
         asked=asked(run.config) if learned else None,
         warnings=warnings,
+        lead=run.lead,
     )
 
 
@@ -103,7 +106,7 @@ def logged_scores(run: Run) -> dict[str, float]:
 def untrained_scores(run: Run) -> dict[str, float]:
     """Return the probes of the same encoder before any training."""
     encoder = build_networks(run.config, build_objective(run.config.objective)).encoder
-    return probe(encoder.backbone.to(run.fabric.device), run.data, run.config.image_size)
+    return probe(encoder.backbone.to(run.processes.device), run.data, run.config.image_size)
 
 
 def last_health(folder: RunFolder) -> dict[str, float]:

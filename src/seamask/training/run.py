@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
 from seamask.base.draws import BatchGenerator, derive_seed
@@ -22,7 +21,7 @@ from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
-from seamask.training.processes import average_gradients, average_with_gradient
+from seamask.training.processes import Processes
 from seamask.training.stepper import Stepper, records
 from seamask.training.window import Window
 from seamask.views import Views, crop_masks
@@ -48,7 +47,7 @@ class Run:
     """One pretraining run in one process: what it is made of, and how far it is.
 
     Args:
-        fabric: launched; knows devices, processes and precision.
+        processes: that train it; they know device and precision.
         config: all settings.
         folder: of the run; created by the caller.
 
@@ -65,37 +64,37 @@ class Run:
         UserError: data that is not there or too little, or networks that cannot be built.
     """
 
-    def __init__(self, fabric: Fabric, config: Config, folder: RunFolder) -> None:
-        self.fabric, self.config, self.folder = fabric, config, folder
+    def __init__(self, processes: Processes, config: Config, folder: RunFolder) -> None:
+        self.processes, self.config, self.folder = processes, config, folder
         commit()  # of the code that is in memory now
-        self.lead = fabric.global_rank == 0
+        self.lead = processes.rank == 0
         self.data = load(config.data, config.image_size, config.seed, progress=self.lead)
         self.steps_per_epoch = _steps_per_epoch(self.data, config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        many = fabric.world_size > 1
-        gather = partial(fabric.all_gather, sync_grads=True) if many else None
-        self.objective = build_objective(config.objective, gather, fabric.global_rank)
+        many = processes.world_size > 1
+        gather = processes.gather if many else None
+        self.objective = build_objective(config.objective, gather, processes.rank)
         self.networks = build_networks(config, self.objective)
         self.players = build_players(
             config,
             self.networks,
             self.objective,
-            fabric.device,
-            fabric.world_size,
-            fabric.autocast,
-            partial(average_gradients, fabric),
-            partial(average_with_gradient, fabric),
+            processes.device,
+            processes.world_size,
+            processes.autocast,
+            processes.average_gradients,
+            processes.average_with_gradient,
         )
         self.views = Views(config.views, config.image_size, *self.data.normalization)
-        resident = is_resident(self.data.train, config.data.resident, fabric.device)
-        self.image_loader = Loader(self.data.train.pixels, fabric.device, resident)
+        resident = is_resident(self.data.train, config.data.resident, processes.device)
+        self.image_loader = Loader(self.data.train.pixels, processes.device, resident)
         maps = training_maps(config, self.data, show=self.lead)
         self.map_loaders = {  # by their names in `View`
-            name: Loader(labels[..., None], fabric.device, resident)
+            name: Loader(labels[..., None], processes.device, resident)
             for name, labels in maps.items()
         }
-        graph = records(config, self.players, fabric.device)
-        place = fabric.global_rank, fabric.world_size
+        graph = records(config, self.players, processes.device)
+        place = processes.rank, processes.world_size
         self.stepper = Stepper(self.players, self._pairs, graph, *place)
         self.step = 0
         self.seconds = 0.0
@@ -124,10 +123,10 @@ class Run:
             budget needs, uint8 `[B / processes, S, S]`, by their names in `View`.
         """
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        config, fabric = self.config, self.fabric
+        config, processes = self.config, self.processes
         order = permutation(len(self.data.train), config.seed, epoch)
-        shares = shared_out(order, config.batch_size, config.accumulate, fabric.world_size)
-        rows = shares[fabric.global_rank, first:]  # [steps, B / processes]
+        shares = shared_out(order, config.batch_size, config.accumulate, processes.world_size)
+        rows = shares[processes.rank, first:]  # [steps, B / processes]
         loaders = [self.image_loader, *self.map_loaders.values()]
         for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
             yield images, {n: m[:, 0] for n, m in zip(self.map_loaders, maps, strict=True)}
@@ -137,7 +136,7 @@ class Run:
 
         All that it draws is a function of (seed, epoch, step) and of an image's place in the batch.
         """
-        config, rank = self.config, self.fabric.global_rank
+        config, rank = self.config, self.processes.rank
         rates = self._set_learning_rates()
         self.players.done = self.step / self.total_steps
         epoch = self.step // self.steps_per_epoch
@@ -149,7 +148,7 @@ class Run:
         pairs, metrics = self.stepper.take(images, maps, move_masks, draw)
         self.step += 1
         self.objective.update(self.networks.encoder, self.step / self.total_steps)
-        health = BatchGenerator(rank, self.fabric.world_size)
+        health = BatchGenerator(rank, self.processes.world_size)
         return Step(metrics, rates, pairs[0], health.manual_seed(derive_seed(*draw, "health")))
 
     def _pairs(

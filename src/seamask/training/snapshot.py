@@ -27,8 +27,8 @@ FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
 # may only be more; images are compared by what they are, not by where they lie. Other threads or
 # devices add in another order, to other last bits; all else about them is the same.
 MAY_CHANGE = (
-    "out", "overwrite", "epochs", "threads", "device", "devices", "cuda_graph", "data.source",
-    "data.root", "data.objects", "data.cache", "data.resident",
+    "out", "overwrite", "resume", "epochs", "threads", "device", "devices", "timeout",
+    "cuda_graph", "data.source", "data.root", "data.objects", "data.cache", "data.resident",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def save(run: Run, finite: Finiteness) -> None:
     """
     finite.check_losses()
     finite.check_weights()
-    window = run.window.state(run.fabric)
+    window = run.window.state(run.processes)
     if not run.lead:
         return
     players, networks = run.players, run.networks
@@ -127,7 +127,7 @@ def restore(run: Run, path: Path) -> None:
         if players.masker_optimizer is not None:
             players.masker_optimizer.load_state_dict(state["masker_optimizer"])
         if "window" in state:  # none of before
-            run.window.restore(state["window"], run.fabric.device)
+            run.window.restore(state["window"], run.processes.device)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot resume from {path}: it belongs to another model") from error
     if state["step"] > run.total_steps:

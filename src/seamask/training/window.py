@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from seamask.training.health import ranks
+from seamask.training.processes import Processes
 
 
 class Window:
@@ -50,14 +50,14 @@ class Window:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts.update(metrics.keys())
 
-    def close(self, fabric: Fabric) -> tuple[dict[str, float], float, int]:
+    def close(self, processes: Processes) -> tuple[dict[str, float], float, int]:
         """Return means over processes, seconds and steps since the last call, and start anew."""
-        sums = _mean(fabric, self.sums)
+        sums = _mean(processes, self.sums)
         grams = sums.new_zeros(0) if self.grams is None else self.grams.to(sums.dtype)
         both = torch.cat([sums, grams.flatten()]).cpu()  # the one copy from the device
         values = both[: len(sums)].tolist()
         self.last = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
-        if self.grams is not None and fabric.global_rank == 0:  # who writes the log
+        if self.grams is not None and processes.rank == 0:  # who writes the log
             self.last |= ranks(both[len(sums) :].view_as(self.grams))
         now = time.perf_counter()
         result = self.last, self.seconds + now - self.since, self.steps
@@ -65,9 +65,9 @@ class Window:
         self.seconds, self.since = 0.0, now
         return result
 
-    def state(self, fabric: Fabric) -> dict[str, Any]:
+    def state(self, processes: Processes) -> dict[str, Any]:
         """Return what was added since the last line, as plain values. Every process takes part."""
-        sums = _mean(fabric, self.sums).cpu() if self.sums else torch.zeros(0)
+        sums = _mean(processes, self.sums).cpu() if self.sums else torch.zeros(0)
         return {
             "sums": {name: value.clone() for name, value in zip(self.sums, sums, strict=True)},
             "counts": dict(self.counts),
@@ -82,7 +82,5 @@ class Window:
         self.steps, self.seconds = state["steps"], state["seconds"]
 
 
-def _mean(fabric: Fabric, sums: Mapping[str, Tensor]) -> Tensor:
-    mean = fabric.all_reduce(torch.stack(list(sums.values())), reduce_op="mean")
-    assert isinstance(mean, Tensor)
-    return mean
+def _mean(processes: Processes, sums: Mapping[str, Tensor]) -> Tensor:
+    return processes.mean(torch.stack(list(sums.values())))

@@ -1,0 +1,98 @@
+"""Jobs of a real Slurm of two nodes."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+from jobs import plugin, pretrain, shell, steps, wait_for
+
+from command import call
+from training.runs import assert_same_weights, weights_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.ddp, pytest.mark.slurm]
+
+SCRIPT = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks=2 --ntasks-per-node=1 --requeue --open-mode=append
+srun --kill-on-bad-exit=1 {command}
+"""
+
+
+def submit(script, output, cluster, *more):
+    """Submit a job; return its number."""
+    done = subprocess.run(
+        ["sbatch", "--parsable", f"--output={output}", *more],
+        input=script, env=cluster, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def state(job, cluster):
+    shown = ["scontrol", "show", "job", job]
+    text = subprocess.run(shown, env=cluster, capture_output=True, text=True).stdout
+    return text.split("JobState=")[1].split()[0]
+
+
+def wait_until_done(job, output, cluster):
+    wait_for(
+        lambda: state(job, cluster) not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
+        output.read_text,
+    )
+    assert state(job, cluster) == "COMPLETED", output.read_text()
+
+
+def test_a_job_over_both_nodes_equals_one_process_also_when_requeued(cluster, cache, tmp_path):
+    left, queued, alone = (tmp_path / name for name in ("left", "queued", "alone"))
+    jobs = {}
+    for out in (left, queued):
+        words = [*pretrain(out, cache), *(plugin(tmp_path) if out == queued else [])]
+        log = tmp_path / f"{out.name}.txt"
+        jobs[out] = submit(SCRIPT.format(command=shell(*words)), log, cluster), log
+    job, log = jobs[queued]
+    wait_for(lambda: steps(queued) >= 3, log.read_text)
+    subprocess.run(["scontrol", "requeue", job], env=cluster, check=True)
+    # A job that is requeued waits for two minutes otherwise.
+    wait_for(lambda: state(job, cluster) == "PENDING", log.read_text)
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], env=cluster, check=True)
+    assert call(*pretrain(alone, cache)) == 0
+    for job, log in jobs.values():
+        wait_until_done(job, log, cluster)
+    said = jobs[queued][1].read_text()
+    assert said.count("2 processes on 2 nodes, started by srun") == 2
+    assert "goes on after step" in said
+    assert_same_weights(left, queued)
+    ours, theirs = weights_of(left), weights_of(alone)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+STUDY = """
+title: Two methods
+methods: {one: shapes-simclr, two: shapes-sequential}
+seeds: 2
+baseline: one
+settings: SETTINGS
+evaluations:
+  kNN: {task: knn}
+"""
+
+
+def test_a_study_as_a_job_array_shares_one_folder(cluster, cache, tmp_path):
+    words = pretrain(tmp_path, cache, epochs=1)[2:]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    settings = {n[2:].replace("-", "_"): v for n, v in given.items()}
+    for name in ("out", "resume"):
+        del settings[name]
+    settings = {n: json.loads(v) if v.isdecimal() else v for n, v in settings.items()}
+    file, out = tmp_path / "two.yaml", tmp_path / "study"
+    file.write_text(STUDY.replace("SETTINGS", json.dumps(settings)))
+    script = f"#!/bin/bash\n{shell('study', file, '--out', out)}\n"
+    log = tmp_path / "array-%a.txt"
+    submit(script, log, cluster, "--array=0-3", "--wait", "--oversubscribe")
+    said = [path.read_text() for path in tmp_path.glob("array-*.txt")]
+    assert len(said) == 4
+    done = [line for text in said for line in text.splitlines() if line.startswith("[")]
+    jobs = [line.split("]")[1].split(",")[0].split("(")[0].strip() for line in done]
+    assert len(jobs) == len(set(jobs)) == 8, said  # each by one of them
+    assert "two" in (out / "table.md").read_text()
