@@ -66,7 +66,8 @@ class Config:
     image_size: Annotated[int, Within(8, MOST_PIXELS)] = 96
     """Side of the views in pixels."""
     seed: Annotated[int, Within(0, SEEDS)] = 0
-    """Every random draw is a function of (seed, epoch, step, rank)."""
+    """Every random draw is a function of (seed, epoch, step) and of an image's place in the
+    batch."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a GPU where there is one, NVIDIA's (`cuda`) or Apple's (`mps`, untested)."""
     devices: Annotated[int, Within(1)] = 1

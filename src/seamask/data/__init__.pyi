@@ -18,6 +18,7 @@ from .store.derived import cached_maps as cached_maps
 from .store.loader import Loader as Loader
 from .store.loader import is_resident as is_resident
 from .store.loader import permutation as permutation
+from .store.loader import shared_out as shared_out
 from .store.packed import Images as Images
 from .store.plan import Chunk as Chunk
 from .store.plan import Plan as Plan

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import UserError, check_choice, check_share, check_whole
 from seamask.masks.cells import cells_of, strongest, to_pixels
 from seamask.masks.masker import MASKERS, Seen
@@ -75,8 +75,12 @@ class AttentionMasker(nn.Module):
 
     def _without_hints(self, attention: Tensor, generator: Generator | None) -> Tensor:
         """Return attention `[B, N, R, C]`, the lowest there is where a hint stays."""
-        shape = attention.shape
-        chance = drawn(lambda: torch.rand(shape, generator=generator), attention.device)
+        batch, *shape = attention.shape
+
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.rand((n, *shape), generator=source)
+
+        chance = drawn(lambda: per_image(draw, batch, generator), attention.device)
         first = strongest(attention, HINTS)
         hints = strongest(torch.where(first, chance, -1.0), HINTS / 2)
         return torch.where(hints, -torch.inf, attention)

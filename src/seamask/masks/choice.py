@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 
 
 def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
@@ -16,9 +16,11 @@ def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
         generator: a CPU generator, so that the choice does not depend on the device.
     """
     batch, n_masks = masks.shape[:2]
-    return drawn(
-        lambda: torch.randint(n_masks, (batch, 1, 1, 1), generator=generator), masks.device
-    )
+
+    def draw(images: int, source: Generator | None) -> Tensor:
+        return torch.randint(n_masks, (images, 1, 1, 1), generator=source)
+
+    return drawn(lambda: per_image(draw, batch, generator), masks.device)
 
 
 def take_one(masks: Tensor, index: Tensor) -> Tensor:

@@ -104,10 +104,12 @@ def _solve(
     for _ in range(UNSEEN if unseen else STEPS):
         share = torch.sigmoid(logits + bias[..., None])
         value = (room * share).mean(-1) - budget
-        if not unseen and bool(((value.abs() <= TOLERANCE) | full).all()):
+        met = (value.abs() <= TOLERANCE) | full
+        if not unseen and bool(met.all()):
             break
         low, high = torch.where(value < 0, bias, low), torch.where(value > 0, bias, high)
         step = bias - value / (room * share * (1 - share)).mean(-1).clamp(min=1e-300)
         inside = (step > low) & (step < high)
-        bias = torch.where(inside, step, (low + high) / 2)
+        step = torch.where(inside, step, (low + high) / 2)
+        bias = torch.where(met, bias, step)  # a mask is the same whatever others are in the batch
     return bias, full

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import check_share, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import RandomSettings
@@ -43,8 +43,12 @@ class GridMasker(nn.Module):
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
         """
-        shape, period = (2, len(images), self.n_masks, 1), 2 * self.patch
-        shift = drawn(lambda: torch.randint(period, shape, generator=generator), images.device)
+        period = 2 * self.patch
+
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.randint(period, (n, 2, self.n_masks, 1), generator=source)
+
+        shift = drawn(lambda: per_image(draw, len(images), generator), images.device).unbind(1)
         keeps = self.ratio > 0.5
         side = round(math.sqrt(1 - self.ratio if keeps else self.ratio) * period)
         rows, columns = (

@@ -4,12 +4,15 @@ A masker is a module: images `[B, C, H, W]`, normalised → masks `[B, N, H, W]`
 removed. Its attribute `learned` says whether it is a player with weights of its own, `n_masks` is
 N. Its `forward` may ask for more, each by the name of a parameter, and is given what it names:
 
-- `generator`: a CPU generator for what is drawn, so that masks do not depend on the device;
+- `generator`: a CPU generator for what is drawn, so that masks do not depend on the device; what
+  `seamask.base.draws.per_image` draws with it does not depend on the number of processes either;
 - `objects`: labels of pixels, integer `[B, H, W]`: 0 background, k = object k, 255 = void;
 - `segments`: labels of their superpixels, integer `[B, H, W]` below 256; None: not computed yet;
 - `encoder`: what it may ask the encoder, a `Seen`; None where there is none;
 - `shares`: `[B, N]` or `[B, 1]`, what each mask must remove exactly; None: as the masker likes.
   A masker that keeps to them says so by an attribute `takes_shares = True`.
+
+Masks of an image depend on that image alone: batch norm in a masker would be of one process's part.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import check_whole
 from seamask.masks.cells import cells_of, to_pixels
 from seamask.masks.masker import MASKERS
@@ -49,8 +49,11 @@ class MultiBlockMasker(nn.Module):
             UserError: a patch that does not divide the image.
         """
         grid = cells_of(images, self.patch)
-        shape = len(images), self.n_masks, 1 + TARGETS, 4
-        draws = drawn(lambda: torch.rand(shape, generator=generator), images.device)
+
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.rand((n, self.n_masks, 1 + TARGETS, 4), generator=source)
+
+        draws = drawn(lambda: per_image(draw, len(images), generator), images.device)
         seen = block(draws[:, :, 0], grid, CONTEXT_SCALE, CONTEXT_ASPECT)  # [B, N, R, C]
         for k in range(TARGETS):
             left = seen & ~block(draws[:, :, 1 + k], grid, TARGET_SCALE, TARGET_ASPECT)

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import check_choice, check_share, check_whole
 from seamask.masks.cells import cells_of, strongest, to_pixels
 from seamask.masks.masker import MASKERS
@@ -61,8 +61,12 @@ class ColourNoiseMasker(nn.Module):
             UserError: a patch that does not divide the image.
         """
         rows, columns = cells_of(images, self.patch)
-        shape = len(images), self.n_masks, rows + 2 * MARGIN, columns + 2 * MARGIN
-        white = drawn(lambda: torch.randn(shape, generator=generator), images.device)
+        shape = self.n_masks, rows + 2 * MARGIN, columns + 2 * MARGIN
+
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.randn((n, *shape), generator=source)
+
+        white = drawn(lambda: per_image(draw, len(images), generator), images.device)
         noise = coloured_noise(white, self.colour)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         return to_pixels(strongest(-noise, self.ratio), images)
 

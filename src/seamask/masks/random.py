@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import UserError, check_share, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
@@ -74,12 +74,15 @@ class RandomPatchMasker(nn.Module):
         rows, columns = height // self.patch, width // self.patch
         shape, kind = (batch, self.n_masks, rows, columns), images.dtype
 
-        def draw() -> Tensor:
-            noise = torch.rand(batch, self.n_masks, rows * columns, generator=generator)
+        def draw(images: int, source: Generator | None) -> Tensor:
+            return torch.rand(images, self.n_masks, rows * columns, generator=source)
+
+        def make() -> Tensor:
+            noise = per_image(draw, batch, generator)
             rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
             return (rank < round(self.ratio * rows * columns)).to(kind).view(shape)
 
-        grid = drawn(draw, images.device)
+        grid = drawn(make, images.device)
         return F.interpolate(grid, size=(height, width), mode="nearest")
 
 
@@ -139,23 +142,35 @@ def random_blocks(
     Returns:
         bool `[B, N, height, width]`, on the device of `ratio`.
     """
-    shape = BLOCK_ROUNDS, 4, *ratio.shape
-    draws = drawn(lambda: torch.rand(shape, generator=generator), ratio.device)
-    y = torch.arange(height, device=ratio.device)[:, None]
-    x = torch.arange(width, device=ratio.device)
-    pixels = height * width
+    batch, n_masks = ratio.shape
+
+    def draw(images: int, source: Generator | None) -> Tensor:
+        return torch.rand(BLOCK_ROUNDS, 4, images, n_masks, generator=source).movedim(2, 0)
+
+    def make() -> Tensor:
+        uniform = per_image(draw, batch, generator).movedim(0, 2)
+        area, aspect, *corner = uniform.unbind(1)  # each [rounds, B, N] in [0, 1)
+        skew = torch.exp((aspect - 0.5) * -math.log(BLOCK_ASPECT))
+        return torch.stack([area, skew, *corner], dim=1)
+
+    # A GPU is asked for each operation by itself: both sides of a rectangle go through one.
+    room = torch.stack([torch.full_like(ratio, side + 1) for side in (height, width)])
+    place = torch.arange(max(height, width), device=ratio.device)
+    wanted = ratio * (pixels := height * width)
     removed = torch.zeros(*ratio.shape, height, width, dtype=torch.bool, device=ratio.device)
-    for area, aspect, top, left in draws:  # each [B, N], uniform in [0, 1)
-        missing = ratio * pixels - removed.sum((2, 3))
+    for draws in drawn(make, ratio.device):
+        area, skew, corner = draws[0], draws[1], draws[2:]  # [B, N] twice, [2, B, N]: top, left
+        missing = wanted - removed.sum((2, 3), dtype=torch.int32)  # quicker than int64's
         smallest = missing.clamp(max=pixels / 16)
         side = (smallest + area * (missing - smallest)).clamp(min=0).sqrt()
-        skew = torch.exp((aspect - 0.5) * -math.log(BLOCK_ASPECT))
         h = (side * skew).floor().clamp(max=height)
         w = torch.minimum(side / skew, missing / h.clamp(min=1)).floor().clamp(max=width)
-        y0 = (top * (height - h + 1)).floor()[:, :, None, None]
-        x0 = (left * (width - w + 1)).floor()[:, :, None, None]
-        h, w = h[:, :, None, None], w[:, :, None, None]
-        removed |= (y >= y0) & (y < y0 + h) & (x >= x0) & (x < x0 + w)
+        size = torch.stack([h, w])  # [2, B, N]
+        first = (corner * (room - size)).floor()
+        end = first + size
+        within = (place >= first[..., None]) & (place < end[..., None])  # [2, B, N, longer side]
+        rows, columns = within[0, ..., :height, None], within[1, ..., None, :width]
+        removed |= rows & columns
     return removed
 
 

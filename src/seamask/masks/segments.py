@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn
+from seamask.base.draws import drawn, per_image
 from seamask.base.errors import check_share, check_whole
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import RandomSettings
@@ -49,16 +49,19 @@ class SuperpixelMasker(nn.Module):
         """
         if segments is None:
             segments = segments_of_views(images, self.superpixels)
-        shape = len(images), self.n_masks, LABELS
-        order = drawn(lambda: torch.rand(shape, generator=generator), images.device).argsort(-1)
+
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.rand((n, self.n_masks, LABELS), generator=source)
+
+        order = drawn(lambda: per_image(draw, len(images), generator), images.device).argsort(-1)
         labels = segments.flatten(1).long()  # [B, H · W]
         area = images.new_zeros(len(images), LABELS, dtype=torch.float32)
         area = area.scatter_add_(1, labels, torch.ones_like(labels, dtype=area.dtype))
-        area = area[:, None].expand(shape).gather(2, order)
+        area = area[:, None].expand_as(order).gather(2, order)
         goes = area.cumsum(2) <= self.ratio * labels.shape[1]
         removed = torch.zeros_like(goes).scatter_(2, order, goes)  # of each label
         masks = removed.gather(2, labels[:, None].expand(-1, self.n_masks, -1))
-        return masks.view(*shape[:2], *images.shape[-2:]).to(images.dtype)
+        return masks.unflatten(2, images.shape[-2:]).to(images.dtype)
 
 
 @MASKERS.register("superpixel", RandomSettings)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # timm takes longer to import than torch
     from timm.models.vision_transformer import VisionTransformer
 
 FAINT = 1e-6  # the least weight of a token, so that its logarithm and its gradient are finite
+NOTHING = 1e-30  # of one that is left out and only fills a sequence up: lost in any rounding
 
 
 def check_drops(backbone: nn.Module, name: str) -> None:
@@ -103,13 +104,13 @@ def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
     patch = vit.patch_embed.patch_size
     weight = 1 - F.avg_pool2d(mask, patch).flatten(1)  # [B, T]
     order, total = None, weight.shape[1]
+    left_out = 1 - weight > threshold
+    weight = weight.clamp(min=FAINT)
     if not mask.requires_grad:
-        left_out = 1 - weight > threshold
         longest = int((~left_out).sum(1).max().clamp(min=1))
         order = left_out.byte().argsort(dim=1, stable=True)[:, :longest]  # [B, T'], the kept first
-        weight = weight.masked_fill(left_out, 0).gather(1, order)
+        weight = weight.masked_fill(left_out, NOTHING).gather(1, order)
         tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
-    weight = weight.clamp(min=FAINT)
     bias = F.pad(weight.log(), (prefix, 0))[:, None, None]  # [B, 1, 1, P + T']
     x = vit.norm_pre(torch.cat([first, tokens], dim=1))
     for block in vit.blocks:

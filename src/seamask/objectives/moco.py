@@ -94,5 +94,5 @@ class MoCo(Objective):
     def update(self, encoder: Encoder, done: float) -> None:
         """Let the slow copy follow; put the keys of all parts of the step into the queue."""
         self.network.follow(self.config.momentum)
-        self.network.enqueue(self.everyone(torch.cat(self.keys)))
+        self.network.enqueue(torch.cat([self.everyone(keys) for keys in self.keys]))
         self.keys = []

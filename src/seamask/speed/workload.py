@@ -64,12 +64,12 @@ class Workload:
         return self._see(self.images, self.maps, self.draw)[0]
 
     def _see(self, images: Tensor, maps: dict[str, Tensor], draw: Generator) -> Pairs:
-        def view() -> View:
-            seen, geometry = self.views(images, draw)
-            size = self.config.image_size
-            return View(seen, **{n: crop_masks(m, geometry, size) for n, m in maps.items()})
-
-        return [(view(), view())]
+        seen, geometry = self.views(images, draw, views=2)
+        size = self.config.image_size
+        both = {n: crop_masks(m.repeat(2, 1, 1), geometry, size) for n, m in maps.items()}
+        halves = {n: x.chunk(2) for n, x in {"images": seen, **both}.items()}
+        a, b = (View(**{n: half[i] for n, half in halves.items()}) for i in range(2))
+        return [(a, b)]
 
     def step(self) -> None:
         """Take one step, views included, as the loop does; its named range is `step`."""

@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from seamask.base.draws import derive_seed, generator
+from seamask.base.draws import BatchGenerator, derive_seed
 from seamask.base.errors import UserError
 from seamask.base.paths import local
 from seamask.base.provenance import commit
 from seamask.config import Config
-from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation
+from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation, shared_out
 from seamask.game.players import View
 from seamask.masks.superpixels import VERSION, clusters, segments
 from seamask.objectives import build_objective
@@ -94,7 +94,8 @@ class Run:
             for name, labels in maps.items()
         }
         graph = records(config, self.players, processes.device)
-        self.stepper = Stepper(self.players, self._pairs, graph)
+        place = processes.rank, processes.world_size
+        self.stepper = Stepper(self.players, self._pairs, graph, *place)
         self.step = 0
         self.seconds = 0.0
         self.window = Window()
@@ -122,10 +123,10 @@ class Run:
             budget needs, uint8 `[B / processes, S, S]`, by their names in `View`.
         """
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        order = permutation(len(self.data.train), self.config.seed, epoch)
-        used = order[: self.steps_per_epoch * self.config.batch_size]
-        by_step = used.view(self.steps_per_epoch, self.processes.world_size, -1)
-        rows = by_step[first:, self.processes.rank]  # [steps, B / processes]
+        config, processes = self.config, self.processes
+        order = permutation(len(self.data.train), config.seed, epoch)
+        shares = shared_out(order, config.batch_size, config.accumulate, processes.world_size)
+        rows = shares[processes.rank, first:]  # [steps, B / processes]
         loaders = [self.image_loader, *self.map_loaders.values()]
         for images, *maps in zip(*(loader.batches(rows) for loader in loaders), strict=True):
             yield images, {n: m[:, 0] for n, m in zip(self.map_loaders, maps, strict=True)}
@@ -133,19 +134,22 @@ class Run:
     def take_step(self, images: Tensor, maps: dict[str, Tensor]) -> Step:
         """Take one step of both players on what `batches` yields, without waiting for the device.
 
-        All that it draws is a function of (seed, epoch, step, rank).
+        All that it draws is a function of (seed, epoch, step) and of an image's place in the batch.
         """
-        config = self.config
+        config, rank = self.config, self.processes.rank
         rates = self._set_learning_rates()
         self.players.done = self.step / self.total_steps
         epoch = self.step // self.steps_per_epoch
-        draw = (config.seed, epoch, self.step, self.processes.rank)
-        torch.manual_seed(derive_seed(*draw, "layers"))  # for layers that draw (drop path, dropout)
+        step = (config.seed, epoch, self.step)
+        draw = (*step, 0)  # what one process has always drawn, as the first of several
+        # For layers that draw by themselves (drop path, dropout): each process others.
+        torch.manual_seed(derive_seed(*step, rank, "layers"))
         move_masks = self.step % config.masks.every == 0
         pairs, metrics = self.stepper.take(images, maps, move_masks, draw)
         self.step += 1
         self.objective.update(self.networks.encoder, self.step / self.total_steps)
-        return Step(metrics, rates, pairs[0], generator(*draw, "health"))
+        health = BatchGenerator(rank, self.processes.world_size)
+        return Step(metrics, rates, pairs[0], health.manual_seed(derive_seed(*draw, "health")))
 
     def _pairs(
         self, images: Tensor, maps: dict[str, Tensor], draw: Generator
@@ -153,12 +157,16 @@ class Run:
         """Return two views of each part of a batch."""
         n, size = self.config.accumulate, self.config.image_size
 
-        def view(k: int, part: Tensor) -> View:
-            seen, geometry = self.views(part, draw)
-            labels = {name: crop_masks(m.chunk(n)[k], geometry, size) for name, m in maps.items()}
-            return View(seen, **labels)
+        def pair(k: int, part: Tensor) -> tuple[View, View]:
+            seen, geometry = self.views(part, draw, views=2)
+            both = {"images": seen}
+            for name, labels in maps.items():
+                both[name] = crop_masks(labels.chunk(n)[k].repeat(2, 1, 1), geometry, size)
+            halves = {name: x.chunk(2) for name, x in both.items()}
+            a, b = (View(**{name: half[i] for name, half in halves.items()}) for i in range(2))
+            return a, b
 
-        return [(view(k, part), view(k, part)) for k, part in enumerate(images.chunk(n))]
+        return [pair(k, part) for k, part in enumerate(images.chunk(n))]
 
     def _set_learning_rates(self) -> dict[str, float]:
         optim, epochs = self.config.optim, self.config.epochs

@@ -25,7 +25,7 @@ KIND = "seamask checkpoint"
 FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
 # Settings that may differ when a run goes on; others would make it another run. Of `epochs` there
 # may only be more; images are compared by what they are, not by where they lie. Other threads or
-# devices add in another order, to other last bits.
+# devices add in another order, to other last bits; all else about them is the same.
 MAY_CHANGE = (
     "out", "overwrite", "resume", "epochs", "threads", "device", "devices", "timeout",
     "cuda_graph", "data.source", "data.root", "data.objects", "data.cache", "data.resident",

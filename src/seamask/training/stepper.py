@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seamask.base.draws import Tape, derive_seed
+from seamask.base.draws import BatchGenerator, Tape, derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, View
 from seamask.game.step import Turn, take, turns, two_player_step
@@ -60,11 +60,15 @@ class Stepper:
         players: who plays.
         see: makes the pairs of views of a batch of images, of its maps by name, with a generator.
         graph: record the step on the GPU and replay it.
+        rank: of this process, which has a part of the batch.
+        processes: that have one.
     """
 
-    def __init__(self, players: TwoPlayers, see: See, graph: bool) -> None:
+    def __init__(
+        self, players: TwoPlayers, see: See, graph: bool, rank: int = 0, processes: int = 1
+    ) -> None:
         self.players, self.see, self.graph = players, see, graph
-        self.views, self.masks = torch.Generator(), torch.Generator()  # seeded anew for each step
+        self.views, self.masks = (BatchGenerator(rank, processes) for _ in range(2))
         self.recordings: dict[bool, _Recording] = {}
         self.pool = torch.cuda.graph_pool_handle() if graph else None  # of all: they take turns
 
@@ -87,7 +91,7 @@ class Stepper:
             The views, one pair or several, which the next step may overwrite; metrics, which it
             does not.
         """
-        self.views.manual_seed(derive_seed(*draw, "views"))
+        self.views.manual_seed(derive_seed(*draw, "views"))  # anew for each step
         self.masks.manual_seed(derive_seed(*draw, "masks"))
         if not self.graph:
             return self.at_once(images, maps, move_masks)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seamask.base.devices import upload
+from seamask.base.draws import per_image
 from seamask.views.settings import ViewsConfig
 
 # Columns and types of `ViewParameters`, in its order.
@@ -16,6 +17,7 @@ WIDTHS = [4, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1]
 KINDS = [torch.float32, torch.bool, torch.bool, torch.int64, *4 * [torch.float32], torch.bool,
          torch.float32, torch.bool]  # fmt: skip
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
+DRAWS = 2 * TRIES + 16  # numbers that a view takes
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,34 @@ class ViewParameters:
 
 
 def draw(
-    n: int, height: int, width: int, config: ViewsConfig, generator: torch.Generator
+    n: int,
+    height: int,
+    width: int,
+    config: ViewsConfig,
+    generator: torch.Generator,
+    views: int = 1,
 ) -> ViewParameters:
-    """Draw the parameters of `n` views of images of `height` × `width` pixels.
+    """Draw the parameters of views of `n` images of `height` × `width` pixels.
 
     The result depends on these arguments only, never on the device of the images, and consumes
     the same number of random values whatever they turn out to be.
 
     Args:
-        n: number of views, B.
+        n: number of images, B.
         height: of the source images, pixels.
         width: of the source images, pixels.
         config: ranges and probabilities, within the limits of `seamask.config.check`.
         generator: a CPU generator.
+        views: of each image: the first of all images, then the second of all.
     """
     # float64: u < 1 then gives floor(u * k) < k for every whole k.
-    uniform = torch.rand(n, 2 * TRIES + 16, generator=generator, dtype=torch.float64)
+    uniform = per_image(
+        lambda n, g: torch.rand(views, n, DRAWS, generator=g, dtype=torch.float64).movedim(1, 0),
+        n,
+        generator,
+    )
     area, aspect, place, order, factors, chance = torch.split(
-        uniform, [TRIES, TRIES, 2, 4, 5, 5], dim=1
+        uniform.movedim(1, 0).flatten(0, 1), [TRIES, TRIES, 2, 4, 5, 5], dim=1
     )
     brightness, contrast, saturation, hue, sigma = factors.unbind(1)
     flip, jitter, grayscale, blur, solarize = chance.unbind(1)

@@ -18,7 +18,7 @@ from seamask.views.settings import ViewsConfig
 
 
 class Views:
-    """Draws a random view of every image: call it once per view.
+    """Draws random views of every image.
 
     Args:
         config: the augmentations.
@@ -35,22 +35,26 @@ class Views:
         self.mean = mean
         self.std = std
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, ViewParameters]:
-        """Return views [B, 3, size, size], normalised float32, and what was done.
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, views: int = 1
+    ) -> tuple[Tensor, ViewParameters]:
+        """Return views [V·B, 3, size, size], normalised float32, and what was done.
 
         Args:
             images: [B, 3, H, W] uint8 on any device.
             generator: a CPU generator.
+            views: V of each image, made together: the first of all images, then the second of all.
         """
         with named("views"):
             n, _, height, width = images.shape
-            make = partial(draw, n, height, width, self.config, generator)
+            make = partial(draw, n, height, width, self.config, generator, views)
             if images.device.type == "cpu":
                 params = make()
             else:
                 params = ViewParameters.unpack(drawn(lambda: make().pack(), images.device))
-            views = apply(images, params, self.size, self.config.interpolation)
-            return _standardize(views, self.mean, self.std), params
+            images = images.repeat(views, 1, 1, 1) if views > 1 else images
+            seen = apply(images, params, self.size, self.config.interpolation)
+            return _standardize(seen, self.mean, self.std), params
 
 
 def apply(

@@ -26,6 +26,28 @@ def permutation(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=generator)
 
 
+def shared_out(order: Tensor, batch_size: int, parts: int, processes: int) -> Tensor:
+    """Return which images each of several processes takes at each step.
+
+    Part k of the batch of one process is part k of those of all, one after another, whatever their
+    number: images that are compared with each other are so everywhere.
+
+    Args:
+        order: of the images in an epoch, int64 [n]; what is left of a whole batch is left out.
+        batch_size: of all processes, divisible by `parts * processes`.
+        parts: of a batch, that are taken one after another.
+        processes: that share each part.
+
+    Returns:
+        int64 [processes, steps, batch_size / processes], the parts one after another.
+    """
+    steps = len(order) // batch_size
+    by_part = order[: steps * batch_size].view(
+        steps, parts, processes, batch_size // (parts * processes)
+    )
+    return by_part.permute(2, 0, 1, 3).flatten(2)
+
+
 def is_resident(images: Images, resident: str, device: torch.device) -> bool:
     """Decide whether to hold the images wholly on the device.
 
