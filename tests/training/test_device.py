@@ -58,8 +58,14 @@ CASES = [
 WAITS = [
     {"masks.budget": "exact:0.25", "cuda_graph": "no"},
     {"encoder.backbone": "vit_tiny_patch16_224", "masks.drop": 0.5},
-    {"encoder.backbone": "test_vit", "masks.drop": 0.5, "objective.name": "reconstruct",
-     "objective.decoder": 1, "masks.hard": True, "masks.hard_patch": 4},
+    {
+        "encoder.backbone": "test_vit",
+        "masks.drop": 0.5,
+        "objective.name": "reconstruct",
+        "objective.decoder": 1,
+        "masks.hard": True,
+        "masks.hard_patch": 4,
+    },
 ]
 
 
