@@ -1,7 +1,4 @@
-"""Every pair of an objective, of masks under a budget, and of a backbone: two steps of each.
-
-Nothing is written for a combination of all three, so of those a third is tried.
-"""
+"""Every objective with every masker and budget on a ResNet and a ViT: two steps of each."""
 
 import copy
 import itertools
@@ -17,7 +14,7 @@ from seamask.masks import MASKERS
 from seamask.objectives import OBJECTIVES, build_objective
 from seamask.training.players import build_networks, build_players
 
-pytestmark = pytest.mark.slow  # there are 70
+pytestmark = pytest.mark.slow  # there are some 130
 
 BUDGETS = ["0.3", "exact:0.3", "superpixel", "exact:superpixel"]
 BACKBONES = {
@@ -25,27 +22,30 @@ BACKBONES = {
     "test_vit": {"encoder.patch": 8},
     "test_vit, dropping": {"encoder.patch": 8, "masks.drop": 0.5},
 }
-MASKS = [
+# What only sequential masks can do; what is drawn or given heeds no budget.
+VARIANTS = [
     (masker, budget, disjoint)
     for masker, budget, disjoint in itertools.product(MASKERS, BUDGETS, (False, True))
-    # What only sequential masks can do; what is drawn or given heeds no budget.
     if masker == "sequential"
     or (not disjoint and (budget == "0.3" or (masker, budget) == ("simultaneous", "superpixel")))
 ]
+# Each pair of parts is there, not each three.
 COMBINATIONS = [
-    (objective, *masks, backbone)
-    for (i, objective), (j, masks), (k, backbone) in itertools.product(
-        enumerate(OBJECTIVES), enumerate(MASKS), enumerate(BACKBONES)
+    (objective, *variant, backbone)
+    for (i, objective), (j, variant), (k, backbone) in itertools.product(
+        enumerate(OBJECTIVES), enumerate(VARIANTS), enumerate(BACKBONES)
     )
     if (i + j + k) % 3 == 0
+    if (objective, variant[0]) != ("reconstruct", "none")  # which has nothing to predict
 ]
 
 
 def test_every_pair_is_there():
     of_three = [(objective, tuple(masks), backbone) for objective, *masks, backbone in COMBINATIONS]
-    for sides, pair in (((0, 1), (OBJECTIVES, MASKS)), ((0, 2), (OBJECTIVES, BACKBONES)),
-                        ((1, 2), (MASKS, BACKBONES))):  # fmt: skip
-        assert {tuple(c[s] for s in sides) for c in of_three} == set(itertools.product(*pair))
+    for sides, pair in (((0, 1), (OBJECTIVES, VARIANTS)), ((0, 2), (OBJECTIVES, BACKBONES)),
+                        ((1, 2), (VARIANTS, BACKBONES))):  # fmt: skip
+        there = {tuple(c[s] for s in sides) for c in of_three}
+        assert set(itertools.product(*pair)) - there <= {("reconstruct", ("none", "0.3", False))}
 
 
 def batch():
@@ -74,7 +74,9 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
         "objective": objective, "masker": masker, "budget": budget, "masks.disjoint": disjoint,
         "backbone": backbone.split(",")[0], "image_size": 32, "batch_size": 8, "n_masks": 3,
         "masks.width": 4, "objective.hidden": (8,), "objective.out_dim": 8, "objective.queue": 16,
-        "objective.predictor": 8, "optim.encoder.optimizer": "sgd", "optim.masker.optimizer": "sgd",
+        "objective.predictor": 8, "objective.prototypes": 16, "objective.decoder": 1,
+        "objective.decoder_width": 32,
+        "optim.encoder.optimizer": "sgd", "optim.masker.optimizer": "sgd",
         **BACKBONES[backbone],
     }))  # fmt: skip
     loss = build_objective(config.objective)

@@ -71,7 +71,7 @@ def preflight(config: Config, place: Place | None = None) -> None:
         check_drops(backbone, networks.backbone_name)
     if objective.alone:  # on `meta` nothing is computed
         images = torch.zeros(2, 3, config.image_size, config.image_size, device="meta")
-        objective.from_view(networks.encoder(images), images, images[:, :1])
+        objective.of_view(networks.encoder(images), images, images[:, :1])
 
 
 def processes_here(config: Config, place: Place) -> int:
