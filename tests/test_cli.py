@@ -123,10 +123,10 @@ def test_help_says_what_its_sources_are(words, names, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["resume", "masks", "recipes", "evaluate", "study", "bench", "data"]
+    "command", ["resume", "masks", "recipes", "evaluate", "study", "bench", "data", "data pack"]
 )
 def test_help_of_a_command(command, capsys):
-    assert call(command, "--help") == 0
+    assert call(*command.split(), "--help") == 0
     assert f"usage: seamask {command}" in capsys.readouterr().out
 
 
@@ -265,6 +265,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("study table1 --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n"),
     ("study table1 --seeds x", "Error parsing --seeds: invalid literal for int() with base 10"),
     ("bench --second 3", "unknown setting '--second': did you mean '--seed'?"),
+    ("data pack --data x --size 8", "Missing from seamask data pack: --out PATH folder to make"),
     ("data imagenet --imagenet x", "invalid choice 'imagenet' for argument 'name'. Expected one"),
     ("data imagenet100s --imagenet x --size y", "Error parsing --size: invalid literal for int()"),
 ])  # fmt: skip

@@ -262,14 +262,6 @@ def bench(seconds: float = 60, figure: str = "", settings: Rest = ()) -> None:
     run_bench(config, seconds, drawn)
 
 
-def data(arguments: list[str]) -> None:
-    """Make a data set from another, or pack one ahead of time."""
-    if arguments[:1] == ["pack"]:
-        data_pack(arguments[1:])
-    else:
-        data_make(arguments)
-
-
 @command
 def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
     """Pack images ahead of time: a folder that is a data set by itself, for --data OUT.
@@ -278,7 +270,7 @@ def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
     or that many machines will read, do it beforehand: start this command several times, on one
     machine or on all that share OUT's folder, and they share the work. A command that was killed is
     started again, and goes on. OUT takes size × size × 3 bytes an image (193 GB of ImageNet-1k at
-    224 px), no more than a thousandth more on the way, and can be copied to where it is read.
+    224 px) and little more on the way, and can be copied to where it is read.
 
         --SETTING VALUE   how they are read: --data.holdout, --data.jpeg, --on-bad-image, --seed, …
 
@@ -299,7 +291,7 @@ def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
 
 
 @command
-def data_make(
+def data(
     name: Literal["imagenet100s"],
     /,
     *,
@@ -349,7 +341,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": report,
     "study": study,
     "bench": bench,
-    "data": data,
+    "data": lambda words: data_pack(words[1:]) if words[:1] == ["pack"] else data(words),
     "recipes": recipes,
 }
 

@@ -204,7 +204,8 @@ def _ask(what: Any, arguments: list[str], see: str, **more: Any) -> tuple[Any, l
         if not stop.code:
             raise
         # tyro's own words, the few times that it has some, stand below a title, between two rules.
-        lines = [line.strip(" │╭╮╰╯─-") for line in said.getvalue().splitlines()[1:]]
+        lines = [line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()[1:]]
+        lines = [line if line.strip("-") else "" for line in lines]
         content = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
         raise UserError(f"{' '.join(' '.join(content).split()).rstrip('.')}; {see}") from None
     return made, rest

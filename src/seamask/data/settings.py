@@ -17,7 +17,8 @@ class AnyData:
     """`shapes` (built in), `cifar10`, `cifar100`, `stl10`, `imagenet100s`, `inat21`, `inat21-mini`,
     `voc2012`, `voc2007-trainval`, `voc2012-trainval` (with boxes), `ecssd`, `duts-te`, `dut-omron`,
     or the path of a folder of images: any nesting, sizes and modes mixed, no labels needed; or in
-    Pascal VOC layout."""
+    Pascal VOC layout; or of an archive or a list of images, or a folder of archives (zip, tar,
+    `shards-{000..099}.tar`, parquet, csv, txt)."""
     root: str = "data"
     """Folder that holds the named data sets; they are downloaded to it where there is a network
     (`ecssd`, `duts-te` and `dut-omron` are to be unpacked there). For `imagenet100s`: the folder

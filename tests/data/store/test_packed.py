@@ -325,7 +325,7 @@ def test_file_size_limit_is_one_clear_error(tmp_path, photos):
 
 
 def test_a_full_disk_fails_before_anything_is_decoded(tmp_path, open_data, monkeypatch):
-    monkeypatch.setattr(packed, "_write_split", None)
+    monkeypatch.setattr(packed, "write_split", None)
     says = r"No space left on device; it takes 0\.03 GB: free some"
     with small_disk(tmp_path / "disk") as disk:
         disk.resize(2**20)
@@ -344,7 +344,7 @@ def test_a_failure_in_the_middle_cleans_up(tmp_path, photos, open_data, monkeypa
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(packed, "_write_split", interrupt)
+    monkeypatch.setattr(packed, "write_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_data(photos)
     assert stores(tmp_path) == []
