@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 import seamask
@@ -62,7 +63,8 @@ def train_half(fabric: Fabric, path: Path) -> None:
 def halves(tmp_path_factory):
     """What two processes trained: of each, the players of every objective."""
     path = tmp_path_factory.mktemp("halves") / "rank"
-    strategy = DDPStrategy(start_method="spawn")
+    here = LightningEnvironment()  # whatever cluster this machine is of
+    strategy = DDPStrategy(cluster_environment=here, start_method="spawn")
     fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
     fabric.launch(partial(train_half, path=path))
     return [torch.load(f"{path}-{rank}") for rank in range(2)]

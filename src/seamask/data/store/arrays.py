@@ -36,7 +36,15 @@ from torch import Tensor
 
 from seamask.base.devices import free_cores
 from seamask.base.errors import UserError
-from seamask.base.files import OURS, TEMPORARY, atomic, make_folder, sync, sync_folder
+from seamask.base.files import (
+    OURS,
+    TEMPORARY,
+    atomic,
+    lock_of,
+    make_folder,
+    sync,
+    sync_folder,
+)
 from seamask.base.locks import Held, give_up, locked
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
@@ -157,7 +165,7 @@ def open_or_make(
     with ExitStack() as stack:
         with _storing(label, cache):
             make_folder(cache)
-            is_ours_alone = stack.enter_context(locked(_lock(folder), say))
+            is_ours_alone = stack.enter_context(locked(lock_of(folder), say))
         found = _open(folder, read, label, show, tell=show)  # made while we waited?
         if found is not None:
             return found
@@ -310,15 +318,11 @@ def _stamps(folder: Path) -> dict[str, list[int]]:
 def _start_of_machine() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:  # not Linux
-        return str(psutil.boot_time())
+    except OSError:  # not Linux: a time, which moves by a little when the clock is set
+        return str(round(psutil.boot_time(), -2))
 
 
 # Who makes it -------------------------------------------------------------------------------
-
-
-def _lock(folder: Path) -> Path:
-    return folder.with_name(f"{OURS}{folder.name}.lock")
 
 
 def _beside(folder: Path, token: str = "") -> Path:
@@ -338,7 +342,7 @@ def _remove_leftovers(folder: Path) -> None:
         if whose == folder:
             _remove(path)
             continue
-        with suppress(Held, OSError), locked(_lock(whose), give_up):
+        with suppress(Held, OSError), locked(lock_of(whose), give_up):
             _remove(path)
 
 
