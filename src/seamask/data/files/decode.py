@@ -135,8 +135,8 @@ def opened(
 
     Args:
         path: any format in `EXTENSIONS`, whatever the file is called.
-        size: decode JPEGs, and large JPEG 2000s, at a fraction of their size while both sides stay
-            at least this; 0: full.
+        size: decode JPEGs at a fraction of their size while both sides stay at least this, large
+            JPEG 2000s while they stay four times this; 0: full.
         ranges: by which values of more than 8 bits are scaled; None, or a kind that is not in it:
             the image's own.
 
@@ -151,7 +151,7 @@ def opened(
             if "progressive" not in image.info:  # else its coefficients are in memory, all of them
                 whole = image.width * image.height
             if isinstance(image, Jpeg2KImageFile) and size and whole > LARGE:
-                halvings = _halvings(path, min(image.size) // size)
+                halvings = _halvings(path, image.size, size)
                 image.reduce = halvings
                 whole >>= 2 * halvings
             stack.enter_context(_together.take(whole))
@@ -160,8 +160,12 @@ def opened(
         yield rgb
 
 
-def _halvings(path: str | os.PathLike[str], most: int) -> int:
-    """Return how often a JPEG 2000 can be halved as it is decoded, to no less than 1/`most`."""
+def _halvings(path: str | os.PathLike[str], sides: tuple[int, int], size: int) -> int:
+    """Return how often a JPEG 2000 can be halved as it is decoded, to no side below 4 × `size`.
+
+    Each halving keeps every other point, not means of two, so what is halved is moved by up to half
+    a pixel of its own: an eighth of one that is kept, at most.
+    """
     with open(path, "rb") as file:
         head = file.read(2**16)
     levels = 0
@@ -171,7 +175,11 @@ def _halvings(path: str | os.PathLike[str], most: int) -> int:
             levels = head[at + 9]
             break
         at += 2 + int.from_bytes(head[at + 2 : at + 4])
-    return min(levels, max(most, 1).bit_length() - 1)
+    # The library rounds sides up, and Pillow to the nearest: where that differs it reads nothing.
+    possible = (n for n in range(levels, 0, -1) if all(
+        side >> n >= 4 * size and (side + 2**n // 2) >> n == -(-side >> n) for side in sides
+    ))  # fmt: skip
+    return next(possible, 0)
 
 
 def _rgb(image: Image.Image, ranges: Ranges | None) -> Image.Image:
