@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -130,3 +132,16 @@ def test_a_lock_that_others_of_ours_hold_stays_when_the_first_lets_go(tmp_path):
     with locked(path, give_up):
         pass
     assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_said_once(path, monkeypatch, capsys):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    for _ in range(2):
+        with locked(path) as held:
+            assert not held
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {path.parent} is on a file system without locks: see to it")
+    assert said.count("\n") == 1

@@ -302,7 +302,8 @@ def test_the_old_default_sets_it_off(tiny, tmp_path, capfd):
     settings = tiny | {
         "data.shapes_train": 256, "batch_size": 64, "epochs": 60, "masks.width": 8,
         "masks.single": True, "updates": "simultaneous", "penalties.budget": 1 / math.log(127),
-        "optim.masker.lr": 0.01, "log.masks_every": 0, "log.checkpoint_every": 0, "log.every": 4,
+        "optim.masker.lr": 0.01, "log.masks_every": 0, "log.probe_every": 0,
+        "log.checkpoint_every": 0, "log.every": 4,
     }  # fmt: skip
     summary = seamask.pretrain(out=tmp_path / "run", recipe="shapes-sequential", **settings)
     said = capfd.readouterr().err

@@ -13,7 +13,6 @@ import seamask
 from players import state
 from seamask.base.errors import UserError
 from seamask.config import Config
-from seamask.game.players import View
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.runs import RunFolder
 from seamask.training.cluster import Place
@@ -65,7 +64,7 @@ def play(processes: Processes, tiny: dict, changed: dict) -> dict:
         network.double()
     see = run.stepper.see
     run.stepper.see = lambda *batch: [
-        tuple(View(v.images.double(), v.objects, v.clusters) for v in pair) for pair in see(*batch)
+        tuple(view._replace(images=view.images.double()) for view in pair) for pair in see(*batch)
     ]
     while run.step < STEPS:
         for images, maps in run.batches():

@@ -1,7 +1,9 @@
 """Runs that stop and go on: to the same weights, or refused in one line."""
 
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -41,6 +43,22 @@ def test_resumed_equals_uninterrupted(uninterrupted, tmp_path, monkeypatch, stop
     for ours, theirs in zip(lines_of(out), lines_of(whole), strict=True):
         for name in theirs.keys() - timing:
             assert ours[name] == theirs[name], name
+
+
+def test_time_spent_waiting_for_data_is_counted_beyond_a_stop(tiny, tmp_path, monkeypatch):
+    def wait_and_stop(run, images, maps):
+        if run.step == 2:
+            run.image_loader.waited = 1e6
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        after_each_step(patch, wait_and_stop)
+        with pytest.raises(Stopped):
+            start_run(config_of({**tiny, "epochs": 1, "log.every": 3}, out))
+    resume_run(out)
+    (waits,) = [line["data_wait"] for line in lines_of(out) if "data_wait" in line]
+    assert waits > 1
 
 
 def test_a_run_with_label_maps_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import seamask
 from command import call
 from seamask.base.errors import UserError
-from training.runs import assert_same_weights, lines_of
+from training.runs import lines_of
 
 
 def arguments(tiny, out, **changed):
@@ -74,24 +74,6 @@ def test_one_has_the_run_until_it_dies(running, tiny, capsys):
     seamask.pretrain(recipe="shapes-seamask", out=out, overwrite=True, **tiny)
     assert {line["epoch"] for line in lines_of(out)} == {1, 2}
     assert not list(out.glob(".*"))
-
-
-@pytest.mark.slow
-def test_of_three_starts_one_trains(tiny, tmp_path, capsys):
-    out = tmp_path / "run"
-    processes = [start(*arguments(tiny, out)) for _ in range(3)]
-    errors = [process.communicate()[1] for process in processes]
-    codes = [process.returncode for process in processes]
-    assert sorted(codes) == [0, 2, 2]
-    refused = [error for error, code in zip(errors, codes, strict=True) if code == 2]
-    for error in refused:
-        (line,) = [text for text in error.splitlines() if "error" in text]
-        winner = processes[codes.index(0)].pid
-        assert f"process {winner} on " in line or "already holds a run" in line
-    alone = tmp_path / "alone"
-    seamask.pretrain(recipe="shapes-seamask", out=alone, **tiny)
-    assert_same_weights(out, alone)
-    assert [line["step"] for line in lines_of(out)] == [line["step"] for line in lines_of(alone)]
 
 
 def test_a_start_that_fails_leaves_nothing(tiny, tmp_path):

@@ -72,6 +72,11 @@ def _temporary(folder: Path) -> Iterator[tuple[Path, int]]:
             os.close(descriptor)
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file whose lock (`base/locks.py`) is that of a path: beside it, no user's."""
+    return path.with_name(f"{OURS}{path.name}.lock")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes have left in a folder: temporary files that nobody locks."""
     for path in folder.glob(f"{OURS}*{TEMPORARY}"):

@@ -1,7 +1,7 @@
 """Locks on what two commands may write. A lock falls with the process that holds it.
 
 They are `flock`s: the kernel's, not a file's existence, and the same for all containers of a
-machine. On a file system that has none, nothing is locked.
+machine. On a file system that has none, nothing is locked, and a line says so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from pathlib import Path
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)  # some file systems say the latter
 # The last: NFS, of a file of someone else that may only be read.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
+
+_without: set[Path] = set()  # folders of which this process has said that they have no locks
 
 IfHeld = Callable[[str], object]
 """Called with who holds a lock (`process 17 on host since …`); the lock is waited for, unless this
@@ -107,10 +110,22 @@ def _acquire(path: Path, if_held: IfHeld, shared: bool) -> tuple[int, bool]:
                 return descriptor, True
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                _say_that_there_are_none(path.parent)
                 return descriptor, False
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _say_that_there_are_none(folder: Path) -> None:
+    if folder not in _without:
+        _without.add(folder)
+        print(
+            f"warning: {folder} is on a file system without locks: see to it yourself that no "
+            "other command writes there at the same time",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _open(path: Path) -> int:

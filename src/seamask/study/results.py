@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from seamask.base import settings
 from seamask.base.documents import parse_json
 from seamask.base.errors import UserError
-from seamask.base.files import atomic, make_folder
+from seamask.base.files import atomic, cannot_write, lock_of, make_folder
 from seamask.base.locks import locked
 from seamask.base.paths import slug
 from seamask.evaluate import Result
@@ -29,10 +30,14 @@ def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
     """Write what is done to `path`; lines of seeds that are not asked for now stay.
 
     Raises:
-        UserError: the file is there and cannot be read.
+        UserError: the file is there and cannot be read, or it cannot be written.
     """
-    make_folder(path.parent)
-    with locked(path.with_name(f".{path.name}.lock")):  # two folders may share a file
+    with ExitStack() as stack:
+        try:
+            make_folder(path.parent)
+            stack.enter_context(locked(lock_of(path)))  # two folders may share a file
+        except OSError as error:
+            raise cannot_write(path, error) from error
         _, lines = _read(path) if path.exists() else ({}, {})
         known = {_without_seed(job.slug) for job in study.jobs()}
         lines = {name: line for name, line in lines.items() if _without_seed(name) in known}

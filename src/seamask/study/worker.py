@@ -170,6 +170,8 @@ class Worker:
         except Exception as error:  # one job's mishap is not the others'
             if not isinstance(error, UserError):
                 traceback.print_exc()
+            if isinstance(error, evaluation.NotKept):  # the hours are not lost
+                print(error.result.to_json(), flush=True)
             reason = str(error) if isinstance(error, UserError) else repr(error)
             self.folder.fail(job, reason)
             print(f"{position} {job} failed: {reason}", flush=True)

@@ -71,7 +71,7 @@ def save(run: Run, finite: Finiteness) -> None:
         "data": run.data.fingerprint,
         "step": run.step,
         "seconds": run.seconds,
-        "window": window,
+        "window": {**window, "waited": run.image_loader.waited},
         "encoder": networks.encoder.state_dict(),
         "masker": networks.masker.state_dict(),
         "encoder_optimizer": players.encoder_optimizer.state_dict(),
@@ -128,6 +128,7 @@ def restore(run: Run, path: Path) -> None:
             players.masker_optimizer.load_state_dict(state["masker_optimizer"])
         if "window" in state:  # none of before
             run.window.restore(state["window"], run.processes.device)
+            run.image_loader.waited = state["window"].get("waited", 0.0)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot resume from {path}: it belongs to another model") from error
     if state["step"] > run.total_steps:

@@ -13,7 +13,7 @@ from PIL import Image
 from seamask.base.errors import UserError
 from seamask.data import read_image
 from seamask.data.files import decode, depth
-from seamask.data.files.decode import opened, square, square_map
+from seamask.data.files.decode import opened, read_square, square, square_map
 
 RED = (200, 30, 40)
 
@@ -321,6 +321,27 @@ def test_jpegs_are_decoded_at_a_fraction_of_their_size(tmp_path):
     for size, seen in ((16, (100, 75)), (76, (200, 150)), (0, (800, 600))):
         with opened(tmp_path / "a.jpg", size) as image:
             assert image.size == seen
+
+
+def test_large_jpeg_2000s_are_decoded_at_a_fraction_of_their_size(tmp_path, monkeypatch):
+    y, x = np.mgrid[:384, :512]
+    smooth = np.stack([x / 2, y / 2, (x + y) / 4], -1).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "deep.jp2")  # Pillow's default: halved 5 times
+    Image.fromarray(smooth).save(tmp_path / "flat.j2k", num_resolutions=2)
+    Image.fromarray(smooth[:357, :505]).save(
+        tmp_path / "odd.jp2"
+    )  # of a quarter Pillow reads nothing
+    whole = read_square(tmp_path / "deep.jp2", 20)
+    monkeypatch.setattr(decode, "LARGE", 10_000)
+    for name, size, seen in (
+        ("deep.jp2", 20, (128, 96)), ("deep.jp2", 0, (512, 384)), ("flat.j2k", 20, (256, 192)),
+        ("odd.jp2", 20, (253, 179)),
+    ):  # fmt: skip
+        with opened(tmp_path / name, size) as image:
+            assert image.size == seen
+        if name != "odd.jp2":
+            found = read_square(tmp_path / name, 20).astype(int)
+            assert np.abs(found - whole).max() <= 4
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16", "I", "F"])

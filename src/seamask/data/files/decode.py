@@ -1,8 +1,9 @@
 """Image files of any mode → RGB squares.
 
 Decoding takes 5 to 9 bytes a pixel, of WebP 16 and of JPEG 2000 20; JPEGs are decoded at a fraction
-of their size. All threads together decode no more pixels at a time than one image may have by
-default: so it takes 1.6 GB, and 3.6 GB of JPEG 2000, however many cores there are.
+of their size, and so are large JPEG 2000s. All threads together decode no more pixels at a time
+than one image may have by default: so it takes 1.6 GB, and 3.6 GB of JPEG 2000, however many cores
+there are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from seamask.base.errors import UserError, printable
 from seamask.base.threads import Allowance, in_threads
@@ -52,6 +54,7 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
+LARGE = 16_000_000  # pixels of a JPEG 2000 from which on not all of it is decoded
 PLANAR, SAMPLES, BITS = 284, 277, 258  # tags of a TIFF
 TURNS = {  # by the camera's note on how it was held
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -136,7 +139,8 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
 
     Args:
         file: any format in `EXTENSIONS`, whatever the file is called.
-        size: decode JPEGs at a fraction of their size while both sides stay at least this; 0: full.
+        size: decode JPEGs at a fraction of their size while both sides stay at least this, large
+            JPEG 2000s while they stay four times this; 0: full.
         ranges: by which values of more than 8 bits are scaled; None, or a kind that is not in it:
             the image's own.
 
@@ -150,10 +154,36 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
                 image.draft("RGB", (size, size))
             if "progressive" not in image.info:  # else its coefficients are in memory, all of them
                 whole = image.width * image.height
+            if isinstance(image, Jpeg2KImageFile) and size and whole > LARGE:
+                halvings = _halvings(path, image.size, size)
+                image.reduce = halvings
+                whole >>= 2 * halvings
             stack.enter_context(_together.take(whole))
             rgb = _rgb(image, ranges)
         del image  # it takes as much memory as the result
         yield rgb
+
+
+def _halvings(path: str | os.PathLike[str], sides: tuple[int, int], size: int) -> int:
+    """Return how often a JPEG 2000 can be halved as it is decoded, to no side below 4 × `size`.
+
+    Each halving keeps every other point, not means of two, so what is halved is moved by up to half
+    a pixel of its own: an eighth of one that is kept, at most.
+    """
+    with open(path, "rb") as file:
+        head = file.read(2**16)
+    levels = 0
+    at = head.find(b"\xff\x4f\xff\x51") + 2  # the image's start, and its first segment
+    while 2 <= at < len(head) - 9:
+        if head[at : at + 2] == b"\xff\x52":  # how it is coded
+            levels = head[at + 9]
+            break
+        at += 2 + int.from_bytes(head[at + 2 : at + 4])
+    # The library rounds sides up, and Pillow to the nearest: where that differs it reads nothing.
+    possible = (n for n in range(levels, 0, -1) if all(
+        side >> n >= 4 * size and (side + 2**n // 2) >> n == -(-side >> n) for side in sides
+    ))  # fmt: skip
+    return next(possible, 0)
 
 
 def _rgb(image: Image.Image, ranges: Ranges | None) -> Image.Image:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from urllib.error import URLError
 
 from seamask.base.errors import UserError, printable
-from seamask.base.files import OURS, make_folder
+from seamask.base.files import lock_of, make_folder
 from seamask.base.locks import locked
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def read_or_download(name: str, root: Path, archive: Archive, read: Callable[[bo
     there = path.exists()
     try:
         make_folder(root)
-        with locked(root / f"{OURS}{archive.filename}.lock", partial(_say, name)):
+        with locked(lock_of(path), partial(_say, name)):
             if path.exists() and not there:  # someone else has downloaded it while we waited
                 with suppress(RuntimeError, OSError, UserError):
                     return read(False)

@@ -36,7 +36,15 @@ from torch import Tensor
 
 from seamask.base.devices import free_cores
 from seamask.base.errors import UserError
-from seamask.base.files import OURS, TEMPORARY, atomic, make_folder, sync, sync_folder
+from seamask.base.files import (
+    OURS,
+    TEMPORARY,
+    atomic,
+    lock_of,
+    make_folder,
+    sync,
+    sync_folder,
+)
 from seamask.base.locks import Held, IfHeld, give_up, locked
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
@@ -314,16 +322,11 @@ def _stamps(folder: Path) -> dict[str, list[int]]:
 def _start_of_machine() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:  # not Linux
-        return str(psutil.boot_time())
+    except OSError:  # not Linux: a time, which moves by a little when the clock is set
+        return str(round(psutil.boot_time(), -2))
 
 
 # Who makes it -------------------------------------------------------------------------------
-
-
-def lock_of(folder: Path) -> Path:
-    """Return the file that who makes a folder locks."""
-    return folder.with_name(f"{OURS}{folder.name}.lock")
 
 
 def _beside(folder: Path, token: str = "") -> Path:
