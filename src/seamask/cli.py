@@ -25,6 +25,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask masks RUN IMAGE|FOLDER ... [--out PNG]   draw the masks of a run on any image
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
     seamask report RUN ... [--watch]              one HTML file: masks, health, neighbours, curves
+    seamask runs [FOLDER]                         list runs: how far, what they found
     seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
     seamask data pack --data DATA --size PX --out DIR   pack images ahead of time
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder

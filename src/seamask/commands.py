@@ -5,6 +5,7 @@ Nothing imports torch before it is needed.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import shlex
@@ -32,9 +33,11 @@ WORTH = (
     "finishes 1,000 images of folder-small in minutes and 10,000 in an hour or two; "
     "folder-seamask wants a GPU."
 )
+A_METHOD = 10.0  # seconds in which `--dry-run` measures each
 Run = Annotated[str, arg(metavar="RUN")]
 Images = Annotated[tuple[str, ...], arg(metavar="IMAGE|FOLDER ...", help_behavior_hint="")]
 Runs = Annotated[tuple[str, ...], arg(metavar="RUN ...", help_behavior_hint="")]
+Folder = Annotated[str, arg(metavar="[FOLDER]", help_behavior_hint="")]
 Rest = Suppress[tuple[str, ...]]
 
 
@@ -199,6 +202,7 @@ def study(
     seeds: int = 0,
     out: str = "",
     results: str = "",
+    dry_run: bool = False,
     settings: Rest = (),
 ) -> None:
     """Run a grid, methods × seeds × evaluations, and write its table.
@@ -222,6 +226,7 @@ def study(
         out: folder of the study; studies/NAME if not given.
         results: file of what finished jobs found, kept up to date; not done again, also where
             their weights are missing, on another machine.
+        dry_run: only say what is to be done: jobs, images to be seen, hours on this machine.
     """
     given = free_settings(settings)
     check_names((n for n in given if not n.startswith("evaluations.")), Config)
@@ -231,10 +236,31 @@ def study(
     file = local(name)  # the study.yaml of a study's folder is that study
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
     chosen = read_study(name, data or None, seeds or None, given)
+    if dry_run:
+        from seamask.speed.bench import images_per_second, training_images
+        from seamask.study.plan import planned
+
+        measure = functools.partial(images_per_second, seconds=A_METHOD)
+        print(planned(chosen, out or str(own), training_images, measure))
+        return
     table = run_study(chosen, out or str(own), local(results, "--results") if results else None)
     print(f"\n{table.read_text()}")
     for file in sorted(table.parent.glob("*.*")):
         print(file)
+
+
+@command
+def runs(
+    folder: Annotated[str, arg(metavar="[FOLDER]", help_behavior_hint="")] = "runs", /
+) -> None:
+    """List runs: how far each is, what it found, how it differs from its recipe, how to go on.
+
+    Args:
+        folder: that they are in; runs if not given
+    """
+    from seamask.report.listing import listed
+
+    print(listed(folder))
 
 
 @command
@@ -339,6 +365,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "masks": masks,
     "evaluate": evaluate,
     "report": report,
+    "runs": runs,
     "study": study,
     "bench": bench,
     "data": lambda words: data_pack(words[1:]) if words[:1] == ["pack"] else data(words),

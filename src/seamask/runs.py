@@ -75,7 +75,7 @@ class RunFolder:
         self.mlflow = self.path / "mlflow"
         self.evaluations = self.path / "evaluations"
         self.replaced = self.path / f"{OURS}replaced"  # the settings of a run being removed
-        self._lock = self.path / f"{OURS}lock"
+        self.lock = self.path / f"{OURS}lock"
 
     @classmethod
     def for_new_run(cls, config: Config) -> RunFolder:
@@ -90,7 +90,7 @@ class RunFolder:
         check_writable(folder.path, "--out")
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--out {out}: is a file; name a folder")
-        if folder._lock.exists():  # whoever trains there is named, or was killed
+        if folder.lock.exists():  # whoever trains there is named, or was killed
             with folder.claimed():
                 pass
         try:
@@ -140,7 +140,7 @@ class RunFolder:
                 make_folder(self.path)
                 if is_new:
                     stack.callback(self._remove_if_empty)
-                stack.enter_context(locked(self._lock, refuse, shared=True))
+                stack.enter_context(locked(self.lock, refuse, shared=True))
             except OSError as error:
                 raise cannot_write(self.path, error) from error
             yield
@@ -151,7 +151,7 @@ class RunFolder:
 
     def join(self) -> None:
         """Claim the run together with the process that we work for, until this one ends."""
-        join(self._lock)
+        join(self.lock)
 
     def create(self, config: Config) -> None:
         """Make the folder, without the files of an earlier run, and write the settings to it.

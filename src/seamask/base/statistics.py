@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import ttest_1samp
+from scipy.stats import t
 
 CONFIDENCE = 0.95
 
@@ -44,5 +44,5 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     found = spread(differences)
     if found is None or found.std is None:
         return None if found is None else Difference(found.mean, None, 1)
-    low, high = ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
-    return Difference(found.mean, float(high - low) / 2, found.n)
+    half = t.ppf((1 + CONFIDENCE) / 2, found.n - 1) * found.std / found.n**0.5
+    return Difference(found.mean, float(half), found.n)

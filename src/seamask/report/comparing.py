@@ -16,7 +16,7 @@ from seamask.base.paths import local, slug
 from seamask.base.statistics import paired, spread
 from seamask.report.plots import Points, plot
 from seamask.report.reading import Told, read_evaluations, read_run
-from seamask.report.words import OBJECTS, PROBES, warnings
+from seamask.report.words import OBJECTS, PROBES
 
 STUDY = "study.yaml"
 # What makes no other method of a run: where it lies and computes, what it writes, and its seed.
@@ -142,7 +142,6 @@ def _values(run: Told) -> Iterable[tuple[str, float]]:
             yield f"masks: {words}", factor * mean
     if "embedding/rank" in run.results:
         yield "embeddings: rank", run.results["embedding/rank"]
-    yield "warnings", float(len(warnings(run)))
 
 
 def _evaluated(results: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, float]]:

@@ -79,7 +79,7 @@ def read_run(path: Path | str, most: int) -> Told:
 
     Args:
         path: of the folder.
-        most: epochs that are read, spread evenly, the last one among them.
+        most: epochs that are read, spread evenly, the last one among them; 0: no pictures at all.
 
     Raises:
         UserError: no run there, or settings of plugins that are not loaded.
@@ -93,9 +93,9 @@ def read_run(path: Path | str, most: int) -> Told:
         config=folder.read_config(),
         lines=folder.read_metrics(),
         manifest=folder.read_manifest() if folder.manifest.exists() else {},
-        images=_arrays(folder.shown).get("images"),
+        images=_arrays(folder.shown).get("images") if most else None,
         epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},
-        features=_arrays(folder.features),
+        features=_arrays(folder.features) if most else {},
         evaluations=read_evaluations(folder.evaluations),
     )
 

@@ -236,6 +236,19 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     )
 
 
+def images_per_second(config: Config, seconds: float) -> float:
+    """Return how many images a second are trained on here, as measured in about so many seconds.
+
+    Raises:
+        UserError: settings that cannot work.
+    """
+    device = torch_device(config.device, config.threads or free_cores())
+    asked = replace(config, accumulate=1, devices=1)
+    batch = _batch(asked, device, seconds)
+    work = Workload(replace(asked, batch_size=batch), device)
+    return batch / median(in_turns({"step": work.step}, device, STEPS, seconds / 2))["step"]
+
+
 def spread(seconds: Sequence[float]) -> float:
     """Return within how much of each other nine of ten times lie, as a share of their median."""
     low, high = np.quantile(seconds, (0.05, 0.95))

@@ -21,7 +21,10 @@ function tabs() {
     button.setAttribute("aria-controls", part.id);
     part.setAttribute("role", "tabpanel");
     part.setAttribute("aria-labelledby", button.id);
-    button.onclick = () => show(part.id);
+    button.onclick = () => {
+      show(part.id);
+      history.replaceState(null, "", `#show=${part.id}`); // no element's name: nothing scrolls
+    };
     return button;
   });
   const frames = Math.max(0, ...data.runs.map((run) => run.frames.length));
@@ -33,7 +36,6 @@ function tabs() {
       button.tabIndex = k === at ? 0 : -1;
     });
     document.querySelector(".time").hidden = !("time" in parts[at].dataset) || frames < 2;
-    history.replaceState(null, "", `#${parts[at].id}`);
   }
   bar.onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -43,7 +45,7 @@ function tabs() {
     buttons[next].click();
     event.preventDefault();
   };
-  show(location.hash.slice(1));
+  show(location.hash.replace("#show=", ""));
 }
 
 // Pictures. A sheet holds tiles row by row; each is drawn at SIDE pixels and kept as bytes.

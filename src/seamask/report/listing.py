@@ -1,0 +1,126 @@
+"""The runs below a folder: how far each is, what it found, how it differs from its recipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from seamask.base.errors import UserError, printable
+from seamask.base.paths import local
+from seamask.base.settings import plain
+from seamask.plugins import command
+from seamask.report.command import changed
+from seamask.report.comparing import SAME
+from seamask.report.reading import Told, read_run
+from seamask.runs import RunFolder
+
+SCORES = {"probe/knn": ("kNN", 1), "probe/linear": ("linear", 1), "mask/iou": ("IoU", 2)}
+DEEPEST = 4  # folders below the one that is named
+NOTHING = "–"
+
+
+def listed(folder: Path | str) -> str:
+    """Return a table of the runs below a folder.
+
+    Raises:
+        UserError: no such folder, or no run in it.
+    """
+    root = local(folder)
+    if not root.is_dir():
+        raise UserError(f"no folder at {printable(root)}; name the one that your runs are in")
+    rows = [("run", "state", *(label for label, _ in SCORES.values()))]
+    given: list[list[str]] = []
+    below: list[str] = []
+    for path in _runs(root):
+        try:
+            run = read_run(path, 0)
+        except UserError as error:
+            rows.append((printable(path), "cannot be read", *(NOTHING for _ in SCORES)))
+            given.append([])
+            below.append(str(error))
+            continue
+        state, more = _state(run)
+        rows.append((printable(path), state, *_scores(run)))
+        given.append(_given(run))
+        below.append(more)
+    if len(rows) == 1:
+        raise UserError(f"no run in {printable(root)}: a run's folder has a config.yaml")
+    of_all = [text for text in given[0] if all(text in g for g in given)] * (len(given) > 1)
+    head, *lines = _aligned(rows)
+    said = [head]
+    for line, texts, more in zip(lines, given, below, strict=True):
+        said += [line, *_wrapped(", ".join(text for text in texts if text not in of_all))]
+        said += [f"    {more}"] * bool(more)
+    if of_all:
+        said += ["all of them:", *_wrapped(", ".join(of_all))]
+    return "\n".join(said)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield lines of which numbers, after two words, stand to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, "<<" + ">" * len(SCORES), strict=True)
+        yield "  ".join(f"{cell:{side}{width}}" for cell, width, side in cells).rstrip()
+
+
+def _wrapped(text: str) -> list[str]:
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.wrap(
+        text, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def _runs(root: Path) -> Iterator[Path]:
+    """Yield the folders of runs, the root itself among them; what is in a run is no run."""
+    for folder, inner, files in os.walk(root):
+        path = Path(folder)
+        if "config.yaml" in files:
+            inner.clear()
+            yield path
+        elif len(path.relative_to(root).parts) >= DEEPEST:
+            inner.clear()
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+
+
+def _state(run: Told) -> tuple[str, str]:
+    """Return how far a run is, and how to go on with it."""
+    if _is_training(run.folder):
+        return f"training, epoch {run.epoch} of {run.config.epochs}", ""
+    if run.finished:
+        return "finished", ""
+    if run.folder.latest_checkpoint() is None:
+        return "no checkpoint", ""
+    again = command("resume", run.folder.path)
+    return f"epoch {run.epoch} of {run.config.epochs}", f"go on with: {again}"
+
+
+def _is_training(folder: RunFolder) -> bool:
+    """Say whether a process has the run."""
+    if not folder.lock.exists():
+        return False
+    try:
+        with folder.claimed():
+            return False
+    except UserError:
+        return True
+
+
+def _scores(run: Told) -> Iterator[str]:
+    for name, (_, digits) in SCORES.items():
+        value = run.results.get(name)
+        yield NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _given(run: Told) -> list[str]:
+    """Return the recipe, and the settings that differ from it and matter, as texts."""
+    found = [run.config.recipe]
+    for path, _, now in changed(run.config):
+        if path == "seed" or (path not in SAME and not path.startswith("log.")):
+            value = plain(now)
+            words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            found.append(f"{path} {words}")
+    return found
