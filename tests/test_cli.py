@@ -259,7 +259,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("resume", "Missing from seamask resume: RUN its folder (required); see `seamask resume --h"),
     ("resume a b", "unexpected 'b': settings are given as --NAME VALUE"),
     ("masks", "Missing from seamask masks: RUN a run's folder (required); see `seamask masks --h"),
-    ("masks run", "no IMAGE is given; see `seamask masks --help`"),
+    ("masks run", "no run at run: no such folder"),
     ("masks run a.png --oout x", "unknown option '--oout': did you mean '--out'?; see `seamask ma"),
     ("masks run a.png --out", "Missing value for argument '--out'. Expected 1 values"),
     ("study table1 --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n"),

@@ -245,7 +245,7 @@ def study(
         return
     table = run_study(chosen, out or str(own), local(results, "--results") if results else None)
     print(f"\n{table.read_text()}")
-    for file in sorted(table.parent.glob("*.*")):
+    for file in sorted(table.parent.glob("[!.]*.*")):
         print(file)
 
 

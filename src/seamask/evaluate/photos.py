@@ -19,6 +19,7 @@ from seamask.base import settings
 from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic
 from seamask.base.paths import absolute, check_writable, local
+from seamask.base.progress import Progress
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_image, read_square
 from seamask.data.files.depth import Ranges, as_ranges
@@ -94,19 +95,22 @@ def draw_masks_of_photos(
     # More than 8 bits a value become what they were in the training.
     ranges = as_ranges(manifest.get("data", {}).get("ranges", {}))
     readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
-    while shown := list(itertools.islice(readable, A_SHEET)):
-        pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))
-        masks = predict(masker, pixels, config.image_size, mean, std, encoder=encoder)
-        larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
-        pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
-        sheet = sheets[len(drawn)]
-        if any(absolute(sheet) == absolute(path) for path, _ in photos):
-            raise UserError(f"--out {sheet} is one of the images: name another file")
-        mask_figure(pictures, larger, sheet, names=[photo.name for photo in shown])
-        drawn.append(sheet)
-        for photo, own_masks in zip(shown, masks, strict=True):
-            if own is not None:
-                written += _write_full(photo, own_masks, own)
+    mean, std = normalization.mean, normalization.std
+    with Progress("masks", len(photos), "images") as progress:
+        while shown := list(itertools.islice(readable, A_SHEET)):
+            pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))
+            masks = predict(masker, pixels, config.image_size, mean, std, encoder=encoder)
+            larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
+            pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
+            sheet = sheets[len(drawn)]
+            if any(absolute(sheet) == absolute(path) for path, _ in photos):
+                raise UserError(f"--out {sheet} is one of the images: name another file")
+            mask_figure(pictures, larger, sheet, names=[photo.name for photo in shown])
+            drawn.append(sheet)
+            for photo, own_masks in zip(shown, masks, strict=True):
+                if own is not None:
+                    written += _write_full(photo, own_masks, own)
+            progress.advance(len(shown))
     if not drawn:
         name, reason = skipped[0]
         others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""

@@ -246,7 +246,8 @@ def images_per_second(config: Config, seconds: float) -> float:
     asked = replace(config, accumulate=1, devices=1)
     batch = _batch(asked, device, seconds)
     work = Workload(replace(asked, batch_size=batch), device)
-    return batch / median(in_turns({"step": work.step}, device, STEPS, seconds / 2))["step"]
+    taken = in_turns({"step": work.step}, device, STEPS, seconds / 2)["step"]
+    return batch / statistics.median(taken)
 
 
 def spread(seconds: Sequence[float]) -> float:

@@ -82,7 +82,11 @@ class Column:
         ]
         unit = f" in {self.unit}" if self.unit else ""
         words = [f"{path} {_words(result.protocol[path])}" for path in shown]
-        marks = sorted({r.fingerprint[:8] for by in self.results.values() for r in by.values()})
+        results = [r for by in self.results.values() for r in by.values()]
+        chance = {r.metrics.get(f"{self.metric}_chance") for r in results}
+        if len(chance) == 1 and (same := chance.pop()) is not None:  # of these images
+            words.append(f"chance {same:.4g}{unit.removeprefix(' in')}")
+        marks = sorted({r.fingerprint[:8] for r in results})
         images = f"images {' '.join(marks)}"
         if self.held_out_by_seed:
             images += ", other ones held out for each seed"

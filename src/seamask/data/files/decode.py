@@ -14,7 +14,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -155,7 +155,7 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
             if "progressive" not in image.info:  # else its coefficients are in memory, all of them
                 whole = image.width * image.height
             if isinstance(image, Jpeg2KImageFile) and size and whole > LARGE:
-                halvings = _halvings(path, image.size, size)
+                halvings = _halvings(file, image.size, size)
                 image.reduce = halvings
                 whole >>= 2 * halvings
             stack.enter_context(_together.take(whole))
@@ -164,14 +164,15 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
         yield rgb
 
 
-def _halvings(path: str | os.PathLike[str], sides: tuple[int, int], size: int) -> int:
+def _halvings(file: Bytes, sides: tuple[int, int], size: int) -> int:
     """Return how often a JPEG 2000 can be halved as it is decoded, to no side below 4 × `size`.
 
     Each halving keeps every other point, not means of two, so what is halved is moved by up to half
     a pixel of its own: an eighth of one that is kept, at most.
     """
-    with open(path, "rb") as file:
-        head = file.read(2**16)
+    with open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file) as opened:
+        opened.seek(0)
+        head = opened.read(2**16)
     levels = 0
     at = head.find(b"\xff\x4f\xff\x51") + 2  # the image's start, and its first segment
     while 2 <= at < len(head) - 9:
