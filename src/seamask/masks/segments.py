@@ -60,8 +60,9 @@ class SuperpixelMasker(nn.Module):
         area = area[:, None].expand_as(order).gather(2, order)
         goes = area.cumsum(2) <= self.ratio * labels.shape[1]
         removed = torch.zeros_like(goes).scatter_(2, order, goes)  # of each label
-        masks = removed.gather(2, labels[:, None].expand(-1, self.n_masks, -1))
-        return masks.unflatten(2, images.shape[-2:]).to(images.dtype)
+        masks: Tensor = removed.gather(2, labels[:, None].expand(-1, self.n_masks, -1))
+        masks = masks.unflatten(2, images.shape[-2:])
+        return masks.to(images.dtype)
 
 
 @MASKERS.register("superpixel", RandomSettings)

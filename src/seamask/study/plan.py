@@ -13,7 +13,7 @@ from seamask.base.progress import amount, duration, few
 from seamask.config import Config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
-from seamask.training.launch import preflight
+from seamask.training.preflight import preflight
 
 UNKNOWN = "?"
 

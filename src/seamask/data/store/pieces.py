@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from seamask.base.errors import UserError
-from seamask.base.files import OURS, atomic, make_folder, sync, sync_folder
+from seamask.base.files import OURS, atomic, lock_of, make_folder, sync, sync_folder
 from seamask.base.locks import Held, give_up, locked
 from seamask.base.progress import Progress
-from seamask.data.store.arrays import META, lock_of, note_checked, open_or_make, storing
+from seamask.data.store.arrays import META, note_checked, open_or_make, storing
 from seamask.data.store.packed import about_split, meta_of, none_readable, sizes_of, write_split
 from seamask.data.store.plan import Plan, Split
 
