@@ -384,13 +384,14 @@ def test_processes_whose_parent_died_keep_the_run_save_and_leave(tmp_path, cache
     for child in children:  # they notice nothing yet
         child.suspend()
     process.kill()
-    process.communicate()
+    process.wait()  # its pipes are the children's too
     with pytest.raises(UserError, match="is training this run"), RunFolder(out).claimed():
         pass
     for child in children:
         child.resume()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
+    process.communicate()
     assert RunFolder(out).latest_checkpoint() is not None
     with RunFolder(out).claimed():
         pass
