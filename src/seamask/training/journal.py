@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from seamask.base.devices import memory_used
@@ -28,11 +28,15 @@ def open_journal(run: Run, health: Health) -> Iterator[Journal]:
     config = run.config
     total = run.total_steps * config.batch_size
     with (
-        open_loggers(run.folder, config, run.step) if run.lead else nullcontext([]) as loggers,
+        _loggers(run) as loggers,
         Progress("pretraining", total, "images", run.lead) as progress,
     ):
         progress.skip(run.step * config.batch_size)
         yield Journal(run, health, progress, loggers)
+
+
+def _loggers(run: Run) -> AbstractContextManager[list[Logger]]:
+    return open_loggers(run.folder, run.config, run.step) if run.lead else nullcontext([])
 
 
 class Journal:
