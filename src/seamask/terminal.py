@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from seamask.base.output import print_prose
 from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
 
@@ -45,7 +46,7 @@ def print_summary(summary: Summary) -> None:
             before = results[f"untrained/{name}"]
             print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} % {chance:8.1f} %")
     else:
-        print(
+        print_prose(
             "no labels, so no accuracy: look at the masks below; of the numbers, "
             "embeddings should spread near 1 and masks come from the image"
         )
@@ -86,9 +87,9 @@ def _print_health(summary: Summary) -> None:
             f"rank {results['embedding/rank']:.0f} (in training)"
         )
     if told := masks_in_words(results, n, summary.asked):
-        print(f"on {summary.looked_at} {told}")
+        print_prose(f"on {summary.looked_at} {told}")
     for text in summary.warnings:
-        print(f"warning: {text}")
+        print_prose(f"warning: {text}")
 
 
 def masks_in_words(results: Mapping[str, float], n: int, asked: float | None) -> str:

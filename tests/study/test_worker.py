@@ -16,6 +16,7 @@ import yaml
 from seamask.base.errors import UserError
 from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
 from seamask.study.folder import StudyFolder
+from seamask.study.plan import planned
 from seamask.study.results import write_results
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
@@ -92,6 +93,32 @@ def test_a_study_leaves_what_it_promises(whole, capfd):
     run_study(read_study(path), out)  # nothing is missing: nothing is done
     assert capfd.readouterr().out == ""
     assert numbers(out) == before
+
+
+def test_a_dry_run_says_what_is_left_and_does_nothing(whole, partly, tmp_path):
+    path, out = partly("sequential")
+    before = sorted(out.rglob("*"))
+    rates = []
+
+    def measure(config):
+        rates.append(config.masks.masker)
+        return 4.0
+
+    def plan(study, folder):
+        return planned(study, folder, lambda config: config.data.shapes_train, measure)
+
+    said = plan(read_study(path), out).splitlines()
+    assert said[0] == "5 jobs, 2 done; to do: 1 pretraining, 2 evaluations"
+    # 48 images, 2 epochs, at 4 images a second.
+    assert said[3].split() == ["+", "Sequential", "1", "2", "96", "4", "24", "s"]
+    assert said[5].startswith("pretraining alone takes 24 s, as just measured")
+    assert said[6] == "1 evaluation of 2 not counted: none like it is done"
+    assert rates == ["sequential"]
+    assert sorted(out.rglob("*")) == before
+    said = plan(read_study(whole[0]), whole[1]).splitlines()
+    assert said == ["5 jobs, 5 done; to do: 0 pretrainings, 0 evaluations", "no evaluation is left"]
+    plan(read_study(path), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow  # each process imports torch, timm and scikit-learn

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -46,6 +48,15 @@ class Lasting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+def print_prose(text: str) -> None:
+    """Print lines of words; on a terminal none is broken within a word."""
+    for line in text.splitlines():
+        if sys.stdout is not None and sys.stdout.isatty():
+            width = max(20, shutil.get_terminal_size().columns)
+            line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        print(line, flush=True)
 
 
 @contextmanager

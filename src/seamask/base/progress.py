@@ -1,14 +1,17 @@
-"""Progress with rate and time left: a bar on a terminal, a line every few seconds in a log."""
+"""Progress with rate and time left: a bar on a terminal or in a notebook, lines in a log."""
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-LOG_SECONDS = 10.0  # between lines when the output is not a terminal
+LOG_SECONDS = 10.0  # between lines when the output is neither a terminal nor a notebook, at first
+RARER, RAREST = 1.05, 300.0  # so much longer each time; seconds at most: logs of days stay short
+CELL_SECONDS = 0.5  # between two states of a bar in a notebook
 DAY, YEAR = 86_400, 365 * 86_400  # seconds
 
 
@@ -26,33 +29,13 @@ class Progress:
         self.label, self.total, self.unit, self.enabled = label, total, unit, enabled
         self.done = self.skipped = 0
         self.note = ""
-        self.start = self.last_line = time.monotonic()
-        self._bar: Any = None
+        self.start = time.monotonic()
+        self._view: _View | None = None
 
     def __enter__(self) -> Progress:
-        self.start = self.last_line = time.monotonic()
-        if self.enabled and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as RichProgress
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[status]}"),
-                TimeElapsedColumn(),
-            )
-            self._bar = RichProgress(
-                *columns, console=Console(stderr=True), refresh_per_second=2, transient=True
-            )
-            self._task = self._bar.add_task(self.label, total=self.total, status="")
-            try:
-                self._bar.start()
-            except BaseException:  # a signal, say, when the cursor is hidden already
-                with suppress(IndexError):  # rich had not come to what it takes back
-                    self._bar.stop()
-                self._bar.console.show_cursor()
-                raise
+        self.start = time.monotonic()
+        if self.enabled:
+            self._view = _view(self.label, self.total)
         return self
 
     def skip(self, n: int) -> None:
@@ -64,19 +47,13 @@ class Progress:
         """Report `n` more units done; `note` (e.g. the loss) is shown from then on."""
         self.done += n
         self.note = self.note if note is None else note
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, status=self.status(now))
-        elif self.enabled and now - self.last_line >= LOG_SECONDS:
-            self.last_line = now
-            print(f"{self.label}: {self.status(now)}", file=sys.stderr, flush=True)
+        if self._view is not None:
+            self._view.show(self.done, self.status(time.monotonic()))
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        elif self.enabled:
-            print(text, file=sys.stderr, flush=True)
+        if self._view is not None:
+            self._view.say(text)
 
     def status(self, now: float) -> str:
         """Return the line after the label: count, rate, time left, note."""
@@ -95,8 +72,127 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._view is not None:
+            self._view.close()
+
+
+class _View(Protocol):
+    """What progress is seen in."""
+
+    def show(self, done: int, status: str) -> None:
+        """Show how far it is."""
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+
+    def close(self) -> None:
+        """Take away what was only there while it went on."""
+
+
+def _view(label: str, total: int) -> _View:
+    if _in_notebook():
+        return _Cell(label, total)
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        console = Console(stderr=True, highlight=False, markup=False)
+        if not console.is_dumb_terminal:  # which no line can be taken back from
+            return _Bar(label, total, console)
+    return _Lines(label)
+
+
+class _Lines:
+    """A line every few seconds, then every few minutes, for a log."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.last, self.pause = label, time.monotonic(), LOG_SECONDS
+
+    def show(self, done: int, status: str) -> None:
+        now = time.monotonic()
+        if now - self.last >= self.pause:
+            self.last, self.pause = now, min(RARER * self.pause, RAREST)
+            self.say(f"{self.label}: {status}")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    """A bar at the bottom of a terminal, and below it, in as many lines as it needs, the rest."""
+
+    def __init__(self, label: str, total: int, console: Any) -> None:
+        from rich.console import Group
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+        from rich.text import Text
+
+        class Bar(RichProgress):
+            """The bar with the status of its task below."""
+
+            def get_renderable(self) -> Any:
+                texts = [Text(task.fields["status"]) for task in self.tasks]
+                return Group(self.make_tasks_table(self.tasks), *texts)
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        self.console = console
+        self.bar = Bar(*columns, console=console, refresh_per_second=2, transient=True, expand=True)
+        self.task = self.bar.add_task(label, total=total, status="")
+        try:
+            self.bar.start()
+        except BaseException:  # a signal, say, when the cursor is hidden already
+            with suppress(IndexError):  # rich had not come to what it takes back
+                self.bar.stop()
+            console.show_cursor()
+            raise
+
+    def show(self, done: int, status: str) -> None:
+        self.bar.update(self.task, completed=done, status=status)
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class _Cell:
+    """A bar in the output of a notebook's cell."""
+
+    def __init__(self, label: str, total: int) -> None:
+        from IPython.display import HTML, display
+
+        self.label, self.total, self.html, self.last = label, total, HTML, time.monotonic()
+        self.handle = display(self._drawn(0, ""), display_id=True)
+
+    def _drawn(self, done: int, status: str) -> Any:
+        bar = f'<progress value="{done}" max="{max(self.total, 1)}"></progress>'
+        return self.html(f"{html.escape(self.label)} {bar} {html.escape(status)}")
+
+    def show(self, done: int, status: str) -> None:
+        now = time.monotonic()
+        if now - self.last >= CELL_SECONDS or done >= self.total:
+            self.last = now
+            self.handle.update(self._drawn(done, status))
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _in_notebook() -> bool:
+    """Say whether a notebook's cell shows what is displayed."""
+    ipython, kernel = sys.modules.get("IPython"), "ipykernel" in sys.modules
+    return bool(kernel and ipython is not None and ipython.get_ipython() is not None)
 
 
 def duration(seconds: float) -> str:

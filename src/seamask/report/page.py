@@ -109,9 +109,8 @@ def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
 def _side_by_side(trained: Sequence[Group]) -> list[dict[str, Any]]:
     """Return the first run of each group whose recorded images are those of the first."""
     firsts = [(group.name, next(iter(group.runs.values()))) for group in trained]
-    shown = [(name, run) for name, run in firsts if run.images is not None and run.epochs]
-    images = [run.images for _, run in shown if run.images is not None]
-    same = [pair for pair, own in zip(shown, images, strict=True) if np.array_equal(own, images[0])]
+    images = [(n, run, run.images) for n, run in firsts if run.images is not None and run.epochs]
+    same = [(name, run) for name, run, shown in images if np.array_equal(shown, images[0][2])]
     found = [{"name": name, **pictures.shown_masks(run)} for name, run in same[:MOST_RUNS]]
     return [run for run in found if run["masks"]]
 

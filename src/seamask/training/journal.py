@@ -27,13 +27,16 @@ def open_journal(run: Run, health: Health) -> Iterator[Journal]:
     """
     config = run.config
     total = run.total_steps * config.batch_size
-    none: AbstractContextManager[list[Logger]] = nullcontext([])
     with (
-        open_loggers(run.folder, config, run.step) if run.lead else none as loggers,
+        _loggers(run) as loggers,
         Progress("pretraining", total, "images", run.lead) as progress,
     ):
         progress.skip(run.step * config.batch_size)
         yield Journal(run, health, progress, loggers)
+
+
+def _loggers(run: Run) -> AbstractContextManager[list[Logger]]:
+    return open_loggers(run.folder, run.config, run.step) if run.lead else nullcontext([])
 
 
 class Journal:

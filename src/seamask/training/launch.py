@@ -20,7 +20,7 @@ from seamask.base import settings
 from seamask.base.devices import free_cores, use_cpu, uses_gpu
 from seamask.base.errors import UserError
 from seamask.base.memory import memory_errors
-from seamask.base.output import lasting_output
+from seamask.base.output import lasting_output, print_prose
 from seamask.base.paths import absolute, local
 from seamask.base.progress import amount
 from seamask.base.signals import Stopped, handled, install
@@ -408,7 +408,7 @@ def _announce(run: Run, latest: Path | None) -> None:
     if run.processes.device.type == "cpu":
         where += f" ({amount(config.threads, 'thread')}{' each' * (processes > 1)})"
     stem = "small stem" if networks.backbone_name.endswith(SMALL_STEM) else "standard stem"
-    print(
+    print_prose(
         f"{config.recipe}: {amount(len(data.train), 'image')} of {data.name} at "
         f"{config.image_size} px, {amount(config.epochs, 'epoch')} of "
         f"{amount(run.steps_per_epoch, 'step')}, batch {config.batch_size}, "
@@ -422,17 +422,16 @@ def _announce(run: Run, latest: Path | None) -> None:
             if latest
             else ""
         )
-        + ("\nit is finished: only its scores and figures are made again" * run.finished),
-        flush=True,
+        + ("\nit is finished: only its scores and figures are made again" * run.finished)
     )
     for line in described(data, config.batch_size):
-        print(line)
+        print_prose(line)
     if config.recipe == SMALL and run.processes.device.type == "cpu" and latest is None:
-        print(small_instead(config))
+        print_prose(small_instead(config))
     if little := config.too_little(len(data.train)):
-        print(f"note: {little}")
+        print_prose(f"note: {little}")
     if config.optim.warmup_epochs >= config.epochs:
-        print(
+        print_prose(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
             f"{config.epochs}: --optim.encoder.lr is never reached; see --optim.warmup-epochs"
         )

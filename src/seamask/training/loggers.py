@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -43,13 +43,14 @@ def open_loggers(folder: RunFolder, config: Config, step: int) -> Iterator[list[
         UserError: one is not installed, or does not take this run.
     """
     log = config.log
-    asked: dict[Callable[..., Logger], bool] = {
-        TensorBoard: log.tensorboard, WandB: log.wandb, MLflow: log.mlflow,
-    }  # fmt: skip
+    kinds: list[type[TensorBoard | WandB | MLflow]] = [TensorBoard, WandB, MLflow]
+    asked = (log.tensorboard, log.wandb, log.mlflow)
     loggers: list[Logger] = []
     finished = False
     try:
-        loggers += [kind(folder, config, step) for kind, wanted in asked.items() if wanted]
+        for kind, wanted in zip(kinds, asked, strict=True):
+            if wanted:
+                loggers.append(kind(folder, config, step))
         yield loggers
         finished = True
     finally:
