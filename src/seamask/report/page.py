@@ -51,7 +51,7 @@ def write_report(
     else:
         page = render_runs(list(map(local, paths)), refresh)
     with atomic(path) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")  # names of files may be no text
     return path
 
 
