@@ -112,7 +112,7 @@ def test_recipe_tells_what_a_number_was_taken_from(capsys):
 
 
 @pytest.mark.parametrize(("words", "names"), [
-    ("pretrain --help", "Seq ADIOS SimCLR"),
+    ("pretrain --help", "Seq ADIOS SimCLR MSN"),
     ("evaluate x segment --help", "FCN torchvision"),
 ])  # fmt: skip
 def test_help_says_what_its_sources_are(words, names, capsys):

@@ -12,6 +12,7 @@ from seamask.base.errors import UserError
 from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
 from seamask.masks.budget import Budget
+from seamask.masks.role import Role
 from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config, sourced
 from seamask.training.players import penalty_weights
@@ -21,7 +22,7 @@ def leaves(kind=Config, prefix=""):
     """{dotted path: its type}, found here again."""
     found = {}
     for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint) and hint is not Budget:
+        if dataclasses.is_dataclass(hint) and hint not in (Budget, Role):
             found |= leaves(hint, f"{prefix}{name}.")
         else:
             found[prefix + name] = hint
@@ -42,6 +43,8 @@ def another(path):
     hint, now = LEAVES[path], value_of(Config(), path)
     if hint is Budget:
         return Budget(0.1, 0.5, exact=True)
+    if hint is Role:
+        return Role(-1, 1)
     if typing.get_origin(hint) is typing.Literal:
         return next(v for v in typing.get_args(hint) if v != now)
     if typing.get_origin(hint) is tuple:

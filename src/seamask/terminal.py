@@ -148,10 +148,12 @@ def print_result(result: Result) -> None:
     measured = f" ({result.split})" if result.split else ""
     print(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
     task, images = TASKS[result.task], result.images
-    count, classes = images["held_out"], images.get("classes", 0)
+    kind = "held-out image" if "held_out" in images else "image"
+    count = images.get("held_out") or images.get("not_held_out", 0)
+    classes = images.get("classes", 0)
     labelled = "labels" in task.needs
     print(
-        f"{amount(count, 'held-out image')}"
+        f"{amount(count, kind)}"
         + f" of {amount(classes, 'class', 'classes')}" * bool(classes)
         + f", {images.get('learn', 0):,} to learn from" * labelled
         + f"; one image is {few(100 / count)} points" * (labelled and count < FEW)

@@ -132,6 +132,8 @@ def _counts(data: Data | Segmentation) -> dict[str, int]:
         some |= {"held_out": data.test, "learn": data.train}
     else:
         some |= {"held_out": data.probe_test, "learn": data.probe_train}
+        if data.probe_test is None:
+            some["not_held_out"] = data.train
     return {name: len(found) for name, found in some.items() if found is not None}
 
 

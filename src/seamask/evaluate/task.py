@@ -211,7 +211,7 @@ class Result:
         notes: what else became of images that one might miss, and what the task says of its
             numbers.
         images: how many were `held_out` and measured, to `learn` from, and the `classes` they have;
-            as far as there are.
+            as far as there are. Where none are held out, `not_held_out` were there to be measured.
     """
 
     encoder: str
