@@ -147,7 +147,7 @@ def check(config: Config) -> Config:
         raise UserError("--stack and --masks.drop exclude each other: take --masks.drop 0")
     stored = c.data.size or c.image_size
     if (
-        budget.of == "superpixels" or c.masks.masker == "superpixel"
+        budget.of == "superpixels" or c.masks.draws == "superpixel"
     ) and c.masks.superpixels > stored**2:
         raise UserError(
             f"--masks.superpixels is {c.masks.superpixels}: an image of {stored} pixels a side has "

@@ -30,26 +30,25 @@ def predict(
     """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
     A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
-    integer `[n, S, S]`, if there are any, and may look at the encoder.
+    integer `[n, S, S]`, if there are any, and may look at the encoder, which is asked in evaluation
+    mode: what it says of an image then depends on no other, and it waits for no other process.
     """
     weights = chain(masker.parameters(), encoder.parameters() if encoder else ())
     device = next((p.device for p in weights), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)  # for maskers that draw
     parts = iter([] if maps is None else resized(maps, size).to(device).split(features.BATCH))
-    return over_images(
-        lambda x: masks_of(
-            masker,
-            x,
-            generator=generator,
-            objects=next(parts, None),
-            encoder=Look(encoder, x) if encoder else None,
-        ),
-        device,
-        pixels,
-        size,
-        mean,
-        std,
-    )
+
+    def masks(x: Tensor) -> Tensor:
+        look = Look(encoder, x) if encoder else None
+        return masks_of(masker, x, generator=generator, objects=next(parts, None), encoder=look)
+
+    training = encoder is not None and encoder.training
+    if encoder is not None:
+        encoder.eval()
+    found = over_images(masks, device, pixels, size, mean, std)
+    if encoder is not None:
+        encoder.train(training)
+    return found
 
 
 def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:

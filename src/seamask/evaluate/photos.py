@@ -95,7 +95,6 @@ def draw_masks_of_photos(
     # More than 8 bits a value become what they were in the training.
     ranges = as_ranges(manifest.get("data", {}).get("ranges", {}))
     readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
-    mean, std = normalization.mean, normalization.std
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
             pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))

@@ -184,9 +184,11 @@ class TwoPlayers:
 
     def loss_of(self, anchor: Tensor, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:
         """Return the loss of a view under a mask `[B, 1, H, W]`, beside a clean anchor or alone."""
-        if self.of_view is None:
-            return self.objective(anchor, encoded)
-        return self.of_view(encoded, images, mask).mean()
+        if self.of_view is not None:
+            return self.of_view(encoded, images, mask).mean()
+        if self.one_way is not None:
+            return self.one_way(encoded, anchor)
+        return self.objective(anchor, encoded)
 
     def _loss_under(self, view: View, other: View) -> Callable[[Tensor], Tensor]:
         """Return what maps a mask of a view, `[B, 1, H, W]`, to the loss of each image, `[B]`."""

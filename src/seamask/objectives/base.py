@@ -132,6 +132,11 @@ class Objective:
         with torch.autocast(anchor.device.type, enabled=False):
             return self.each(anchor, other)
 
+    def of_predicted(self, target: Tensor, predicted: Tensor) -> Tensor:
+        """Return `each_way` in full precision, whatever the precision of the networks."""
+        with torch.autocast(target.device.type, enabled=False):
+            return self.each_way(predicted, target)
+
     def everyone(self, z: Tensor) -> Tensor:
         """Return embeddings of all processes, `[B, D]` → `[R·B, D]`, with gradient."""
         return z if self.gather is None else self.gather(z).flatten(0, 1)

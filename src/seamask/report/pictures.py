@@ -122,4 +122,5 @@ def _sheet(tiles: Array, columns: int, quality: int) -> str:
 
 
 def _rounded(values: Array) -> Any:
-    return np.asarray(values, dtype=np.float64).round(4).tolist()
+    # JSON has no NaN: networks that have diverged move nothing that could be said.
+    return np.nan_to_num(np.asarray(values, dtype=np.float64), posinf=0, neginf=0).round(4).tolist()

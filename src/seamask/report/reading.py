@@ -118,6 +118,9 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
             result = read_json(path)
         except UserError:
             continue
-        if isinstance(result, dict) and {"task", "metrics", "data"} <= result.keys():
-            found.append(result)
+        if isinstance(result, dict) and {"task", "metrics", "data", "seed"} <= result.keys():
+            metrics = result["metrics"]
+            numbers = isinstance(metrics, dict) and [*metrics.values()]
+            if numbers and all(isinstance(value, int | float) for value in numbers):
+                found.append(result)
     return found

@@ -48,9 +48,15 @@ class Workload:
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.maps: dict[str, Tensor] = {}  # by their names in `View`
-        if config.masks.draws == "superpixel":
-            labels = torch.randint(0, 100, (config.batch_size, side, side), dtype=torch.uint8)
-            self.maps["segments"] = labels.to(device)
+        maps = {
+            "segments": config.masks.draws == "superpixel",
+            "clusters": config.masks.budget.of == "superpixels",
+            "objects": config.masks.masker == "given",
+        }
+        for name in (name for name, asked in maps.items() if asked):
+            most = 100 if name == "segments" else config.masks.n_masks
+            labels = torch.randint(0, most, (config.batch_size, side, side), dtype=torch.uint8)
+            self.maps[name] = labels.to(device)
         self.pair = self.make_views()
         self.stepper = Stepper(self.players, self._see, records(config, self.players, device))
         self.metrics: dict[str, Tensor] = {}

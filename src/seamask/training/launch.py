@@ -42,7 +42,8 @@ from seamask.training.signals import StopSignal
 from seamask.training.spawn import Killed, leave_if_unguarded, spawn
 from seamask.training.watch import Watch, choose_interface
 
-COLLECTIVE = timedelta(minutes=30)  # that processes wait for one which lives: at the probes, say
+# That processes wait for one which lives: for its probes, or its store. The dead are found sooner.
+COLLECTIVE = timedelta(days=1)
 
 
 def pretrain(

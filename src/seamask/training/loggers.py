@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from seamask.base.errors import UserError
@@ -54,8 +54,9 @@ def open_loggers(folder: RunFolder, config: Config, step: int) -> Iterator[list[
         yield loggers
         finished = True
     finally:
-        for logger in loggers:
-            logger.close(finished)
+        with ExitStack() as stack:  # all are closed, whatever one says
+            for logger in loggers:
+                stack.callback(logger.close, finished)
 
 
 class TensorBoard:

@@ -98,7 +98,7 @@ def build_players(
         ),
         one_way=objective.from_one if one_sided(config) else None,
         of_view=objective.from_view if objective.alone else None,
-        each=objective.of_images if objective.separable else None,
+        each=_each(config, objective),
         remember=objective.remember,
         penalty_weights=penalty_weights(config, objective),
         budget=config.masks.budget,
@@ -116,6 +116,13 @@ def build_players(
         encoder.compile()
         masker.compile()
     return players
+
+
+def _each(config: Config, objective: Objective) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return what maps a clean and a masked view to the loss of each image that is trained on."""
+    if not objective.separable or objective.alone:
+        return None
+    return objective.of_images if not one_sided(config) else objective.of_predicted
 
 
 def one_sided(config: Config) -> bool:

@@ -10,11 +10,11 @@ import os
 import posixpath
 import tarfile
 import tempfile
+import threading
 import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,8 @@ class Tar:
 
     def __init__(self, path: Path, cache: Path) -> None:
         self.path, self.cache = path, cache
+        self._first, self._looked = threading.Lock(), False
+        self._file: IO[bytes] | None = None
 
     def listing(self) -> Listing:
         """List its images; see `Archive`.
@@ -85,8 +87,14 @@ class Tar:
             with open(self.path, "rb") as file:
                 yield file
 
-    @cached_property
+    @property
     def _unpacked(self) -> IO[bytes] | None:
+        with self._first:  # of the threads that read, one unpacks
+            if not self._looked:
+                self._file, self._looked = self._unpack(), True
+        return self._file
+
+    def _unpack(self) -> IO[bytes] | None:
         with open(self.path, "rb") as file:
             magic = file.read(8)
         opener = next((opener for mark, opener in OPENERS.items() if magic.startswith(mark)), None)
