@@ -7,6 +7,8 @@ assumed (rates of a GPU, of networks and disks) stands in `ASSUMED` below and no
 from __future__ import annotations
 
 import argparse
+import math
+from typing import NamedTuple
 
 import torch
 
@@ -21,15 +23,46 @@ from seamask.speed.workload import Workload, counted
 
 ASSUMED = {
     "operations": 250e12,  # bf16 convolutions, a second: a quarter of an H100's peak
-    "memory": 2.0e12,  # bytes a second, two thirds of what the same chip is sold with
+    # Bytes a second: what counted bytes and steps measured on an H200 give (0.77 and 1.08 TB/s at
+    # 64 and 96 px); a copy there runs at 4.2.
+    "memory": 1.0e12,
     "inside": 200e9,  # bytes a second between GPUs of one machine
     "between": 40e9,  # bytes a second between machines of eight GPUs, each GPU
+    "ask": 20e-6,  # seconds of the host for one operation: 19 to 21 measured on an H200's machine
+    "replay": 2e-3,  # seconds of the host for a recorded step: 1.5 to 3 measured there
+    "ask for a message": 50e-6,  # seconds of the host
+    "wait": 20e-6,  # seconds until the device, which has run dry, is given work again
+    "message": 20e-6,  # seconds of a small message inside a machine
+    "doubling": 10e-6,  # seconds more each time that machines double
     "decode": 250.0,  # JPEGs of ImageNet's size a second and core, decoded and resized
 }
 FLOATS = 4  # bytes of a gradient
+NORMS = 20  # layers of batch norm of ResNet-18; each asks its like for statistics, both ways
+LOOKS = 3  # waits of PyTorch's SyncBatchNorm in each forward pass of a layer
+MACHINE = 8  # GPUs
+
+
+class Asked(NamedTuple):
+    """Settings, and what a step with them asks for, N = 4.
+
+    Attributes:
+        changed: settings that differ.
+        operations: that the host asks for, as measured on an H200 (`on_gpu.py`).
+        forward: passes of the encoder.
+        backward: passes.
+    """
+
+    changed: dict[str, object]
+    operations: int
+    forward: int
+    backward: int
+
+
 SETTINGS = {
-    "exact, alternating": {},
-    "simultaneous, light mask network (¼)": {"updates": "simultaneous", "masks.downscale": 4},
+    "exact": Asked({}, 7_200, 10, 10),
+    "simultaneous, light (¼)": Asked(
+        {"updates": "simultaneous", "masks.downscale": 4}, 5_100, 5, 5
+    ),
 }
 # Name, size, images, epochs, batch, cost of an hour is left to the reader: prices move.
 RUNS = (
@@ -90,45 +123,68 @@ def table(title: str, costs: dict[str, Cost]) -> None:
         )
 
 
+def step(cost: Cost, asked: Asked, weights: int, gpus: int, batch: int, recorded: bool):
+    """Return seconds of a step by what they go to: one GPU's, which has `batch / gpus` images.
+
+    What the host asks for and what the device does overlap: the longer counts. Messages are the
+    device's; only one process is recorded today, and several wait in every batch norm.
+    """
+    mine = batch / gpus
+    doublings = math.log2(max(1, gpus // MACHINE))
+    messages = NORMS * (asked.forward + asked.backward) if gpus > 1 else 0
+    link = ASSUMED["inside" if gpus <= MACHINE else "between"]
+    parts = {
+        "computing": cost.operations * mine / ASSUMED["operations"],
+        "memory": cost.bytes / 2 * mine / ASSUMED["memory"],  # counted in fp32; bf16 halves it
+        "gradients": 2 * (gpus - 1) / gpus * weights * FLOATS / link,
+        "statistics": messages * (ASSUMED["message"] + doublings * ASSUMED["doubling"]),
+    }
+    host = {"host": ASSUMED["replay"], "waits": 0.0}
+    if not recorded:
+        asks = asked.operations * ASSUMED["ask"] + messages * ASSUMED["ask for a message"]
+        waits = NORMS * LOOKS * asked.forward if gpus > 1 else 0
+        host = {"host": asks, "waits": waits * ASSUMED["wait"]}
+    return parts, host
+
+
 def plan() -> None:
-    columns = ("run", "settings", "GPUs", "computing, h", "memory, h", "gradients, h", "in all",
-               "images/s and GPU", "first bottleneck")  # fmt: skip
+    columns = (
+        "run", "settings", "GPUs", "batch", "computing", "memory", "gradients", "statistics",
+        "host", "waits", "a step", "in all", "images/s and GPU", "first bottleneck",
+    )  # fmt: skip
     print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     work = Workload(at(64, 2), torch.device("cpu"))
     players = (work.encoder, work.masker)  # each sends its own gradients, once
     weights = sum(p.numel() for player in players for p in player.parameters())
     for name, size, images, epochs, batch in RUNS:
-        for words, changed in SETTINGS.items():
-            cost = counted(at(size, batch, **changed))["step"]
-            for gpus in (1, 8, 64):
-                seen = images * epochs
-                compute = cost.operations * seen / ASSUMED["operations"] / gpus
-                # Counted in fp32; bf16 halves it.
-                memory = cost.bytes / 2 * seen / ASSUMED["memory"] / gpus
-                steps = seen / (batch * max(1, gpus // 8))  # eight GPUs share the batch
-                link = ASSUMED["inside" if gpus <= 8 else "between"]
-                moved = 2 * (gpus - 1) / gpus * weights * FLOATS
-                network = steps * moved / link if gpus > 1 else 0.0
-                total = compute + memory + network
-                parts = {"computing": compute, "memory": memory, "gradients": network}
-                hours = " | ".join(f"{s / 3600:.2f}" for s in parts.values())
-                rate = seen / total / gpus
-                limit = max(parts, key=lambda p: parts[p])
-                print(
-                    f"| {name}, {epochs} epochs | {words} | {gpus} | {hours} | {duration(total)} | "
-                    f"{rate:,.0f} | {limit} |"
-                )
+        for words, asked in SETTINGS.items():
+            cost = counted(at(size, batch, **asked.changed))["step"]
+            for gpus in (1, 8, 64, 512):
+                whole = batch * max(1, gpus // MACHINE)  # the GPUs of a machine share a batch
+                for recorded in [True] if gpus == 1 else [False, True]:
+                    parts, host = step(cost, asked, weights, gpus, whole, recorded)
+                    device, asking = sum(parts.values()), sum(host.values())
+                    seconds = max(device, asking)
+                    limits = parts if device > asking else host
+                    shown = " | ".join(f"{1e3 * s:.1f}" for s in (parts | host).values())
+                    print(
+                        f"| {name}, {epochs} epochs | {words}{', recorded' * recorded} | {gpus} | "
+                        f"{whole:,} | {shown} | {1e3 * seconds:.0f} | "
+                        f"{duration(images * epochs / whole * seconds)} | "
+                        f"{whole / seconds / gpus:,.0f} | {max(limits, key=lambda p: limits[p])} |"
+                    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, nargs="+", default=[64, 96, 224])
+    parser.add_argument("--size", type=int, nargs="*", default=[64, 96, 224])
     parser.add_argument("--no-plan", action="store_true")
     asked = parser.parse_args()
     for size in asked.size:
         table(f"{size} px, each pass", passes(size))
     for size in asked.size:
-        for words, changed in (*SETTINGS.items(), ("exact, light (½)", {"masks.downscale": 2})):
+        shown = {words: asked.changed for words, asked in SETTINGS.items()}
+        for words, changed in {**shown, "exact, light (½)": {"masks.downscale": 2}}.items():
             table(f"{size} px, a step, N = 4, batch 256: {words}",
                   counted(at(size, 256, **changed)))  # fmt: skip
     if not asked.no_plan:

@@ -305,6 +305,7 @@ def test_a_name_like_no_other_gets_a_few_examples_not_all(word, capsys, tmp_path
     ("--objective reconstruct --masks.one-sided", "not reconstruct"),
     ("--data no/such/folder", "no/such/folder"),
     ("--device cuda", "cuda"),
+    ("--precision tf32", "--precision tf32: only a GPU of NVIDIA has it; take --precision fp32"),
 ])  # fmt: skip
 def test_what_cannot_be_built_is_refused_and_leaves_no_folder(arguments, says, capsys, tmp_path):
     if "cuda" in arguments:

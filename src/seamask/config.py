@@ -78,8 +78,14 @@ class Config:
     threads: Annotated[int, Within(0, 1024)] = 0
     """CPU threads of a process that trains on the CPU; 0: the cores that are free at the start
     (written to `config.yaml`: another number adds in another order, to other last bits)."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` computes in bfloat16 where that is safe; weights, losses and penalties stay fp32."""
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
+    """`fp32` is fp32 everywhere, also in a GPU's convolutions; `tf32`: products and convolutions in
+    TF32, on a GPU of NVIDIA; `bf16`: networks in bfloat16, where that is safe, and weights, losses
+    and penalties in fp32; `auto`: `bf16` on a GPU that has it or a CPU that multiplies it at least
+    twice as fast, else `fp32` (written to `config.yaml` as chosen)."""
+    deterministic: bool = False
+    """On a GPU, only algorithms that give the same bits again, which may be slower. On a CPU the
+    same number of threads gives them anyway."""
     compile: bool = False
     """Compile the encoder and the mask network with `torch.compile`."""
     cuda_graph: Literal["auto", "yes", "no"] = "auto"

@@ -88,7 +88,10 @@ def test_the_least_is_no_more_than_what_is_taken(tiny):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"image_size": 8192, "batch_size": 4096}, "take a smaller --batch-size 4096"),
+        (
+            {"image_size": 2048, "batch_size": 2**22},
+            r"take a smaller --batch-size 4194304, .* or --accumulate \d+ or more",
+        ),
         ({"objective.hidden": (10**6, 10**6)}, "networks and optimisers take"),
         ({"masks.width": 4096, "image_size": 4096}, "--masks.width 4096"),
     ],

@@ -205,6 +205,14 @@ def test_steps_that_nobody_may_look_at_are_enough(draw):
         "bimodal": 100 * noise.sign() + noise,
     }[draw].clamp(-exact.LARGEST, exact.LARGEST)
     budget = torch.linspace(0.02, 0.9, 64, dtype=torch.float64)
-    bias, _ = exact._solve(logits, budget, torch.ones_like(logits), unseen=True)
+    bias, _ = exact._solve(logits, budget, torch.ones_like(logits), look=0)
     share = torch.sigmoid(logits + bias[:, None]).mean(1)
     torch.testing.assert_close(share, budget, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("look", [0, exact.LOOK])
+def test_masks_are_the_same_however_often_they_are_looked_at(look):
+    logits = 5 * torch.randn(8, 3, 64, generator=seeded(3), dtype=torch.float64)
+    room, budget = torch.rand(logits.shape, generator=seeded(4)).double(), torch.tensor(0.2)
+    (often, _), (seldom, _) = (exact._solve(logits, budget, room, n) for n in (1, look))
+    assert torch.equal(often, seldom)

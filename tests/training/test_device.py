@@ -8,6 +8,7 @@ import seamask
 from seamask.base.draws import generator
 from seamask.base.settings import override
 from seamask.game.players import View
+from seamask.masks.unet import UNet
 from seamask.recipes import RECIPES, recipe_config
 from seamask.speed.workload import Workload
 from seamask.training.stepper import WARM_UP, Stepper
@@ -226,3 +227,14 @@ def test_a_run_on_a_gpu(tiny, tmp_path, resident):
     summary = seamask.pretrain(out=tmp_path / "run", **tiny | changed)
     assert 0 < summary.results["probe/knn"] <= 100
     assert (tmp_path / "run" / "encoder.safetensors").exists()
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_the_mask_network_stays_in_bf16(norm):
+    unet = UNet(32, width=8, norm=norm).cuda()
+    seen = []
+    for module in unet.modules():
+        module.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    with torch.autocast("cuda", torch.bfloat16):
+        unet(torch.rand(2, 3, 32, 32, device="cuda", dtype=torch.bfloat16))
+    assert set(seen) == {torch.bfloat16}

@@ -35,6 +35,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     assert all(0 <= line["data_wait"] <= 1 for line in logged)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["recipe"] == "shapes-seamask"
+    assert manifest["precision"] == "fp32"
     assert manifest["results"] == summary.results
     assert {"versions", "commit", "machine", "normalization", "data", "load"} <= manifest.keys()
     assert {"probe/knn", "probe/linear", "untrained/probe/knn", "mask/iou", "mask/iou_random"} <= (

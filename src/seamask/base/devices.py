@@ -57,6 +57,8 @@ def check_device(device: str, devices: int = 1, precision: str = "fp32") -> None
         raise UserError(f"--devices {devices}: of Apple's GPU there is 1; or take --device cpu")
     if kind == "mps" and precision == "bf16":
         raise UserError("--precision bf16: not on Apple's GPU; take --precision fp32")
+    if kind != "cuda" and precision == "tf32":
+        raise UserError("--precision tf32: only a GPU of NVIDIA has it; take --precision fp32")
 
 
 def torch_device(device: str, threads: int = 0) -> torch.device:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamask.base.devices import upload
 from seamask.base.errors import UserError
 from seamask.data import Data
 from seamask.evaluate.task import Context
@@ -41,10 +42,13 @@ def over_images(
         float32 `[n, ...]` on the CPU.
     """
     found = []
+    on_gpu = device.type == "cuda"
     for part in pixels.split(BATCH):
-        images = normalize(part.to(device).permute(0, 3, 1, 2), mean, std, size)
+        images = normalize(upload(part, device).permute(0, 3, 1, 2), mean, std, size)
         images = images.contiguous(memory_format=torch.channels_last)
-        found.append(function(images).float().cpu())
+        found.append(function(images).float().to("cpu", non_blocking=on_gpu))
+    if on_gpu:
+        torch.cuda.synchronize(device)  # once: what is copied is there now
     return torch.cat(found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -16,8 +16,12 @@ def held_still(network: nn.Module) -> Iterator[None]:
     No gradient reaches its parameters; the running statistics that batch norm moves are put back.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
-    buffers = list(network.buffers())
-    before = [b.clone() for b in buffers]
+    alike: dict[torch.dtype, list[Tensor]] = {}  # which are copied at once
+    for buffer in network.buffers():
+        alike.setdefault(buffer.dtype, []).append(buffer)
+    before = {kind: [torch.empty_like(b) for b in alike[kind]] for kind in alike}
+    for kind, buffers in alike.items():
+        torch._foreach_copy_(before[kind], buffers)
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
@@ -26,5 +30,5 @@ def held_still(network: nn.Module) -> Iterator[None]:
         for parameter in trained:
             parameter.requires_grad_(True)
         with torch.no_grad():
-            if buffers:
-                torch._foreach_copy_(buffers, before)
+            for kind, buffers in alike.items():
+                torch._foreach_copy_(buffers, before[kind])

@@ -14,6 +14,7 @@ LARGEST = 1e4  # logits are clamped to ± this: beyond it a sigmoid is 0 or 1 in
 TOLERANCE = 1e-7  # of the share removed
 STEPS = 64  # at most; about eight are taken
 UNSEEN = 40  # where nobody may look whether that is enough: in a CUDA graph
+LOOK = 4  # steps between two looks on a GPU, which waits for each
 
 
 def exact_sigmoid(logits: Tensor, budget: float | Tensor, room: Tensor | None = None) -> Tensor:
@@ -57,8 +58,10 @@ class _ExactSigmoid(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, budget: Tensor, room: Tensor) -> Tensor:
         wide = in_float64(logits.detach()).clamp(-LARGEST, LARGEST).flatten(-2)
         free = in_float64(room.detach()).flatten(-2)
-        unseen = logits.is_cuda and torch.cuda.is_current_stream_capturing()
-        bias, full = _solve(wide, in_float64(budget.detach()), free, unseen)
+        look = LOOK if logits.is_cuda else 1
+        if logits.is_cuda and torch.cuda.is_current_stream_capturing():
+            look = 0
+        bias, full = _solve(wide, in_float64(budget.detach()), free, look)
         share = torch.sigmoid(wide + bias[..., None])
         share = torch.where(full[..., None], 1.0, share).view_as(logits)
         share = share.to(logits.dtype).to(logits.device)
@@ -80,16 +83,15 @@ class _ExactSigmoid(torch.autograd.Function):
         return slope * free, pixels * common[..., 0, 0], share * free
 
 
-def _solve(
-    logits: Tensor, budget: Tensor, room: Tensor, unseen: bool = False
-) -> tuple[Tensor, Tensor]:
+def _solve(logits: Tensor, budget: Tensor, room: Tensor, look: int = 1) -> tuple[Tensor, Tensor]:
     """Solve mean(room · σ(logits + t)) = b for t by Newton's method, kept inside a bracket.
 
     Args:
         logits: float64 `[..., P]`.
         budget: float64 `[...]`.
         room: float64 `[..., P]` in [0, 1].
-        unseen: take a fixed number of steps, since nobody may look whether fewer are enough.
+        look: steps between two looks whether these were enough; 0: never, a fixed number is taken.
+            A mask whose budget is met stays as it is, so the answer is the same.
 
     Returns:
         t `[...]`, and where there is no more room than b `[...]`: there t means nothing.
@@ -101,11 +103,11 @@ def _solve(
     low, high = level - logits.amax(-1), level - logits.amin(-1)
     # The quantile that splits off the share b is near the answer when masks are nearly binary.
     bias = (level - logits.mean(-1)).clamp(low, high)
-    for _ in range(UNSEEN if unseen else STEPS):
+    for taken in range(1, 1 + (STEPS if look else UNSEEN)):
         share = torch.sigmoid(logits + bias[..., None])
         value = (room * share).mean(-1) - budget
         met = (value.abs() <= TOLERANCE) | full
-        if not unseen and bool(met.all()):
+        if look and taken % look == 0 and bool(met.all()):
             break
         low, high = torch.where(value < 0, bias, low), torch.where(value > 0, bias, high)
         step = bias - value / (room * share * (1 - share)).mean(-1).clamp(min=1e-300)

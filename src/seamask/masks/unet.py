@@ -87,13 +87,13 @@ class UNet(nn.Module):
         skips = []
         for level, block in enumerate(self.down):
             if level:
-                x = F.interpolate(x, scale_factor=0.5, mode="nearest")
+                x = _resampled(x, 0.5)
             x = block(x)
             skips.append(x)
         x = self.mlp(x).view_as(x)
         for level, block in enumerate(self.up):
             if level:
-                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+                x = _resampled(x, 2.0)
             x = block(torch.cat([x, skips.pop()], dim=1))
         return x
 
@@ -109,6 +109,23 @@ class InstanceNorm(nn.InstanceNorm2d):
         if x.device.type != "cpu":
             return super().forward(x)
         return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
+
+
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` that keeps the type of its input, which autocast on a GPU does not: it sums
+    in float32 anyway, and moves half the bytes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each group of channels of each of `[B, C, H, W]`."""
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
+def _resampled(x: Tensor, factor: float) -> Tensor:
+    """Resample by the nearest pixel in the type of `x`, which autocast on a GPU does not."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=factor, mode="nearest")
 
 
 def n_blocks(image_size: int) -> int:
@@ -174,5 +191,5 @@ def check_size(image_size: int | tuple[int, int], downscale: int = 1, blocks: in
 
 
 def _block(channels: int, out: int, norm: Norm) -> nn.Sequential:
-    normalise = InstanceNorm(out, affine=True) if norm == "instance" else nn.GroupNorm(8, out)
+    normalise = InstanceNorm(out, affine=True) if norm == "instance" else GroupNorm(8, out)
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), normalise, nn.ReLU())

@@ -58,25 +58,25 @@ def nt_xent(
         raise UserError(
             f"embeddings have the shapes {list(a.shape)} and {list(b.shape)}: expected [B, D] twice"
         )
-    all_a, all_b = candidates or (a, b)
-    a, b, all_a, all_b = (_unit(z) for z in (a, b, all_a, all_b))
-    target = torch.arange(len(a), device=a.device) + offset  # [B]
-    itself = F.one_hot(target, len(all_a)).bool()
-    ab = a @ all_b.T / temperature  # [B, R·B]
+    z = _unit(a, b)  # [2B, D]
+    others = z if candidates is None else _unit(*candidates)  # [2RB, D]
+    n, many = len(a), len(others) // 2
+    place = torch.arange(n, device=a.device) + offset  # of the images among all
     if form == "cross-view":
-        positive = ab.take_along_dim(target[:, None], dim=1)[:, 0]
-        each = ab.masked_fill(itself, -torch.inf).logsumexp(1) - positive
+        scores = z[:n] @ others[many:].T / temperature  # [B, RB]
+        positive = scores.take_along_dim(place[:, None], dim=1)[:, 0]
+        each = scores.scatter(1, place[:, None], -torch.inf).logsumexp(1) - positive
         return each if reduction == "none" else each.mean()
-    ba = b @ all_a.T / temperature
-    aa = (a @ all_a.T / temperature).masked_fill(itself, -torch.inf)  # not its own negative
-    bb = (b @ all_b.T / temperature).masked_fill(itself, -torch.inf)
-    ab, ba = torch.cat([ab, aa], dim=1), torch.cat([ba, bb], dim=1)
-    first, second = (F.cross_entropy(s, target, reduction=reduction) for s in (ab, ba))
-    return (first + second) / 2
+    scores = z @ others.T / temperature  # [2B, 2RB]
+    itself, partner = torch.cat([place, place + many]), torch.cat([place + many, place])
+    scores = scores.scatter(1, itself[:, None], -torch.inf)  # not its own negative
+    loss = F.cross_entropy(scores, partner, reduction=reduction)
+    return loss.view(2, n).mean(0) if reduction == "none" else loss
 
 
-def _unit(z: Tensor) -> Tensor:
-    return F.normalize(at_least_float32(z), dim=1)
+def _unit(a: Tensor, b: Tensor) -> Tensor:
+    """Return the embeddings of two views, one after the other, of unit length."""
+    return F.normalize(at_least_float32(torch.cat([a, b])), dim=1)
 
 
 @OBJECTIVES.register("simclr", SimCLRSettings)

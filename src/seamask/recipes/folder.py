@@ -8,7 +8,10 @@ from seamask.recipes import shapes
 from seamask.recipes.policies import SEAMASK, over_policies
 from seamask.recipes.sourced import Sourced
 
-YOURS: dict[str, Any] = {"data.source": Sourced("", "yours: --data DIR")}
+YOURS: dict[str, Any] = {
+    "data.source": Sourced("", "yours: --data DIR"),
+    "precision": Sourced("auto", "ours: 1.5 to 2 times as fast; published recipes stay fp32"),
+}
 BASE: dict[str, Any] = {
     **YOURS,
     "image_size": 96,

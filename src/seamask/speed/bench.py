@@ -17,6 +17,7 @@ from seamask.base.devices import free_cores, memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
 from seamask.base.paths import local
+from seamask.base.precision import chosen_precision, use_precision
 from seamask.base.progress import amount, duration, few
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
@@ -206,7 +207,9 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     free = max(free_cores() for _ in range(3))  # a moment's work of others takes no thread
     device = torch_device(config.device, config.threads or free)
     images = training_images(config)
-    asked = replace(config, accumulate=1, devices=1)
+    precision = chosen_precision(config.precision, device.type)
+    use_precision(precision, config.deterministic)
+    asked = override(config, {"accumulate": 1, "devices": 1, "precision": precision})
     config = replace(asked, batch_size=_batch(asked, device, seconds))
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))

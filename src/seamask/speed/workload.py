@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from seamask.base.draws import derive_seed, generator
+from seamask.base.precision import autocast, chosen_precision
 from seamask.base.ranges import named
 from seamask.config import Config
 from seamask.game.players import View
@@ -37,9 +37,8 @@ class Workload:
         self.config, self.device = config, device
         self.objective = build_objective(config.objective)
         self.networks = networks = build_networks(config, self.objective)
-        low = config.precision == "bf16"
-        autocast = partial(torch.autocast, device.type, torch.bfloat16) if low else nullcontext
-        self.players = build_players(config, networks, self.objective, device, autocast=autocast)
+        context = partial(autocast, device, chosen_precision(config.precision, device.type))
+        self.players = build_players(config, networks, self.objective, device, autocast=context)
         self.encoder, self.masker = self.players.encoder, self.players.masker
         self.views = Views(config.views, config.image_size, MEAN, STD)
         self.draw = generator(config.seed, "speed")

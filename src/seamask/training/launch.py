@@ -17,11 +17,12 @@ from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from seamask.base import settings
-from seamask.base.devices import free_cores, use_cpu, uses_gpu
+from seamask.base.devices import free_cores, kind_of, use_cpu, uses_gpu
 from seamask.base.errors import UserError
 from seamask.base.memory import memory_errors
 from seamask.base.output import lasting_output, print_prose
 from seamask.base.paths import absolute, local
+from seamask.base.precision import chosen_precision, use_precision
 from seamask.base.progress import amount
 from seamask.base.signals import Stopped, handled, install
 from seamask.config import Config, packed, unpacked
@@ -186,6 +187,8 @@ def _new(config: Config, place: Place) -> Iterator[Plan]:
         if there.config.exists():
             then = there.read_config()
             now = replace(config, threads=config.threads or then.threads)
+            if config.precision == "auto":
+                now = replace(now, precision=then.precision)
             try:
                 _check_same(then, _settled(now, place))
             except UserError as error:
@@ -260,7 +263,7 @@ def _over(config: Config, place: Place) -> Config:
 
 
 def _settled(config: Config, place: Place) -> Config:
-    """Return settings that mean the same from everywhere: absolute paths, a number of threads."""
+    """Return settings that mean the same everywhere: absolute paths, threads, a precision."""
     data = config.data
     paths = {"root": data.root, "cache": data.cache}
     if data.source not in SOURCES:
@@ -275,6 +278,7 @@ def _settled(config: Config, place: Place) -> Config:
         config,
         data=replace(data, **resolved),  # type: ignore[arg-type]
         threads=config.threads or max(1, free_cores() // processes_here(config, place)),
+        precision=chosen_precision(config.precision, kind_of(config.device)),  # type: ignore[arg-type]
     )
 
 
@@ -283,7 +287,7 @@ def _alone(plan: Plan, place: Place) -> Summary | Stopped:
     if place.note:
         print(place, flush=True)
     device = device_of(plan.config.device, place)
-    processes = Processes(device, plan.config.precision == "bf16")
+    processes = Processes(device, plan.config.precision)
     return train_in(processes, plan, StopSignal(plan.folder))
 
 
@@ -363,7 +367,7 @@ def joined(config: Config, place: Place, store: Store) -> Iterator[Processes]:
         timeout=COLLECTIVE,
         device_id=device if device.type == "cuda" else None,
     )
-    yield Processes(device, config.precision == "bf16", place.rank, place.world_size)
+    yield Processes(device, config.precision, place.rank, place.world_size)
     distributed.destroy_process_group()  # not after an error: it may wait for one that is gone
 
 
@@ -380,6 +384,7 @@ def train_in(processes: Processes, plan: Plan, stop: StopSignal) -> Summary | St
         use_cpu(config.threads)
     elif processes.world_size > 1:
         torch.set_num_threads(config.threads)
+    use_precision(config.precision, config.deterministic)
     run = Run(processes, config, folder)
     try:
         with handled(stop.note):  # from before the folder changes: an earlier run goes as a whole
@@ -431,6 +436,11 @@ def _announce(run: Run, latest: Path | None) -> None:
         print_prose(small_instead(config))
     if little := config.too_little(len(data.train)):
         print_prose(f"note: {little}")
+    if config.deterministic and run.processes.device.type == "cuda":
+        print_prose(
+            "note: --deterministic takes algorithms that may be slower; `seamask bench` with and "
+            "without it says by how much"
+        )
     if config.optim.warmup_epochs >= config.epochs:
         print_prose(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "

@@ -110,9 +110,17 @@ def check_memory(config: Config, networks: Networks, here: int = 1) -> None:
             f"--objective.out-dim {config.objective.out_dim} or --objective.queue "
             f"{config.objective.queue}"
         )
+    each = images / config.micro_batch
+    share = config.batch_size // config.devices
+    fitting = [
+        parts
+        for parts in range(config.accumulate + 1, share // 2 + 1)
+        if share % parts == 0 and processes * (weights + share // parts * each) <= there
+    ]
+    larger = f", or --accumulate {fitting[0]} or more" if fitting else ""
     raise UserError(
         f"{asked}: take a smaller --batch-size {config.batch_size}, --image-size "
-        f"{config.image_size} or --n-masks {config.masks.n_masks}, or a larger --accumulate"
+        f"{config.image_size} or --n-masks {config.masks.n_masks}{larger}"
     )
 
 

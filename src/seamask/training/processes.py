@@ -6,7 +6,7 @@ For batch norm's statistics see `networks.sync_batchnorm`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx
 
 from seamask.base.devices import kind_of
 from seamask.base.errors import UserError
+from seamask.base.precision import autocast
 from seamask.training.cluster import Place
 
 
@@ -46,7 +47,7 @@ class Processes:
 
     Args:
         device: where this one computes.
-        low_precision: compute in bfloat16 where that is safe.
+        precision: of networks, `fp32`, `tf32` or `bf16`; `use_precision` sets the rest of it.
         rank: of this one, from 0.
         world_size: how many there are.
     """
@@ -54,18 +55,16 @@ class Processes:
     def __init__(
         self,
         device: torch.device,
-        low_precision: bool = False,
+        precision: str = "fp32",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.device, self.low_precision = device, low_precision
+        self.device, self.precision = device, precision
         self.rank, self.world_size = rank, world_size
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which networks compute."""
-        if not self.low_precision:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return autocast(self.device, self.precision)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over processes; it is overwritten."""

@@ -241,6 +241,8 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
     data = run.data
     return {
         "recipe": run.config.recipe,
+        "precision": run.config.precision,
+        "deterministic": run.config.deterministic,
         "backbone": run.networks.backbone_name,
         "load": loading_line(run, run.folder.encoder.name),  # from inside the folder
         "image_size": run.config.image_size,
