@@ -11,7 +11,8 @@ from torch import nn
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
-from seamask.masks import build_masker
+from seamask.masks import build_masker, read_trained
+from seamask.masks.frozen import is_frozen
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.runs import RunFolder
@@ -67,6 +68,9 @@ def load_masker(run: Path | str) -> nn.Module:
     """
     folder = RunFolder.of_run(run)
     config = folder.read_config()
+    if is_frozen(config.masks.masker):  # its file holds the trained one
+        normalization = folder.read_normalization()
+        return read_trained(folder.masker).normalized_by(normalization.mean, normalization.std)
     return read_weights(build_masker(config.masks, config.image_size), folder.masker)
 
 

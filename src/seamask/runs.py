@@ -310,6 +310,15 @@ class RunFolder:
         settings.record(Manifest, manifest, str(self.manifest))
         return dict(manifest)
 
+    def read_normalization(self) -> Normalization:
+        """Return what the run's images are normalised by.
+
+        Raises:
+            UserError: the manifest is missing or damaged, or does not say it.
+        """
+        said = self.read_manifest().get("normalization")
+        return settings.record(Normalization, said, f"{self.manifest}: normalization")
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`.
 

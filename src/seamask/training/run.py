@@ -16,6 +16,7 @@ from seamask.base.provenance import commit
 from seamask.config import Config
 from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation, shared_out
 from seamask.game.players import View
+from seamask.masks.frozen import FrozenMasker
 from seamask.masks.superpixels import VERSION, clusters, segments
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
@@ -75,6 +76,8 @@ class Run:
         gather = processes.gather if many else None
         self.objective = build_objective(config.objective, gather, processes.rank)
         self.networks = build_networks(config, self.objective)
+        if isinstance(masker := self.networks.masker, FrozenMasker):
+            masker.normalized_by(*self.data.normalization)
         self.players = build_players(
             config,
             self.networks,

@@ -16,6 +16,8 @@ from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.export import save_weights
+from seamask.masks.frozen import FrozenMasker
+from seamask.masks.frozen import about as masker_about
 from seamask.runs import resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
@@ -101,8 +103,17 @@ def export(run: Run) -> None:
     about |= {name: str(value) for name, value in size.items()}
     about["normalization"] = json.dumps(run.data.normalization._asdict())
     save_weights(networks.encoder.backbone, folder.encoder, about)
-    save_weights(networks.masker, folder.masker)
+    export_masker(run)
     folder.write_manifest(manifest(run))
+
+
+def export_masker(run: Run) -> None:
+    """Write the masker's weights, with all that `--masker run:PATH` needs to build it again."""
+    masker, config = run.networks.masker, run.config
+    about = masker_about(config.masks, config.image_size, *run.data.normalization)
+    if isinstance(masker, FrozenMasker):
+        masker, about = masker.trained, masker.said.metadata()
+    save_weights(masker, run.folder.masker, about)
 
 
 def restore(run: Run, path: Path) -> None:
