@@ -67,13 +67,14 @@ class FrozenMasker(nn.Module):
     """
 
     learned = False
+    said: About
     scale: Tensor
     shift: Tensor
 
     def __init__(self, trained: nn.Module, said: About) -> None:
         super().__init__()
         self.trained = trained.requires_grad_(False)
-        self.n_masks = int(trained.n_masks)
+        self.n_masks: int = trained.n_masks  # type: ignore[assignment]
         self.said = said
         self.register_buffer("scale", torch.ones(len(said.std), 1, 1))
         self.register_buffer("shift", torch.zeros(len(said.std), 1, 1))

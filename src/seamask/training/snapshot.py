@@ -15,7 +15,7 @@ from seamask.base.files import atomic
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
-from seamask.export import save_weights
+from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
 from seamask.runs import resolved
@@ -103,7 +103,12 @@ def export(run: Run) -> None:
     about |= {name: str(value) for name, value in size.items()}
     about["normalization"] = json.dumps(run.data.normalization._asdict())
     save_weights(networks.encoder.backbone, folder.encoder, about)
+    folder.link_encoder()
     export_masker(run)
+    arguments = networks.backbone_name, networks.backbone_arguments, networks.encoder.backbone
+    config = timm_config(*arguments, run.config.image_size, run.data.normalization)
+    with atomic(folder.timm) as temporary:
+        temporary.write_text(f"{json.dumps(config, indent=2)}\n")
     folder.write_manifest(manifest(run))
 
 
@@ -112,7 +117,8 @@ def export_masker(run: Run) -> None:
     masker, config = run.networks.masker, run.config
     about = masker_about(config.masks, config.image_size, *run.data.normalization)
     if isinstance(masker, FrozenMasker):
-        masker, about = masker.trained, masker.said.metadata()
+        about = masker.said.metadata()
+        masker = masker.trained
     save_weights(masker, run.folder.masker, about)
 
 
