@@ -158,6 +158,32 @@ def masks(
     print_masks(draw_masks_of_photos([run, *more], images[len(more) :], Path(out or "masks.png")))
 
 
+@command
+def embed(
+    run: Run,
+    /,
+    *,
+    data: str,
+    out: str = "features.parquet",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> None:
+    """Write the features of every image of a folder, with the images' paths.
+
+    The encoder sees the centre square of an image, at its own size, as in evaluations.
+
+    Args:
+        run: a run's folder, or what else `seamask evaluate` takes
+        data: folder of images, of any nesting.
+        out: file to write: .parquet (columns path and features), .npz (arrays paths, features) or
+            .csv (columns path, f0, f1, …).
+        device: where to compute.
+    """
+    from seamask.evaluate.embed import embed as write_features
+    from seamask.terminal import print_embedded
+
+    print_embedded(write_features(run, data, out, device), out)
+
+
 def evaluate(arguments: list[str]) -> None:
     """usage: seamask evaluate RUN TASK [--data DATA] [--SETTING VALUE ...]
 
@@ -401,6 +427,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pretrain": pretrain,
     "resume": resume,
     "masks": masks,
+    "embed": embed,
     "evaluate": evaluate,
     "report": report,
     "runs": runs,

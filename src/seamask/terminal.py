@@ -10,6 +10,7 @@ from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
 
 if TYPE_CHECKING:
+    from seamask.evaluate.embed import Embedded
     from seamask.evaluate.mask_files import Written
     from seamask.evaluate.photos import Drawn
     from seamask.evaluate.task import Result
@@ -143,6 +144,12 @@ def print_written(written: Written, folder: str) -> None:
     _print_unreadable(written.skipped)
     before = f", {written.before:,} of them before" if written.before else ""
     print(f"{folder}: masks of {amount(written.images, 'image')}{before}")
+
+
+def print_embedded(embedded: Embedded, file: str) -> None:
+    """Print what `seamask embed` wrote, and what it could not read."""
+    _print_unreadable(embedded.skipped)
+    print(f"{file}: features of {amount(embedded.images, 'image')}, {embedded.width} numbers each")
 
 
 def _print_unreadable(skipped: Sequence[tuple[str, str]]) -> None:
