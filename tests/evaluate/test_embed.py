@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pyarrow import parquet
 
@@ -32,14 +33,13 @@ def test_features_of_a_folder(photos, tmp_path, capsys):
         assert said.err == f"skipped {photos}/broken.jpg: not an image, or of an unknown format\n"
     paths = ["a/0.png", "a/2.png", "b/1.png"]
     subject = open_subject("untrained:test_resnet")
-    import torch
-
     pixels = torch.from_numpy(np.stack([np.asarray(Image.open(photos / p)) for p in paths]))
     normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = extract(subject.backbone, pixels, 96, *normalization).numpy()
     table = parquet.read_table(tmp_path / "f.parquet").to_pydict()
-    arrays = np.load(tmp_path / "f.npz")
-    first, *rows = csv.reader((tmp_path / "f.csv").open())
+    with np.load(tmp_path / "f.npz") as file:
+        arrays = dict(file)
+    first, *rows = csv.reader((tmp_path / "f.csv").read_text().splitlines())
     assert first[:2] == ["path", "f0"]
     for found, features in (
         (table["path"], table["features"]),

@@ -18,7 +18,7 @@ from seamask.base.files import atomic
 from seamask.base.paths import check_writable, local
 from seamask.base.progress import Progress
 from seamask.data.files.decode import allow, read_square
-from seamask.data.files.depth import as_ranges
+from seamask.data.files.depth import Ranges, as_ranges
 from seamask.data.registry import IMAGENET
 from seamask.data.settings import DataConfig
 from seamask.evaluate.features import extract
@@ -71,7 +71,8 @@ def embed(
     check_device(device)
     subject = open_subject(encoder)
     backbone, size = subject.backbone.to(kind_of(device)), subject.image_size
-    ranges, config = {}, subject.config.data if subject.config else DataConfig()
+    config = subject.config.data if subject.config else DataConfig()
+    ranges: Ranges = {}
     if subject.run is not None:
         ranges = as_ranges(subject.run.read_manifest().get("data", {}).get("ranges", {}))
     photos = found_images([data])
@@ -99,7 +100,7 @@ def embed(
     features = np.concatenate(found)
     with atomic(file) as temporary:
         WRITERS[file.suffix](temporary, paths, features)
-    return Embedded(*features.shape, tuple(skipped))
+    return Embedded(len(features), features.shape[1], tuple(skipped))
 
 
 def _check_pyarrow() -> None:

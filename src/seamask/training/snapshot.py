@@ -15,6 +15,7 @@ from seamask.base.files import atomic
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
+from seamask.data.registry import IMAGENET
 from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
@@ -71,6 +72,7 @@ def save(run: Run, finite: Finiteness) -> None:
         "format": FORMAT,
         "config": resolved(run.config),
         "data": run.data.fingerprint,
+        "normalization": [list(values) for values in run.data.normalization],
         "step": run.step,
         "seconds": run.seconds,
         "window": {**window, "waited": run.image_loader.waited},
@@ -134,6 +136,12 @@ def restore(run: Run, path: Path) -> None:
             f"cannot resume from {path}: the images of {run.data.name} are not those that it was "
             "trained on (others, more or fewer); name the folder that holds those with --data DIR, "
             "or start a new run"
+        )
+    then, now = state.get("normalization", [*IMAGENET]), run.data.normalization
+    if [*map(list, then)] != [*map(list, now)]:
+        raise UserError(
+            f"cannot resume from {path}: its images were normalised by {then}, and are now by "
+            f"{[*map(list, now)]}: it is of an earlier seamask; start a new run"
         )
     _check_settings(path, settings.from_dict(state["config"], with_parts(Config())), run.config)
     networks, players = run.networks, run.players
