@@ -18,7 +18,6 @@ from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config, sourced
 from seamask.training.players import penalty_weights
 
-
 WRITTEN = {  # settings that are written as text, and another value
     Budget: Budget(0.1, 0.5, exact=True),
     Role: Role(-1, 1),
