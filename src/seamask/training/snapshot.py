@@ -73,6 +73,7 @@ def save(run: Run, finite: Finiteness) -> None:
         "config": resolved(run.config),
         "data": run.data.fingerprint,
         "normalization": [list(values) for values in run.data.normalization],
+        "init": run.started,
         "step": run.step,
         "seconds": run.seconds,
         "window": {**window, "waited": run.image_loader.waited},
@@ -162,6 +163,7 @@ def restore(run: Run, path: Path) -> None:
             f"{run.total_steps}: not its checkpoint, or damaged"
         )
     run.step, run.seconds = state["step"], state["seconds"]
+    run.started = state.get("init")
     if run.lead:
         run.folder.keep_metrics_until(run.step)
 
