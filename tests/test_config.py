@@ -11,18 +11,25 @@ from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.base.settings import from_dict, override, read_yaml, to_dict
 from seamask.config import Config, check
+from seamask.data.normalize import Normalize
 from seamask.masks.budget import Budget
 from seamask.masks.role import Role
 from seamask.objectives import build_objective
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config, sourced
 from seamask.training.players import penalty_weights
 
+WRITTEN = {  # settings that are written as text, and another value
+    Budget: Budget(0.1, 0.5, exact=True),
+    Role: Role(-1, 1),
+    Normalize: Normalize("given", (0.1, 0.2, 0.3), (0.5,)),
+}
+
 
 def leaves(kind=Config, prefix=""):
     """{dotted path: its type}, found here again."""
     found = {}
     for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint) and hint not in (Budget, Role):
+        if dataclasses.is_dataclass(hint) and hint not in WRITTEN:
             found |= leaves(hint, f"{prefix}{name}.")
         else:
             found[prefix + name] = hint
@@ -41,10 +48,8 @@ def value_of(config, path):
 def another(path):
     """A value that differs from the default and is of the right type."""
     hint, now = LEAVES[path], value_of(Config(), path)
-    if hint is Budget:
-        return Budget(0.1, 0.5, exact=True)
-    if hint is Role:
-        return Role(-1, 1)
+    if hint in WRITTEN:
+        return WRITTEN[hint]
     if typing.get_origin(hint) is typing.Literal:
         return next(v for v in typing.get_args(hint) if v != now)
     if typing.get_origin(hint) is tuple:

@@ -53,6 +53,31 @@ def test_timm_loads_the_encoder_as_the_manifest_says(run, monkeypatch):
     assert not torch.allclose(features_of(untrained, images), features_of(ours, images))
 
 
+def test_a_runs_folder_is_what_timm_loads(run):
+    out, _ = run
+    ours = seamask.load_encoder(out)
+    images = torch.randn(4, 3, 32, 32)
+    model = timm.create_model(f"local-dir:{out}", pretrained=True)
+    torch.testing.assert_close(features_of(model, images), features_of(ours, images))
+    found = timm.data.resolve_model_data_config(model)
+    said = json.loads((out / "manifest.json").read_text())["normalization"]
+    assert [*found["input_size"]] == [3, 32, 32]
+    assert ([*found["mean"]], [*found["std"]]) == (said["mean"], said["std"])
+    assert (found["crop_pct"], found["interpolation"]) == (1.0, "bicubic")
+    tuned = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=5)
+    assert features_of(tuned, images).shape == (4, 5)
+
+
+def test_transformers_loads_a_runs_folder(run):
+    transformers = pytest.importorskip("transformers")
+    out, _ = run
+    model = transformers.AutoModel.from_pretrained(out)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        found = model.eval()(pixel_values=images).pooler_output
+    torch.testing.assert_close(found, features_of(seamask.load_encoder(out), images))
+
+
 def test_the_manifests_line_imports_all_that_it_needs(run):
     out, name = run
     if name != "resnet18":

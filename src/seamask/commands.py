@@ -101,23 +101,87 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
 
 
 @command
-def masks(run: Run, images: Images, /, out: Path = Path("masks.png"), full: str = "") -> None:
-    """Draw the masks of a run, learned or random, on any image.
+def masks(
+    run: Run,
+    images: Images = (),
+    /,
+    data: str = "",
+    out: str = "",
+    hard: bool = False,
+    labels: bool = False,
+    format: Literal["png", "npz"] = "png",
+    overlay: bool = False,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> None:
+    """Draw the masks of runs, learned or random, on any image; or write those of a whole folder.
 
-    The masker sees the centre square of an image, at the run's image size, as in pretraining. Eight
-    images fit on a picture; more of them are drawn on masks/sheet-01.png, masks/sheet-02.png, …
+    The masker sees the centre square of an image, at the run's image size, as in pretraining.
+
+        seamask masks RUN photo.jpg …           a picture; of more than 8 images, several
+        seamask masks RUN_A RUN_B photo.jpg …   two runs or more beside each other
+        seamask masks RUN --data DIR --out DIR  a file for each mask of every image, as large as
+                                                it, black outside the centre square: a/1.mask1.png,
+                                                … of a/1.jpg; started again, it goes on
 
     Args:
         run: a run's folder
         images: image files of any size and mode, or folders of them.
-        out: the picture to write; without its suffix, the folder for several.
-        full: folder for each mask at its photo's own size, too: grey PNGs, white = removed, those
-            of a/1.jpg in a/1.jpg.mask1.png and so on, black outside the centre square.
+        data: folder of images.
+        out: the picture to write, default masks.png, of more than 8 images masks/sheet-01.png, …;
+            with --data the folder, default masks.
+        hard: with --data: 0 or 255, not soft masks.
+        labels: with --data: one label image a/1.png instead, k where mask k removes most, else 0.
+        format: with --data: npz writes a/1.npz with masks [N, H, W] (or labels [H, W]).
+        overlay: with --data: pictures to look at, too, a/1.overlay.png.
+        device: with --data: where to compute.
     """
-    from seamask.evaluate.photos import draw_masks_of_photos
-    from seamask.terminal import print_masks
+    from seamask.terminal import print_masks, print_written
 
-    print_masks(draw_masks_of_photos(run, images, out, full or None), full)
+    if data:
+        from seamask.evaluate.mask_files import write_masks
+
+        if images:
+            raise UserError(f"give images or --data, not both: {images[0]}")
+        if hard and labels:
+            raise UserError("--hard and --labels exclude each other: labels are hard")
+        kind: Literal["soft", "hard", "labels"] = "labels" if labels else "hard" if hard else "soft"
+        folder = out or "masks"
+        print_written(write_masks(run, data, folder, kind, format, overlay, device), folder)
+        return
+    if hard or labels or overlay or format != "png":
+        raise UserError("--hard, --labels, --overlay and --format are for --data DIR")
+    from seamask.evaluate.photos import draw_masks_of_photos
+
+    more = [
+        *itertools.takewhile(lambda word: local(word, "").joinpath("config.yaml").exists(), images)
+    ]
+    print_masks(draw_masks_of_photos([run, *more], images[len(more) :], Path(out or "masks.png")))
+
+
+@command
+def embed(
+    run: Run,
+    /,
+    *,
+    data: str,
+    out: str = "features.parquet",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> None:
+    """Write the features of every image of a folder, with the images' paths.
+
+    The encoder sees the centre square of an image, at its own size, as in evaluations.
+
+    Args:
+        run: a run's folder, or what else `seamask evaluate` takes
+        data: folder of images, of any nesting.
+        out: file to write: .parquet (columns path and features), .npz (arrays paths, features) or
+            .csv (columns path, f0, f1, …).
+        device: where to compute.
+    """
+    from seamask.evaluate.embed import embed as write_features
+    from seamask.terminal import print_embedded
+
+    print_embedded(write_features(run, data, out, device), out)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -363,6 +427,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pretrain": pretrain,
     "resume": resume,
     "masks": masks,
+    "embed": embed,
     "evaluate": evaluate,
     "report": report,
     "runs": runs,

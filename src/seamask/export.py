@@ -11,9 +11,12 @@ from torch import nn
 
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
-from seamask.masks import build_masker
+from seamask.data import Normalization
+from seamask.masks import build_masker, read_trained
+from seamask.masks.frozen import is_frozen
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
+from seamask.networks.check import feature_width
 from seamask.runs import RunFolder
 
 
@@ -67,6 +70,9 @@ def load_masker(run: Path | str) -> nn.Module:
     """
     folder = RunFolder.of_run(run)
     config = folder.read_config()
+    if is_frozen(config.masks.masker):  # its file holds the trained one
+        normalization = folder.read_normalization()
+        return read_trained(folder.masker).normalized_by(normalization.mean, normalization.std)
     return read_weights(build_masker(config.masks, config.image_size), folder.masker)
 
 
@@ -83,6 +89,43 @@ def read_weights(module: nn.Module, path: Path) -> nn.Module:
     except (SafetensorError, RuntimeError, OSError) as error:
         raise UserError(f"cannot load {path}: damaged, or weights of another model") from error
     return module.eval()
+
+
+def timm_config(
+    name: str,
+    arguments: dict[str, Any],
+    backbone: nn.Module,
+    image_size: int,
+    normalization: Normalization,
+) -> dict[str, Any]:
+    """Return what a `config.json` beside a backbone's weights tells timm's `local-dir:`.
+
+    Args:
+        name: of timm.
+        arguments: of `timm.create_model` beside it.
+        backbone: that was built so.
+        image_size: side of its images in pixels.
+        normalization: of its images.
+    """
+    own: dict[str, Any] = getattr(backbone, "pretrained_cfg", {})
+    where = {part: own[part] for part in ("first_conv", "classifier") if own.get(part)}
+    mean, std = map(list, normalization)
+    return {
+        "architecture": name,
+        "num_classes": 0,
+        "num_features": feature_width(backbone),
+        "model_args": arguments,
+        "pretrained_cfg": {
+            **where,
+            "num_classes": 0,
+            "input_size": [len(mean), image_size, image_size],
+            "mean": mean,
+            "std": std,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+        },
+    }
 
 
 def loading_code(name: str, arguments: dict[str, Any], path: Path | str) -> str:

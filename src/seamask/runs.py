@@ -40,8 +40,8 @@ from seamask.plugins import command, flags, loaded_plugins
 PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
-    "masker.safetensors", "manifest.json", "features.npz", "report.html", "tensorboard",
-    "wandb", "mlflow", "evaluations",
+    "model.safetensors", "masker.safetensors", "config.json", "manifest.json", "features.npz",
+    "report.html", "tensorboard", "wandb", "mlflow", "evaluations",
 )  # fmt: skip
 STEP = re.compile(r"step-\d+\.pt")
 EPOCH = re.compile(r"epoch-\d+\.npz")
@@ -65,6 +65,8 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder.safetensors"
         self.masker = self.path / "masker.safetensors"
+        self.timm = self.path / "config.json"  # how timm builds the encoder: `local-dir:`
+        self.link = self.path / "model.safetensors"  # the name that others look for it under
         self.manifest = self.path / "manifest.json"
         self.shown = (
             self.masks / "images.npz"
@@ -217,6 +219,13 @@ class RunFolder:
                     found.append(str(json.loads(line[len(PLUGIN) :])))
         return found
 
+    def link_encoder(self) -> None:
+        """Let the encoder's weights be found under the name that timm and transformers look for."""
+        with suppress(OSError):  # a disk without links: timm finds them all the same
+            if not self.link.is_symlink():  # one that was copied would grow old
+                self.link.unlink(missing_ok=True)
+                self.link.symlink_to(self.encoder.name)
+
     def recorded(self, epoch: int) -> Path:
         """Return where the masks that were recorded after an epoch lie."""
         return self.masks / f"epoch-{epoch:04d}.npz"
@@ -309,6 +318,15 @@ class RunFolder:
             ) from error
         settings.record(Manifest, manifest, str(self.manifest))
         return dict(manifest)
+
+    def read_normalization(self) -> Normalization:
+        """Return what the run's images are normalised by.
+
+        Raises:
+            UserError: the manifest is missing or damaged, or does not say it.
+        """
+        said = self.read_manifest().get("normalization")
+        return settings.record(Normalization, said, f"{self.manifest}: normalization")
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`.

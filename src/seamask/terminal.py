@@ -11,6 +11,8 @@ from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
 
 if TYPE_CHECKING:
+    from seamask.evaluate.embed import Embedded
+    from seamask.evaluate.mask_files import Written
     from seamask.evaluate.photos import Drawn
     from seamask.evaluate.task import Result
     from seamask.training.report import Summary
@@ -130,15 +132,30 @@ def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
         print(f"  {name}: {reason}")
 
 
-def print_masks(drawn: Drawn, full: str) -> None:
-    """Print what `seamask masks` wrote, and what it could not read."""
-    for name, reason in drawn.skipped:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
+def print_masks(drawn: Drawn) -> None:
+    """Print what `seamask masks` drew, and what it could not read."""
+    _print_unreadable(drawn.skipped)
     first, *more = drawn.sheets
     written = f"{amount(len(drawn.sheets), 'sheet')} to {first.parent}" if more else str(first)
     print(f"wrote {written}: rows are the image, its masks (share removed), the masked views")
-    if full:
-        print(f"wrote {amount(drawn.masks, 'mask')} at the size of their photos to {full}")
+
+
+def print_written(written: Written, folder: str) -> None:
+    """Print what `seamask masks --data` wrote, and what it could not read."""
+    _print_unreadable(written.skipped)
+    before = f", {written.before:,} of them before" if written.before else ""
+    print(f"{folder}: masks of {amount(written.images, 'image')}{before}")
+
+
+def print_embedded(embedded: Embedded, file: str) -> None:
+    """Print what `seamask embed` wrote, and what it could not read."""
+    _print_unreadable(embedded.skipped)
+    print(f"{file}: features of {amount(embedded.images, 'image')}, {embedded.width} numbers each")
+
+
+def _print_unreadable(skipped: Sequence[tuple[str, str]]) -> None:
+    for name, reason in skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
 
 
 def print_result(result: Result) -> None:

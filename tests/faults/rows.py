@@ -89,8 +89,8 @@ def folder(root: Path) -> list[str]:
 
 def masks(root: Path) -> list[str]:
     images(*(root / f"photos/{k}.png" for k in range(3)))
-    written = ["--out", str(root / "masks.png"), "--full", str(root / "full")]
-    return ["masks", str(root / "run"), str(root / "photos"), *written]
+    written = ["--data", str(root / "photos"), "--out", str(root / "masks"), "--overlay"]
+    return ["masks", str(root / "run"), *written, "--device", "cpu"]
 
 
 def make(root: Path) -> list[str]:

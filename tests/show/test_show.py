@@ -168,7 +168,26 @@ def test_masks_of_photos_of_every_kind(run, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "m.png")).shape[1] > len(photos) * 100
 
 
-def test_masks_of_a_folder_go_on_sheets_and_to_files_as_large_as_its_photos(run, tmp_path, capsys):
+def test_masks_of_a_folder_go_on_sheets(run, photos, tmp_path, capsys):
+    assert call("masks", run, photos, "--out", tmp_path / "m.png") == 0
+    said = capsys.readouterr()
+    assert said.err == f"skipped {photos}/broken.png: not an image, or of an unknown format\n"
+    assert said.out.startswith(f"wrote 2 sheets to {tmp_path / 'm'}: rows are")
+    sheets = [tmp_path / "m/sheet-01.png", tmp_path / "m/sheet-02.png"]
+    width = [np.asarray(Image.open(sheet)).shape[1] for sheet in sheets]
+    assert width == [MARGIN + A_SHEET * (CELL + GAP), MARGIN + CELL + GAP]
+    assert sorted((tmp_path / "m").iterdir()) == sheets
+
+
+def test_two_runs_beside_each_other(run, photos, tmp_path):
+    photo = photos / "deep/0.png"
+    for runs, masks in ((run,), 3), ((run, run), 6):
+        assert call("masks", *runs, photo, "--out", tmp_path / "m.png") == 0
+        assert np.asarray(Image.open(tmp_path / "m.png")).shape[0] == (1 + 2 * masks) * (CELL + GAP)
+
+
+@pytest.fixture
+def photos(tmp_path):
     folder = tmp_path / "photos"
     (folder / "deep").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -177,27 +196,69 @@ def test_masks_of_a_folder_go_on_sheets_and_to_files_as_large_as_its_photos(run,
         Image.fromarray(noise).save(folder / "deep" / f"{k}.png")
     (folder / "broken.png").write_text("hello")
     (folder / "notes.txt").write_text("no image")
-    sheets = tmp_path / "m/sheet-01.png", tmp_path / "m/sheet-02.png"
-    for _ in range(2):  # over those of before, too
-        capsys.readouterr()
-        assert (
-            call("masks", run, folder, "--out", tmp_path / "m.png", "--full", tmp_path / "f") == 0
-        )
-    said = capsys.readouterr()
-    assert said.err == f"skipped {folder}/broken.png: not an image, or of an unknown format\n"
-    assert said.out.startswith(f"wrote 2 sheets to {tmp_path / 'm'}: rows are")
-    width = [np.asarray(Image.open(sheet)).shape[1] for sheet in sheets]
-    assert width == [MARGIN + A_SHEET * (CELL + GAP), MARGIN + CELL + GAP]
-    assert sorted((tmp_path / "m").iterdir()) == sorted(sheets)
-    written = sorted(str(f.relative_to(tmp_path / "f")) for f in (tmp_path / "f").rglob("*.png"))
-    n_masks = len(written) // (A_SHEET + 1)
-    assert written[:n_masks] == [f"deep/0.png.mask{k}.png" for k in range(1, n_masks + 1)]
-    assert f"wrote {len(written)} masks" in said.out
-    mask = np.asarray(Image.open(tmp_path / "f/deep/8.png.mask1.png"))
-    assert mask.shape == (30, 58)
-    assert not mask[:, :14].any()
-    assert not mask[:, 44:].any()
-    assert mask[:, 14:44].all()  # masks of a network that is hardly trained are grey
+    return folder
+
+
+def test_masks_of_every_image_of_a_folder(run, photos, tmp_path, capsys):
+    def write(out, *more):
+        assert call("masks", run, "--data", photos, "--out", tmp_path / out, *more) == 0
+        return capsys.readouterr()
+
+    said = write("soft", "--overlay")
+    assert said.err == f"skipped {photos}/broken.png: not an image, or of an unknown format\n"
+    assert said.out == f"{tmp_path}/soft: masks of 9 images\n"
+    ends = ("mask1", "mask2", "mask3", "overlay")
+    files = {f"deep/{k}.{end}.png" for k in range(9) for end in ends}
+    found = (str(f.relative_to(tmp_path / "soft")) for f in (tmp_path / "soft").rglob("*.png"))
+    assert set(found) == files
+    soft = np.stack(
+        [np.asarray(Image.open(tmp_path / f"soft/deep/8.mask{k}.png")) for k in (1, 2, 3)]
+    )
+    assert soft.shape == (3, 30, 58)
+    assert not soft[:, :, :14].any()
+    assert not soft[:, :, 44:].any()
+    assert soft[:, :, 14:44].all()  # masks of a network that is hardly trained are grey
+    write("hard", "--hard")
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "hard/deep/8.mask2.png")), 255 * (soft[1] >= 128)
+    )
+    write("labels", "--labels")
+    labels = np.asarray(Image.open(tmp_path / "labels/deep/8.png"))
+    clear = np.diff(np.sort(soft, axis=0)[-2:], axis=0)[0] > 1
+    assert np.array_equal(labels[clear], ((soft.argmax(0) + 1) * (soft.max(0) >= 128))[clear])
+    write("npz", "--format", "npz")
+    assert np.array_equal(np.load(tmp_path / "npz/deep/8.npz")["masks"], soft)
+
+
+def test_masks_of_a_folder_go_on_where_they_were(run, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    asked = "masks", run, "--data", photos, "--out", out
+    assert call(*asked) == 0
+    kept, lost = out / "deep/0.mask1.png", out / "deep/1.mask2.png"
+    before, made = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    capsys.readouterr()
+    assert call(*asked) == 0
+    assert capsys.readouterr().out == f"{out}: masks of 9 images, 8 of them before\n"
+    assert kept.stat().st_mtime_ns == before
+    assert lost.read_bytes() == made
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "alike").mkdir()
+    for end in ("jpg", "png"):
+        (tmp_path / f"alike/1.{end}").touch()
+    for changed, said in (
+        (("--hard",), f"--out {out}: holds masks of another run or with other options"),
+        (("--out", run), f"--out {run}: holds other files"),
+        (("--out", photos / "deep"), "lies inside --data"),
+        (("--data", tmp_path / "alike"), "1.jpg and 1.png differ only in their suffix"),
+        (("--data", tmp_path / "empty"), "no images in this folder"),
+        (("--data", photos / "deep/1.png"), "is no folder of images"),
+        (("--hard", "--labels"), "exclude each other"),
+    ):
+        assert call(*asked, *changed) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
 
 
 def test_masks_that_are_drawn_are_shown_and_no_masks_are_not(tiny, tmp_path, capsys):
@@ -205,12 +266,11 @@ def test_masks_that_are_drawn_are_shown_and_no_masks_are_not(tiny, tmp_path, cap
     for masker in ("random-block", "none"):
         seamask.pretrain(out=tmp_path / masker, masker=masker, **tiny | {"epochs": 1})
     sheet = tmp_path / "m.png"
-    full = tmp_path / "full"
-    asked = tmp_path / "red.png", "--out", sheet, "--full", full
+    asked = tmp_path / "red.png", "--out", sheet
     capsys.readouterr()
     assert call("masks", tmp_path / "random-block", *asked) == 0
-    mask = np.asarray(Image.open(full / "red.png.mask1.png"))
-    assert 0.1 < mask.mean() / 255 < 0.3
+    view = np.asarray(Image.open(sheet))[-CELL - GAP : -GAP, -CELL - GAP : -GAP]
+    assert 0.1 < (view == GREY).all(-1).mean() < 0.3
     assert call("masks", tmp_path / "none", *asked) == 2
     said = capsys.readouterr().err
     assert said == (

@@ -20,7 +20,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     out, _, summary = uninterrupted
     for name in (
         "config.yaml", "metrics.jsonl", "curves.png", "encoder.safetensors", "masker.safetensors",
-        "manifest.json", "masks/epoch-0001.png", "masks/epoch-0002.png",
+        "manifest.json", "config.json", "masks/epoch-0001.png", "masks/epoch-0002.png",
     ):  # fmt: skip
         assert (out / name).stat().st_size > 0, name
     assert not list(out.rglob("*.tmp"))

@@ -129,7 +129,7 @@ def test_hue_of_pure_colours(shift):
 
 
 def test_grayscale_and_solarize_equal_torchvision():
-    images = torch.rand(3, 3, 8, 8, generator=generator(0))
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images[0, 0, 0, 0] = 0.5
     torch.testing.assert_close(colour.grayscale(images), tv.rgb_to_grayscale(images, 3))
     torch.testing.assert_close(colour.solarize(images), tv.solarize(images, 0.5))
@@ -147,7 +147,7 @@ def test_blur_equals_torchvision(side, sigma):
 
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_blur_of_tiny_images_takes_the_widest_kernel_that_fits(side):
-    images = torch.rand(1, 3, side, side, generator=generator(0))
+    images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     taps = [2 * side - 1] * 2
     expected = tv.gaussian_blur(images, taps, [1.5, 1.5])
     torch.testing.assert_close(geometry.blur(images, torch.tensor([1.5])), expected)
@@ -232,10 +232,12 @@ def test_a_label_between_two_pixels_is_the_second():
 
 
 def test_masks_and_views_agree_where_nothing_is_resampled():
-    labels = torch.randint(0, 256, (8, 32, 32), generator=generator(0), dtype=torch.uint8)
+    labels = torch.randint(
+        0, 256, (8, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     images = labels[:, None].expand(-1, 3, -1, -1)
     config = dataclasses.replace(GEOMETRY, scale=(0.25, 0.25), ratio=(1.0, 1.0))  # 16 × 16
-    params = draw(8, 32, 32, config, generator(1))
+    params = draw(8, 32, 32, config, torch.Generator().manual_seed(1))
     assert params.flip.any()
     assert not params.flip.all()
     views = apply(images, params, 16)
@@ -308,8 +310,9 @@ def test_draw_matches_the_distribution_of_torchvision():
 
 
 def test_draw_depends_on_the_seed_only():
-    first, again = (draw(64, 30, 50, EVERYTHING, generator(7)) for _ in range(2))
-    other = draw(64, 30, 50, EVERYTHING, generator(8))
+    turned = dataclasses.replace(EVERYTHING, vertical_flip=0.5, rotate90=0.5)
+    first, again = (draw(64, 30, 50, turned, generator(7)) for _ in range(2))
+    other = draw(64, 30, 50, turned, generator(8))
     for name, value in vars(first).items():
         assert torch.equal(value, getattr(again, name))
         assert not torch.equal(value, getattr(other, name))
@@ -430,3 +433,38 @@ def test_gpu_equals_cpu_without_synchronising():
     assert same.double().mean() > 0.999
     labels = images[:, 0]
     assert torch.equal(crop_masks(labels.cuda(), params, 32).cpu(), crop_masks(labels, params, 32))
+
+
+def test_all_ways_up_are_shown_and_maps_follow():
+    plain = ViewsConfig(scale=(1, 1), ratio=(1, 1), jitter=0, grayscale=0, blur=0)
+    config = dataclasses.replace(plain, vertical_flip=0.5, rotate90=0.5)
+    images = torch.randint(
+        0, 256, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    images = images.expand(400, -1, -1, -1)
+    params = draw(400, 8, 8, config, torch.Generator().manual_seed(1))
+    seen = (apply(images, params, 8) * 255).round().byte()
+    ways = [torch.rot90(x, k, (1, 2)) for x in (images[0], images[0].flip(2)) for k in range(4)]
+    which = torch.stack([(seen == way).all((1, 2, 3)) for way in ways], dim=1)  # [400, 8]
+    assert (which.sum(1) == 1).all()
+    assert (which.sum(0) > 25).all()  # of 50
+    assert torch.equal(crop_masks(images, params, 8), seen)
+    packed = ViewParameters.unpack(params.pack())
+    assert all(torch.equal(getattr(packed, n), v) for n, v in vars(params).items())
+    still = draw(400, 8, 8, plain, torch.Generator().manual_seed(1))
+    assert torch.equal(still.crop, params.crop)  # the other draws are as without
+
+
+def test_a_turn_is_counter_clockwise_after_the_flips():
+    config = ViewsConfig(
+        scale=(1, 1), ratio=(1, 1), flip=0, jitter=0, grayscale=0, blur=0, rotate90=1
+    )
+    image = torch.randint(
+        0, 256, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    params = draw(100, 8, 8, config, torch.Generator().manual_seed(1))
+    seen = (apply(image.expand(100, -1, -1, -1), params, 8) * 255).round().byte()
+    counts = [int((seen == torch.rot90(image, k, (2, 3))).all((1, 2, 3)).sum()) for k in range(4)]
+    assert counts[0] == 0
+    assert min(counts[1:]) > 20
+    assert sum(counts) == 100

@@ -261,7 +261,10 @@ def extended(config: T, more: Iterable[type]) -> T:
         UserError: a field is there already with another type or default.
     """
     old = type(config)
-    added = [kind for kind in more if not issubclass(old, kind)]
+    missing = dict.fromkeys(kind for kind in more if not issubclass(old, kind))
+    added = [
+        kind for kind in missing if not any(issubclass(k, kind) for k in missing.keys() - {kind})
+    ]
     if not added:
         return config
     known = {f.name: f for f in dataclasses.fields(old)}  # type: ignore[arg-type]

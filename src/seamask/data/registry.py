@@ -55,6 +55,7 @@ class Source:
         plan: say how its store is made, downloading it first where need be; called only if it must
             be. Raises `UserError` where that is impossible.
         images: training images, unreadable ones included; None where that is not known yet.
+        normalization: of its images; None: their own, computed while the store is made.
         takes_objects: its training images get the object masks of `--data.objects`.
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
@@ -65,7 +66,7 @@ class Source:
     name: str
     identity: Callable[[], str]
     plan: Callable[[], Plan]
-    normalization: Normalization = IMAGENET
+    normalization: Normalization | None = IMAGENET
     images: int | None = None
     takes_objects: bool = False
     about: Callable[[], About] = About

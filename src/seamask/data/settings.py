@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from seamask.base.settings import MOST_PIXELS, Within, short
+from seamask.base.settings import MOST_PIXELS, Within, short, written
+from seamask.data.normalize import Normalize
 from seamask.data.sets.shapes import ShapesSettings
 
 
@@ -38,6 +39,11 @@ class AnyData:
     split: Literal["auto", "val", "test"] = "auto"
     """Which folder of images is held out, where `val` and `test` (or others of such names) lie
     beside `train`; `auto`: `val` where it has classes, else `test`."""
+    normalize: Annotated[Normalize, written(Normalize)] = Normalize()
+    """What images are normalised by, and so what colour a removed pixel has: `own`, mean and
+    standard deviation of the training images; `imagenet`; or `MEAN/STD`, three numbers each,
+    `0.5,0.4,0.4/0.2,0.2,0.3`. `auto`: `own` for folders and archives; for data sets with a name
+    theirs, mostly ImageNet's."""
     jpeg: Literal["fast", "exact"] = "fast"
     """`fast`: large JPEGs are decoded at a fraction of their size, several times faster; pixels
     differ from those of `exact` by 2 to 4 of 255 on average."""

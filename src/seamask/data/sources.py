@@ -13,7 +13,8 @@ from seamask.base.errors import UserError, printable
 from seamask.base.paths import local
 from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
-from seamask.data.registry import SOURCES, Normalization, Source
+from seamask.data.normalize import Normalize
+from seamask.data.registry import IMAGENET, SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -28,6 +29,7 @@ from seamask.data.sets.packed import open_packed
 from seamask.data.sets.path import path
 from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
+from seamask.data.store.levels import levels_of, mean_and_std
 from seamask.data.store.packed import FORMAT, Images, Store, open_or_build
 from seamask.data.whole import WholeImages
 
@@ -121,10 +123,23 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         train = train.take(choose(len(train), config.limit, seed))
         probe_train = train if shared else probe_train
     return Data(
-        source.name, train, probe_train, probe_test, store.classes, source.normalization,
+        source.name, train, probe_train, probe_test, store.classes,
+        _normalization(config.normalize, source, store),
         fingerprint, store.skipped, about.split if probe_test else "",
         (*about.notes, *store.remarks), store.ranges, source.whole() if source.whole else None,
     )  # fmt: skip
+
+
+def _normalization(asked: Normalize, source: Source, store: Store) -> Normalization:
+    """Return what images are normalised by: what is asked for, else what the source says."""
+    if asked.by == "given":
+        return Normalization(*(v * 3 if len(v) == 1 else v for v in (asked.mean, asked.std)))  # type: ignore[arg-type]
+    if asked.by == "imagenet":
+        return IMAGENET
+    if asked.by == "auto" and source.normalization is not None:
+        return source.normalization
+    levels = store.levels or levels_of(store.splits["train"].pixels.numpy())  # stores of before
+    return Normalization(*mean_and_std(levels))  # type: ignore[arg-type]
 
 
 def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:

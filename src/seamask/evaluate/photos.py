@@ -1,4 +1,4 @@
-"""The masks of a run on any image: sheets to look at, and masks of the photo's own size."""
+"""The masks of runs on any image: sheets to look at."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from seamask.base import settings
 from seamask.base.errors import UserError, printable
-from seamask.base.files import atomic
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.progress import Progress
 from seamask.config import Config
-from seamask.data.files.decode import EXTENSIONS, allow, read_image, read_square
-from seamask.data.files.depth import Ranges, as_ranges
+from seamask.data.files.decode import EXTENSIONS, allow, read_square
+from seamask.data.files.depth import as_ranges
 from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
-from seamask.runs import Normalization, RunFolder
+from seamask.runs import RunFolder
 from seamask.show.figures import mask_figure
 
 A_SHEET = 8  # images
@@ -35,86 +32,123 @@ CELL = 224  # side in pixels of a picture on a sheet
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was written.
+    """What was drawn.
 
     Attributes:
         sheets: pictures of up to 8 images with their masks.
-        masks: how many masks of a photo's own size.
         skipped: (file, reason) of images that could not be read.
     """
 
     sheets: tuple[Path, ...]
-    masks: int
     skipped: tuple[tuple[str, str], ...]
 
 
-def draw_masks_of_photos(
-    run: str | os.PathLike[str],
-    paths: Sequence[str | os.PathLike[str]],
-    out: Path,
-    full: str | os.PathLike[str] | None = None,
-) -> Drawn:
-    """Write pictures of the masks that a run's masker gives to images.
+class Seer:
+    """A run's masker with all that it needs to look at images that are not of its data set.
 
-    The masker sees of each image what pretraining would: its centre square, at the run's size.
+    It sees of each image what pretraining would: its centre square, at the run's size.
 
     Args:
         run: a run's folder.
+        device: to compute on.
+
+    Attributes:
+        folder: of the run.
+        config: its settings.
+        size: side in pixels at which images are seen.
+        n_masks: N.
+
+    Raises:
+        UserError: no run, no weights, or a run whose masks need more than an image.
+    """
+
+    def __init__(self, run: str | os.PathLike[str], device: str = "cpu") -> None:
+        self.folder = folder = RunFolder.of_run(os.fspath(run))
+        self.config = config = folder.read_config()
+        self.size = config.image_size
+        _check_masker(folder, config)
+        self._masker = load_masker(folder.path).to(device)
+        self.n_masks: int = self._masker.n_masks  # type: ignore[assignment]
+        looks = asks(self._masker, "encoder")
+        self._encoder = load_encoder(folder.path).to(device) if looks else None
+        normalization = folder.read_normalization()
+        self._normalization = normalization.mean, normalization.std
+        # More than 8 bits a value become what they were in the training.
+        self._ranges = as_ranges(folder.read_manifest().get("data", {}).get("ranges", {}))
+
+    def read(self, path: Path, size: int = 0) -> npt.NDArray[np.uint8]:
+        """Return what is seen of an image, at a size or the run's: uint8 `[size, size, 3]`.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        allow(self.config.data.max_megapixels)
+        return read_square(path, size or self.size, self._ranges)
+
+    def masks(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+        """Return the masks of images as they were read, `[n, N, size, size]` in [0, 1]."""
+        pixels = torch.from_numpy(np.stack(squares))
+        return predict(self._masker, pixels, self.size, *self._normalization, encoder=self._encoder)
+
+
+def draw_masks_of_photos(
+    runs: Sequence[str | os.PathLike[str]], paths: Sequence[str | os.PathLike[str]], out: Path
+) -> Drawn:
+    """Write pictures of the masks that runs give to images, of several beside each other.
+
+    Args:
+        runs: folders of runs.
         paths: image files of any size and mode, or folders of them, of any nesting.
         out: of the PNG; for more than 8 images a folder of that name without its suffix, with
             `sheet-01.png`, `sheet-02.png`, … in it.
-        full: a folder for each mask as a grey PNG as large as its photo, white = removed: of
-            `a/1.jpg` `a/1.jpg.mask1.png`; outside the centre square it is black. None: none.
 
     Raises:
         UserError: no run, no weights, a run whose masks need more than an image, or not one image
             that can be read.
     """
-    folder = RunFolder.of_run(os.fspath(run))
-    config = folder.read_config()
-    allow(config.data.max_megapixels)
-    _check_masker(folder, config)
-    photos = _photos(paths)
+    seers = [Seer(run) for run in runs]
+    photos = found_images(paths)
     sheets = _sheets(local(out, "--out"), len(photos))
     check_writable(sheets[0], "--out", file=True)
-    own = None if full is None else local(full, "--full")
-    if own is not None:
-        check_writable(own, "--full")
-    masker = load_masker(folder.path)
-    encoder = load_encoder(folder.path) if asks(masker, "encoder") else None
-    manifest = folder.read_manifest()
-    normalization = settings.record(
-        Normalization, manifest.get("normalization"), f"{folder.manifest}: normalization"
-    )
-    mean, std = normalization.mean, normalization.std
     skipped: list[tuple[str, str]] = []
     drawn: list[Path] = []
-    written = 0
-    if own is not None and len({name for _, name in photos}) < len(photos):
-        raise UserError("--full: two images have the same name: give the folder that they lie in")
-    # More than 8 bits a value become what they were in the training.
-    ranges = as_ranges(manifest.get("data", {}).get("ranges", {}))
-    readable = _readable(photos, config.image_size, ranges, own is not None, skipped)
+    readable = _readable(photos, seers, skipped)
+    makers = {name: seer.n_masks for name, seer in zip(_names(runs), seers, strict=True)}
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
-            pixels = torch.from_numpy(np.stack([photo.seen for photo in shown]))
-            masks = predict(masker, pixels, config.image_size, mean, std, encoder=encoder)
-            larger = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)
+            masks = []
+            for k, seer in enumerate(seers):
+                own = seer.masks([photo.seen[k] for photo in shown]).float()
+                masks.append(F.interpolate(own, (CELL, CELL), mode="bilinear").clamp(0, 1))
             pictures = torch.from_numpy(np.stack([photo.picture for photo in shown]))
             sheet = sheets[len(drawn)]
             if any(absolute(sheet) == absolute(path) for path, _ in photos):
                 raise UserError(f"--out {sheet} is one of the images: name another file")
-            mask_figure(pictures, larger, sheet, names=[photo.name for photo in shown])
+            mask_figure(
+                pictures,
+                torch.cat(masks, dim=1),
+                sheet,
+                names=[photo.name for photo in shown],
+                makers=makers if len(seers) > 1 else None,
+            )
             drawn.append(sheet)
-            for photo, own_masks in zip(shown, masks, strict=True):
-                if own is not None:
-                    written += _write_full(photo, own_masks, own)
             progress.advance(len(shown))
     if not drawn:
-        name, reason = skipped[0]
-        others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
-        raise UserError(f"cannot read the image {name}{others}: {reason}")
-    return Drawn(tuple(drawn), written, tuple(skipped))
+        raise none_readable(skipped)
+    return Drawn(tuple(drawn), tuple(skipped))
+
+
+def none_readable(skipped: Sequence[tuple[str, str]]) -> UserError:
+    """Build the error of images of which not one can be read."""
+    name, reason = skipped[0]
+    others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
+    return UserError(f"cannot read the image {name}{others}: {reason}")
+
+
+def _names(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return a name of each run, the last part of its path, with a number where two are alike."""
+    names = [local(os.fspath(run)).name for run in runs]
+    return [n if names.count(n) == 1 else f"{n[:10]} {k}" for k, n in enumerate(names, start=1)]
 
 
 def _sheets(out: Path, images: int) -> list[Path]:
@@ -128,11 +162,16 @@ def _sheets(out: Path, images: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Photo:
-    """An image as it was read: uint8 `[S, S, 3]` for the masker, `[CELL, CELL, 3]` to show."""
+    """An image as it was read.
 
-    name: str  # below the folder that was given
-    size: tuple[int, int]  # width and height in pixels
-    seen: npt.NDArray[np.uint8]
+    Attributes:
+        name: below the folder that was given.
+        seen: by each run, uint8 `[S, S, 3]`.
+        picture: to show, uint8 `[CELL, CELL, 3]`.
+    """
+
+    name: str
+    seen: list[npt.NDArray[np.uint8]]
     picture: npt.NDArray[np.uint8]
 
 
@@ -146,7 +185,7 @@ def _check_masker(folder: RunFolder, config: Config) -> None:
         )
 
 
-def _photos(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
+def found_images(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
     """Return each image file and its name: of a folder, all in it, named from there."""
     found: list[tuple[Path, str]] = []
     for path in map(local, paths):
@@ -165,33 +204,17 @@ def _photos(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
 
 
 def _readable(
-    photos: Iterable[tuple[Path, str]],
-    size: int,
-    ranges: Ranges,
-    full: bool,
-    skipped: list[tuple[str, str]],
+    photos: Iterable[tuple[Path, str]], seers: Sequence[Seer], skipped: list[tuple[str, str]]
 ) -> Iterator[_Photo]:
     """Yield the images that can be read; the others are added to `skipped`."""
     for path, name in photos:
         try:
-            seen, picture = read_square(path, size, ranges), read_square(path, CELL, ranges)
-            whole = read_image(path).size if full else (CELL, CELL)
+            yield _Photo(name, [seer.read(path) for seer in seers], seers[0].read(path, CELL))
         except UserError as error:
-            reason = str(error).removeprefix(f"cannot read the image {printable(path)}: ")
-            skipped.append((printable(path), reason))
-            continue
-        yield _Photo(name, whole, seen, picture)
+            skipped.append(unreadable(path, error))
 
 
-def _write_full(photo: _Photo, masks: Tensor, folder: Path) -> int:
-    """Write each mask `[N, S, S]` of a photo at the photo's own size; return how many."""
-    width, height = photo.size
-    side = min(photo.size)
-    place = (width - side) // 2, (height - side) // 2
-    larger = F.interpolate(masks[None].float(), (side, side), mode="bilinear")[0].clamp(0, 1)
-    for k, mask in enumerate((larger * 255).round().byte().numpy(), start=1):
-        sheet = Image.new("L", photo.size)
-        sheet.paste(Image.fromarray(mask), place)
-        with atomic(folder / f"{photo.name}.mask{k}.png") as temporary:
-            sheet.save(temporary, format="PNG")
-    return len(masks)
+def unreadable(path: Path, error: UserError) -> tuple[str, str]:
+    """Return the name of an image that cannot be read, and the reason."""
+    name = printable(path)
+    return name, str(error).removeprefix(f"cannot read the image {name}: ")

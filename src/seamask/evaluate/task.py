@@ -35,6 +35,7 @@ UNTRAINED = "untrained:"
 NOT_PROTOCOL = (
     "seed", "device", "threads", "out", "json", "data.source", "data.root", "data.cache",
     "data.resident", "data.on_bad_image", "data.objects",
+    "data.normalize",  # noted beside the result; an encoder is shown what it was trained on
     "data.split", "data.jpeg",  # other images, and these have another fingerprint
 )  # fmt: skip
 

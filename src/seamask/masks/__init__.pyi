@@ -2,7 +2,9 @@ from .attention import AttentionMasker as AttentionMasker
 from .budget import Budget as Budget
 from .build import MASKERS as MASKERS
 from .build import build_masker as build_masker
+from .build import read_trained as read_trained
 from .exact import exact_sigmoid as exact_sigmoid
+from .frozen import FrozenMasker as FrozenMasker
 from .given import GivenMasker as GivenMasker
 from .grid import GridMasker as GridMasker
 from .hard import straight_through as straight_through

@@ -19,8 +19,9 @@ class MaskerSettings:
     masker: Annotated[str, short("masker")] = "sequential"
     """Learned: `sequential` ([Seq]) or `simultaneous` (ADIOS). Drawn: `random-patch`,
     `random-block`, `colour-noise`, `multi-block`, `grid`, `superpixel`. Drawn and chosen by the
-    encoder: `hardest`, `attention`. `given`: object masks, [ADIOS]'s upper bound. `none`. What each
-    is and costs: `docs/parts.md`."""
+    encoder: `hardest`, `attention`. `given`: object masks, [ADIOS]'s upper bound. `run:PATH`: a
+    trained masker, frozen, of a run's folder or its `masker.safetensors`. `none`. What each is and
+    costs: `docs/parts.md`."""
     n_masks: Annotated[int, short("n_masks"), Within(1, 254)] = 4
     """Masks per image, N ([Seq] figures 4, table 5)."""
     budget: Annotated[Budget, written(Budget), short("budget")] = Budget(0.25)

@@ -107,16 +107,24 @@ def _register_small_stems() -> None:
     """Register `<resnet>_small_stem` with timm, so that such weights load by name."""
 
     def register(plain: str) -> None:
-        def build(pretrained: bool = False, **arguments: Any) -> nn.Module:
-            if pretrained:
+        def build(
+            pretrained: bool = False, pretrained_cfg: Any = None, **arguments: Any
+        ) -> nn.Module:
+            if pretrained and pretrained_cfg is None:
                 raise UserError(f"{plain}{SMALL_STEM} has no pretrained weights")
-            model: Any = timm.create_model(plain, pretrained=False, **arguments)
-            width = model.bn1.num_features
-            model.conv1 = nn.Conv2d(3, width, 3, stride=1, padding=1, bias=False)
+            model: Any = timm.create_model(
+                plain, pretrained=False, pretrained_cfg=pretrained_cfg, **arguments
+            )
+            width, channels = model.bn1.num_features, arguments.get("in_chans") or 3
+            model.conv1 = nn.Conv2d(channels, width, 3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
             model.maxpool = nn.Identity()
             for stage in model.feature_info:  # strides, which segmentation looks up
                 stage["reduction"] = max(1, stage["reduction"] // 4)
+            if pretrained:  # of a run's folder: `local-dir:`
+                timm.models.load_pretrained(
+                    model, model.pretrained_cfg, model.num_classes, channels
+                )
             small: nn.Module = model
             return small
 

@@ -18,7 +18,11 @@ class EncoderConfig:
     """The network that is trained to be used afterwards."""
 
     backbone: Annotated[str, short("backbone")] = "resnet18"
-    """Any timm model by name (`timm.list_models()`); random weights."""
+    """Any timm model by name (`timm.list_models()`)."""
+    init: str = ""
+    """Weights to start from: `imagenet` (timm's pretrained ones of this backbone), a
+    `.safetensors` file, a run's folder; empty: random ones. What did not fit is printed, and all of
+    it is in the manifest."""
     stem: Literal["auto", "standard", "small"] = "auto"
     """`small`: 3×3 stride-1 first convolution and no max-pool (ResNets); `auto` takes it below
     64 pixels ([ADIOS], solo-learn at 32 px), and prints which it took."""

@@ -39,6 +39,7 @@ def mask_figure(
     mean: Tensor | None = None,
     averaged: int = 0,
     names: Sequence[str] | None = None,
+    makers: Mapping[str, int] | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
@@ -53,6 +54,7 @@ def mask_figure(
             come from the image. The share that a mask removes is then of these, too.
         averaged: how many images that mean is over.
         names: of the images, written on them.
+        makers: how many of the masks, in their order, each of several is the maker of.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
@@ -61,16 +63,21 @@ def mask_figure(
     lines = [("image", list(pictures))]
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
     removed = masks.mean((0, 2, 3)) if mean is None else mean.mean((1, 2))  # [N]
+    numbers = [k for n in (makers or {"": masks.shape[1]}).values() for k in range(1, n + 1)]
+    whose = [f"{name[:13]}\n" for name, n in (makers or {}).items() for _ in range(n)]
+    between = " " if whose else "\n"
+    whose = whose or [""] * len(numbers)
     for k in range(masks.shape[1]):
         grey = [np.repeat(shade[k][:, :, None], 3, axis=2) for shade in shades]
         if mean is not None:
             shade = (mean[k].clamp(0, 1) * 255).round().byte().numpy()
             grey.append(np.repeat(shade[:, :, None], 3, axis=2))
-        lines.append((f"mask {k + 1}\n{removed[k]:.0%}", grey))
+        label = f"{whose[k]}mask {numbers[k]}{between}{removed[k]:.0%}"
+        lines.append((label, grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
         views = pictures * (1 - gone) + GREY * gone
-        lines.append((f"view {k + 1}", list(views.round().astype(np.uint8))))
+        lines.append((f"{whose[k]}view {numbers[k]}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
     columns = len(pictures) + (mean is not None)
     sheet = Image.new("RGB", (MARGIN + w * columns, h * len(lines)), "white")
@@ -106,6 +113,20 @@ def mask_figure(
 def coloured(maps: Tensor) -> Tensor:
     """Return label maps, integer `[n, H, W]`, as pictures, uint8 `[n, H, W, 3]`; 255 is white."""
     return torch.from_numpy(_palette(256)[maps.numpy()])
+
+
+def overlaid(picture: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a picture with each of its masks laid on it in a colour, half as strong as it is.
+
+    Args:
+        picture: uint8 `[H, W, 3]`.
+        masks: uint8 `[N, H, W]`, 255 = removed.
+    """
+    shown = picture.astype(np.float32)
+    for colour, mask in zip(np.resize(_palette(VOID)[1:], (len(masks), 3)), masks, strict=True):
+        weight = mask[:, :, None] / np.float32(2 * 255)
+        shown += weight * (colour - shown)
+    return shown.round().astype(np.uint8)
 
 
 def comparison_figure(

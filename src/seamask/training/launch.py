@@ -41,6 +41,7 @@ from seamask.training.report import Summary, finish
 from seamask.training.run import Run, training_maps
 from seamask.training.signals import StopSignal
 from seamask.training.spawn import Killed, leave_if_unguarded, spawn
+from seamask.training.start import read_start
 from seamask.training.watch import Watch, choose_interface
 
 # That processes wait for one which lives: for its probes, or its store. The dead are found sooner.
@@ -385,7 +386,8 @@ def train_in(processes: Processes, plan: Plan, stop: StopSignal) -> Summary | St
     elif processes.world_size > 1:
         torch.set_num_threads(config.threads)
     use_precision(config.precision, config.deterministic)
-    run = Run(processes, config, folder)
+    start = read_start(config) if latest is None else None  # a checkpoint has its own weights
+    run = Run(processes, config, folder, start)
     try:
         with handled(stop.note):  # from before the folder changes: an earlier run goes as a whole
             if latest is not None:
@@ -422,6 +424,7 @@ def _announce(run: Run, latest: Path | None) -> None:
         f"encoder {networks.backbone_name} ({stem}, {count:,} parameters), "
         f"masker {config.masks.masker}"
         + (f" ({config.masks.n_masks} masks, {mask_count:,} parameters)" if mask_count else "")
+        + (f"\n{networks.started}" if networks.started else "")
         + f"\nrun folder {run.folder.path}"
         + (
             f"\ngoes on after step {run.step:,} of {run.total_steps:,}, from {latest}"

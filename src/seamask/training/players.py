@@ -21,36 +21,45 @@ from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import OBJECTIVES, Objective
 from seamask.training.optim import build_optimizer
+from seamask.training.start import Start, Started, fill
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The players' networks, and how to build the backbone again with timm."""
+    """The players' networks, how timm builds the backbone, and what it started from."""
 
     encoder: Encoder
     masker: nn.Module
     backbone_name: str
     backbone_arguments: dict[str, Any]
+    started: Started | None = None
 
 
-def build_networks(config: Config, objective: Objective) -> Networks:
+def build_networks(config: Config, objective: Objective, start: Start | None = None) -> Networks:
     """Build encoder and masker with random weights that depend on the seed alone.
 
+    Args:
+        config: all settings.
+        objective: which says what heads there are.
+        start: other weights of the backbone.
+
     Raises:
-        UserError: an unknown backbone or masker, or a size one of them cannot take.
+        UserError: an unknown backbone or masker, or a size one of them cannot take, or weights of
+            another backbone.
     """
     torch.manual_seed(derive_seed(config.seed, "encoder"))
     c = config.encoder
     backbone, name, arguments = build_backbone(
         c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last
     )
+    started = fill(backbone, start) if start else None
     encoder = objective.encoder(backbone, feature_width(backbone), c.channels_last)
     for part in encoder.modules():  # with the slow copy of BYOL
         if isinstance(part, Encoder):
             part.drop = config.masks.drop
     torch.manual_seed(derive_seed(config.seed, "masker"))
     masker = build_masker(config.masks, config.image_size)
-    return Networks(encoder, masker, name, arguments)
+    return Networks(encoder, masker, name, arguments, started)
 
 
 def build_players(

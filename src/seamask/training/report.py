@@ -245,6 +245,7 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
         "deterministic": run.config.deterministic,
         "backbone": run.networks.backbone_name,
         "load": loading_line(run, run.folder.encoder.name),  # from inside the folder
+        "init": run.started,
         "image_size": run.config.image_size,
         "normalization": {n: list(values) for n, values in data.normalization._asdict().items()},
         "data": {

@@ -16,12 +16,14 @@ from seamask.base.provenance import commit
 from seamask.config import Config
 from seamask.data import Data, Loader, cached_maps, is_resident, load, permutation, shared_out
 from seamask.game.players import View
+from seamask.masks.frozen import FrozenMasker
 from seamask.masks.superpixels import VERSION, clusters, segments
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import Processes
+from seamask.training.start import Start
 from seamask.training.stepper import Stepper, records
 from seamask.training.window import Window
 from seamask.views import Views, crop_masks
@@ -50,6 +52,7 @@ class Run:
         processes: that train it; they know device and precision.
         config: all settings.
         folder: of the run; created by the caller.
+        start: weights that the encoder starts from; None: random ones.
 
     Attributes:
         lead: this process writes and speaks for all.
@@ -64,7 +67,9 @@ class Run:
         UserError: data that is not there or too little, or networks that cannot be built.
     """
 
-    def __init__(self, processes: Processes, config: Config, folder: RunFolder) -> None:
+    def __init__(
+        self, processes: Processes, config: Config, folder: RunFolder, start: Start | None = None
+    ) -> None:
         self.processes, self.config, self.folder = processes, config, folder
         commit()  # of the code that is in memory now
         self.lead = processes.rank == 0
@@ -74,7 +79,11 @@ class Run:
         many = processes.world_size > 1
         gather = processes.gather if many else None
         self.objective = build_objective(config.objective, gather, processes.rank)
-        self.networks = build_networks(config, self.objective)
+        self.networks = build_networks(config, self.objective, start)
+        started = self.networks.started
+        self.started = started.record() if started else None  # for the manifest
+        if isinstance(masker := self.networks.masker, FrozenMasker):
+            masker.normalized_by(*self.data.normalization)
         self.players = build_players(
             config,
             self.networks,

@@ -15,7 +15,10 @@ from seamask.base.files import atomic
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
-from seamask.export import save_weights
+from seamask.data.registry import IMAGENET
+from seamask.export import save_weights, timm_config
+from seamask.masks.frozen import FrozenMasker
+from seamask.masks.frozen import about as masker_about
 from seamask.runs import resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
@@ -69,6 +72,8 @@ def save(run: Run, finite: Finiteness) -> None:
         "format": FORMAT,
         "config": resolved(run.config),
         "data": run.data.fingerprint,
+        "normalization": [list(values) for values in run.data.normalization],
+        "init": run.started,
         "step": run.step,
         "seconds": run.seconds,
         "window": {**window, "waited": run.image_loader.waited},
@@ -101,8 +106,23 @@ def export(run: Run) -> None:
     about |= {name: str(value) for name, value in size.items()}
     about["normalization"] = json.dumps(run.data.normalization._asdict())
     save_weights(networks.encoder.backbone, folder.encoder, about)
-    save_weights(networks.masker, folder.masker)
+    folder.link_encoder()
+    export_masker(run)
+    arguments = networks.backbone_name, networks.backbone_arguments, networks.encoder.backbone
+    config = timm_config(*arguments, run.config.image_size, run.data.normalization)
+    with atomic(folder.timm) as temporary:
+        temporary.write_text(f"{json.dumps(config, indent=2)}\n")
     folder.write_manifest(manifest(run))
+
+
+def export_masker(run: Run) -> None:
+    """Write the masker's weights, with all that `--masker run:PATH` needs to build it again."""
+    masker, config = run.networks.masker, run.config
+    about = masker_about(config.masks, config.image_size, *run.data.normalization)
+    if isinstance(masker, FrozenMasker):
+        about = masker.said.metadata()
+        masker = masker.trained
+    save_weights(masker, run.folder.masker, about)
 
 
 def restore(run: Run, path: Path) -> None:
@@ -117,6 +137,12 @@ def restore(run: Run, path: Path) -> None:
             f"cannot resume from {path}: the images of {run.data.name} are not those that it was "
             "trained on (others, more or fewer); name the folder that holds those with --data DIR, "
             "or start a new run"
+        )
+    then, now = state.get("normalization", [*IMAGENET]), run.data.normalization
+    if [*map(list, then)] != [*map(list, now)]:
+        raise UserError(
+            f"cannot resume from {path}: its images were normalised by {then}, and are now by "
+            f"{[*map(list, now)]}: it is of an earlier seamask; start a new run"
         )
     _check_settings(path, settings.from_dict(state["config"], with_parts(Config())), run.config)
     networks, players = run.networks, run.players
@@ -137,6 +163,7 @@ def restore(run: Run, path: Path) -> None:
             f"{run.total_steps}: not its checkpoint, or damaged"
         )
     run.step, run.seconds = state["step"], state["seconds"]
+    run.started = state.get("init")
     if run.lead:
         run.folder.keep_metrics_until(run.step)
 

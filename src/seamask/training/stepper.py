@@ -22,6 +22,7 @@ from seamask.base.draws import BatchGenerator, Tape, derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, View
 from seamask.game.step import Turn, take, turns, two_player_step
+from seamask.masks.frozen import FrozenMasker
 from seamask.masks.penalties import PENALTIES
 from seamask.plugins import is_ours
 
@@ -49,7 +50,9 @@ def records(config: Config, players: TwoPlayers, device: torch.device) -> bool:
     if config.cuda_graph == "no" or not can_record(config, device.type):
         return False
     paid = [PENALTIES[name].cost for name in players.penalty_weights]
-    parts = [type(players.masker), type(players.objective), *paid]
+    masker = players.masker
+    masker = masker.trained if isinstance(masker, FrozenMasker) else masker
+    parts = [type(masker), type(players.objective), *paid]
     return config.cuda_graph == "yes" or all(map(is_ours, parts))
 
 

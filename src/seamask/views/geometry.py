@@ -19,7 +19,7 @@ Interpolation = Literal["bicubic", "bilinear"]
 def crop_images(
     images: Tensor, params: ViewParameters, size: int, interpolation: Interpolation
 ) -> Tensor:
-    """Crop, resize with antialiasing and flip.
+    """Crop, resize with antialiasing, flip and turn.
 
     Equals torchvision's `resized_crop(antialias=True)` on float images: bicubic overshoots.
 
@@ -33,14 +33,15 @@ def crop_images(
         [B, C, size, size] float32.
     """
     top, left, height, width = params.crop.unbind(1)
-    rows = _filter(top, height, _centres(height, size), images.shape[2], interpolation)
+    centres = _centres(height, size, params.upside)
+    rows = _filter(top, height, centres, images.shape[2], interpolation)
     centres = _centres(width, size, params.flip)
     columns = _filter(left, width, centres, images.shape[3], interpolation)
-    return _resample(images, rows, columns)
+    return _swapped(_resample(images, rows, columns), params)
 
 
 def crop_masks(masks: Tensor, params: ViewParameters, size: int) -> Tensor:
-    """Take label maps through the crop and flip of their images, by the nearest pixel.
+    """Take label maps through the crop, flips and turn of their images, by the nearest pixel.
 
     Equals torchvision's `resized_crop` with NEAREST_EXACT: the label at the centre of each pixel.
     Where that lies just between two source pixels it is the second, in whole numbers; PyTorch
@@ -57,14 +58,23 @@ def crop_masks(masks: Tensor, params: ViewParameters, size: int) -> Tensor:
     params = params.to(masks.device)
     top, left, height, width = params.crop.long().unbind(1)
     place = torch.arange(size, device=masks.device).expand(len(masks), -1)  # [B, size]
+    down = torch.where(params.upside[:, None], size - 1 - place, place)
     across = torch.where(params.flip[:, None], size - 1 - place, place)
-    rows = top[:, None] + (2 * place + 1) * height[:, None] // (2 * size)
+    rows = top[:, None] + (2 * down + 1) * height[:, None] // (2 * size)
     columns = left[:, None] + (2 * across + 1) * width[:, None] // (2 * size)
     maps = masks.reshape(len(masks), -1, *masks.shape[-2:])  # [B, K, H, W]
     batch = torch.arange(len(masks), device=masks.device)[:, None, None, None]
     each = torch.arange(maps.shape[1], device=masks.device)[:, None, None]
     cropped = maps[batch, each, rows[:, None, :, None], columns[:, None, None, :]]
+    cropped = _swapped(cropped, params)
     return cropped.reshape(*masks.shape[:-2], size, size)
+
+
+def _swapped(views: Tensor, params: ViewParameters) -> Tensor:
+    """Swap the rows and columns of the views `[B, K, S, S]` that are due, if any is."""
+    if views.device.type == "cpu" and not params.swap.any():  # a GPU would have to be waited for
+        return views
+    return torch.where(params.swap[:, None, None, None], views.mT, views)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from seamask.base.draws import per_image
 from seamask.views.settings import ViewsConfig
 
 # Columns and types of `ViewParameters`, in its order.
-WIDTHS = [4, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1]
+WIDTHS = [4, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1]
 KINDS = [torch.float32, torch.bool, torch.bool, torch.int64, *4 * [torch.float32], torch.bool,
-         torch.float32, torch.bool]  # fmt: skip
+         torch.float32, *3 * [torch.bool]]  # fmt: skip
 TRIES = 10  # draws of a crop before the central one is taken (torchvision's RandomResizedCrop)
 DRAWS = 2 * TRIES + 16  # numbers that a view takes
 
@@ -35,6 +35,8 @@ class ViewParameters:
     grayscale: Tensor  # [B] bool: drop colour
     sigma: Tensor  # [B] float32, standard deviation of the blur in output pixels; 0: no blur
     solarize: Tensor  # [B] bool: invert the values from one half up
+    upside: Tensor  # [B] bool: mirror up and down, after the crop
+    swap: Tensor  # [B] bool: swap rows and columns, after both mirrors
 
     def to(self, device: torch.device | str) -> ViewParameters:
         """Return the parameters on `device`, sent as one; a GPU is not waited for."""
@@ -44,13 +46,13 @@ class ViewParameters:
         return ViewParameters.unpack(upload(self.pack(), device))
 
     def pack(self) -> Tensor:
-        """Return all of them side by side, float32 `[B, 17]`, exactly."""
+        """Return all of them side by side, float32 `[B, 19]`, exactly."""
         parts = (getattr(self, f.name) for f in fields(self))
         return torch.cat([p.view(len(p), -1).float() for p in parts], dim=1)
 
     @classmethod
     def unpack(cls, packed: Tensor) -> ViewParameters:
-        """Return what was packed, on the device of `packed` `[B, 17]`."""
+        """Return what was packed, on the device of `packed` `[B, 19]`."""
         parts = [p.squeeze(1) for p in packed.split(WIDTHS, dim=1)]
         return cls(*(p.to(kind) for p, kind in zip(parts, KINDS, strict=True)))
 
@@ -87,9 +89,24 @@ def draw(
     )
     brightness, contrast, saturation, hue, sigma = factors.unbind(1)
     flip, jitter, grayscale, blur, solarize = chance.unbind(1)
+    mirrored = flip < config.flip
+    upside = swap = torch.zeros_like(mirrored)
+    if config.vertical_flip or config.rotate90:  # drawn apart: other views stay as they are
+        more = per_image(
+            lambda n, g: torch.rand(views, n, 3, generator=g, dtype=torch.float64).movedim(1, 0),
+            n,
+            generator,
+        )
+        vertical, due, quarters = more.movedim(1, 0).flatten(0, 1).unbind(1)
+        # A quarter turn, counter-clockwise, is a mirror left and right and a swap; three are one up
+        # and down and a swap, two are both mirrors.
+        turns = torch.where(due < config.rotate90, 1 + (3 * quarters).floor(), 0)
+        mirrored = mirrored ^ (turns == 1) ^ (turns == 2)
+        upside = (vertical < config.vertical_flip) ^ (turns == 2) ^ (turns == 3)
+        swap = (turns == 1) | (turns == 3)
     return ViewParameters(
         crop=_crop(area, aspect, place, height, width, config),
-        flip=flip < config.flip,
+        flip=mirrored,
         jitter=jitter < config.jitter,
         order=order.argsort(dim=1),
         brightness=_factor(brightness, config.brightness),
@@ -99,6 +116,8 @@ def draw(
         grayscale=grayscale < config.grayscale,
         sigma=(_between(sigma, *config.blur_sigma) * (blur < config.blur)).float(),
         solarize=solarize < config.solarize,
+        upside=upside,
+        swap=swap,
     )
 
 

@@ -42,7 +42,8 @@ def packed(root: Path, config: DataConfig) -> Source:
     try:
         about, size = meta["packed"], int(meta["size"])
         name, fingerprint = str(about["name"]), str(about["fingerprint"])
-        mean, std = (tuple(map(float, values)) for values in about["normalization"])
+        known = about["normalization"]
+        normalization = known and Normalization(*(tuple(map(float, v)) for v in known))  # type: ignore[arg-type]
         said = About(str(about["split"]), tuple(map(str, about["notes"])))
         images = int(meta["splits"]["train"]["n"])
     except (KeyError, TypeError, ValueError) as error:
@@ -60,7 +61,7 @@ def packed(root: Path, config: DataConfig) -> Source:
         raise AssertionError("it is made already")
 
     return Source(
-        name, lambda: fingerprint, plan, Normalization(mean, std), images,  # type: ignore[arg-type]
+        name, lambda: fingerprint, plan, normalization, images,
         about=lambda: said, packed=root,
     )  # fmt: skip
 

@@ -39,6 +39,7 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         layout = layout_of(files, config.holdout, seed, config.split)
     name = source_name(root)
     source = of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    source = replace(source, normalization=None)
     return replace(source, whole=layout.whole) if isinstance(layout, VocLayout) else source
 
 

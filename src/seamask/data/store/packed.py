@@ -20,6 +20,7 @@ from seamask.base.errors import UserError
 from seamask.base.progress import Progress
 from seamask.data.files.depth import Ranges, as_ranges
 from seamask.data.store.arrays import Writer, memory_map, open_made, open_or_make
+from seamask.data.store.levels import Levels, added, levels_of
 from seamask.data.store.plan import Plan, Split
 
 FORMAT = 1  # of the store; another one is rebuilt
@@ -58,6 +59,7 @@ class Store:
         splits: only those that hold an image.
         ranges: see `Plan`.
         remarks: see `Plan`.
+        levels: of the training images, how often each occurs; empty in stores of before.
     """
 
     splits: dict[str, Images]
@@ -65,6 +67,7 @@ class Store:
     skipped: tuple[tuple[str, str], ...]
     ranges: Ranges
     remarks: tuple[str, ...]
+    levels: Levels
 
 
 def open_or_build(
@@ -120,7 +123,8 @@ def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
         )
     skipped = tuple((path, reason) for path, reason in meta["skipped"])
     ranges = as_ranges(meta.get("ranges", {}))
-    return Store(splits, tuple(meta["classes"]), skipped, ranges, tuple(meta.get("remarks", ())))
+    remarks = tuple(meta.get("remarks", ()))
+    return Store(splits, tuple(meta["classes"]), skipped, ranges, remarks, meta.get("levels", []))
 
 
 def _write(writer: Writer, size: int, plan: Plan, label: str, show: bool) -> dict[str, Any]:
@@ -133,12 +137,14 @@ def _write(writer: Writer, size: int, plan: Plan, label: str, show: bool) -> dic
     total = sum(split.total for split in plan.splits.values())
     with Progress(f"preparing {label}", total, "images", enabled=show) as bar:
         for name, split in plan.splits.items():
-            n, skipped = write_split(writer, name, split, size, bar)
+            n, skipped, levels = write_split(writer, name, split, size, bar)
             if n == 0 and name == "train":
                 raise none_readable(label, split.total, *skipped[0])
             if n:  # a held-out split without images is left out
                 meta["splits"][name] = about_split(split, n)
             meta["skipped"] += skipped
+            if name == "train":
+                meta["levels"] = levels
     return meta
 
 
@@ -166,8 +172,9 @@ def sizes_of(name: str, split: Split, size: int) -> dict[str, int]:
 
 def write_split(
     writer: Writer, name: str, split: Split, size: int, bar: Progress
-) -> tuple[int, list[tuple[str, str]]]:
-    """Write one split; return how many images it holds and which were skipped."""
+) -> tuple[int, list[tuple[str, str]], Levels]:
+    """Write one split; return how many images it holds, which were skipped, and its levels."""
+    levels: Levels = []
     skipped: list[tuple[str, str]] = []
     n = 0
     with ExitStack() as stack:
@@ -179,9 +186,10 @@ def write_split(
             for part, append in parts.items():
                 append(getattr(chunk, part))
             n += len(chunk.pixels)
+            levels = added(levels, levels_of(chunk.pixels))
             skipped += chunk.skipped
             bar.advance(len(chunk.pixels) + len(chunk.skipped))
-    return n, skipped
+    return n, skipped, levels
 
 
 def _parts(split: Split, size: int) -> dict[str, int]:

@@ -26,6 +26,7 @@ from seamask.base.files import OURS, atomic, lock_of, make_folder, sync, sync_fo
 from seamask.base.locks import Held, give_up, locked
 from seamask.base.progress import Progress
 from seamask.data.store.arrays import META, note_checked, open_or_make, storing
+from seamask.data.store.levels import Levels, added
 from seamask.data.store.packed import about_split, meta_of, none_readable, sizes_of, write_split
 from seamask.data.store.plan import Plan, Split
 
@@ -42,12 +43,14 @@ class Joined:
         blocks: {array: [[bytes, checksum]]}, as in `meta.json`.
         counts: {split: images}.
         skipped: [[path, reason]].
+        levels: of the training images.
     """
 
     pieces: list[str] = field(default_factory=list)
     blocks: dict[str, list[list[int]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[list[str]] = field(default_factory=list)
+    levels: Levels = field(default_factory=list)
 
 
 def build_together(
@@ -106,7 +109,12 @@ def build_together(
         }
         if "train" not in splits:
             raise none_readable(label, plan.splits["train"].total, *joined.skipped[0])
-        meta = {**meta_of(plan, size), "splits": splits, "skipped": joined.skipped, **about}
+        found = {
+            "splits": splits,
+            "skipped": joined.skipped,
+            "levels": joined.levels,
+        }
+        meta = {**meta_of(plan, size), **found, **about}
         whole = parts / "whole"
         for name in joined.blocks:  # of a split that holds no image
             if name.partition(".")[0] not in splits:
@@ -134,8 +142,8 @@ def _make(place: Path, name: str, split: Split, size: int, label: str, bar: Prog
 
     def make(writer: Any) -> dict[str, Any]:
         writer.reserve(sizes_of(name, split, size))
-        n, skipped = write_split(writer, name, split, size, bar)
-        return {"n": n, "skipped": skipped}
+        n, skipped, levels = write_split(writer, name, split, size, bar)
+        return {"n": n, "skipped": skipped, "levels": levels}
 
     if (place / META).exists() or place.name in _read_state(place.parent).pieces:
         return True  # another was faster
@@ -169,6 +177,8 @@ def _join(parts: Path, pieces: Mapping[str, tuple[str, Split]], label: str) -> J
         split = pieces[name][0]
         joined.counts[split] = joined.counts.get(split, 0) + meta["n"]
         joined.skipped += meta["skipped"]
+        if split == "train" and meta["levels"]:
+            joined.levels = added(joined.levels, meta["levels"])
         joined.pieces.append(name)
         with atomic(parts / STATE) as temporary:
             temporary.write_text(json.dumps(vars(joined)))

@@ -1,0 +1,57 @@
+"""By what images are normalised: their own mean and deviation, ImageNet's, or given ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from seamask.base.errors import UserError
+
+NAMES = ("auto", "own", "imagenet")
+EXAMPLE = "0.5,0.4,0.4/0.2,0.2,0.3"
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """What is asked for.
+
+    Attributes:
+        by: `auto`: what the source says.
+        mean: of each channel, or one for all, of values in [0, 1]; where they are given.
+        std: the same.
+    """
+
+    by: Literal["auto", "own", "imagenet", "given"] = "auto"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `auto`, `own`, `imagenet` or `MEAN/STD`, each one number or three.
+
+        Raises:
+            UserError: it is none of these.
+        """
+        if text in NAMES:
+            return cls(text)  # type: ignore[arg-type]
+        try:
+            mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
+        except ValueError:
+            mean, std = (), ()
+        counts = {len(mean), len(std)}
+        if (
+            not counts <= {1, 3}
+            or not all(math.isfinite(v) for v in mean)
+            or not all(0 < v < math.inf for v in std)
+        ):
+            raise UserError(
+                f"--data.normalize is {text!r}: expected own, imagenet, or mean and standard "
+                f"deviation of red, green, blue in [0, 1], such as {EXAMPLE}"
+            )
+        return cls("given", mean, std)
+
+    def __str__(self) -> str:
+        if self.by != "given":
+            return self.by
+        return "/".join(",".join(map(str, values)) for values in (self.mean, self.std))

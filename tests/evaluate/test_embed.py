@@ -1,0 +1,65 @@
+"""`seamask embed`: features and paths in a file."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+from command import call
+from seamask.evaluate.features import extract
+from seamask.evaluate.subject import open_subject
+
+
+@pytest.fixture
+def photos(tmp_path):
+    draw = np.random.default_rng(0)
+    for k in range(3):
+        path = tmp_path / f"photos/{'ab'[k % 2]}/{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 255, (96, 96, 3), np.uint8)).save(path)
+    (tmp_path / "photos/broken.jpg").write_text("hello")
+    return tmp_path / "photos"
+
+
+def test_features_of_a_folder(photos, tmp_path, capsys):
+    asked = "embed", "untrained:test_resnet", "--data", photos, "--device", "cpu", "--out"
+    for end in ("parquet", "npz", "csv"):
+        assert call(*asked, tmp_path / f"f.{end}") == 0
+        said = capsys.readouterr()
+        assert said.out == f"{tmp_path}/f.{end}: features of 3 images, 96 numbers each\n"
+        assert said.err == f"skipped {photos}/broken.jpg: not an image, or of an unknown format\n"
+    paths = ["a/0.png", "a/2.png", "b/1.png"]
+    subject = open_subject("untrained:test_resnet")
+    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(photos / p)) for p in paths]))
+    normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = extract(subject.backbone, pixels, 96, *normalization).numpy()
+    table = parquet.read_table(tmp_path / "f.parquet").to_pydict()
+    with np.load(tmp_path / "f.npz") as file:
+        arrays = dict(file)
+    first, *rows = csv.reader((tmp_path / "f.csv").read_text().splitlines())
+    assert first[:2] == ["path", "f0"]
+    for found, features in (
+        (table["path"], table["features"]),
+        (arrays["paths"].tolist(), arrays["features"]),
+        ([row[0] for row in rows], np.array([row[1:] for row in rows], float)),
+    ):
+        assert found == paths
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+def test_what_cannot_be_embedded(photos, tmp_path, capsys):
+    for data, out, said in (
+        (photos, "f.txt", ".txt"),
+        (tmp_path / "none", "f.csv", "no such image or folder"),
+        (photos / "broken.jpg", "f.csv", "cannot read the image"),
+    ):
+        out = tmp_path / out
+        asked = "embed", "untrained:test_resnet", "--data", data, "--device", "cpu", "--out", out
+        assert call(*asked) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+        assert not out.exists()

@@ -1,0 +1,77 @@
+"""Weights that an encoder starts from: `--encoder.init`."""
+
+import json
+
+import pytest
+import torch
+from runs import config_of
+from safetensors.torch import load_file, save_file
+
+from seamask.base import settings
+from seamask.base.errors import UserError
+from seamask.objectives import build_objective
+from seamask.training import start_run
+from seamask.training.players import build_networks
+from seamask.training.start import read_start
+
+
+@pytest.fixture
+def config(tiny, tmp_path):
+    return config_of(tiny, tmp_path / "run", backbone="test_resnet", epochs=1)
+
+
+def encoder_of(config):
+    objective = build_objective(config.objective)
+    return build_networks(config, objective, read_start(config))
+
+
+def test_a_run_and_its_file_give_their_weights_to_both_encoders_of_byol(config, tmp_path, capsys):
+    start_run(config)
+    weights = load_file(tmp_path / "run/encoder.safetensors")
+    byol = settings.override(config, {"objective.name": "byol", "out": str(tmp_path / "second")})
+    for place in (tmp_path / "run", tmp_path / "run/encoder.safetensors"):
+        networks = encoder_of(settings.override(byol, {"encoder.init": str(place)}))
+        held = networks.encoder.state_dict()
+        for name, weight in weights.items():
+            copies = [k for k in held if k.endswith(f"backbone.{name}")]
+            assert len(copies) == 2
+            assert all(torch.equal(held[k], weight) for k in copies)
+    capsys.readouterr()
+    start_run(settings.override(byol, {"encoder.init": str(tmp_path / "run")}))
+    assert (
+        f"encoder starts from {tmp_path}/run/encoder.safetensors (sha256" in capsys.readouterr().out
+    )
+    said = json.loads((tmp_path / "second/manifest.json").read_text())["init"]
+    assert (said["loaded"], said["random"], said["unused"]) == (len(weights), [], [])
+
+
+def test_what_does_not_fit_stays_random_and_is_named(config, tmp_path):
+    plain = encoder_of(config).encoder.backbone.state_dict()
+    first = next(iter(plain))
+    other = {name: torch.full_like(weight, 2).contiguous() for name, weight in plain.items()}
+    other[first] = torch.zeros(1, 2, 3)
+    other["fc.weight"] = torch.zeros(10, 10)
+    save_file(other, tmp_path / "other.safetensors")
+    networks = encoder_of(
+        settings.override(config, {"encoder.init": f"{tmp_path}/other.safetensors"})
+    )
+    held = networks.encoder.backbone.state_dict()
+    assert torch.equal(held.pop(first), plain[first])
+    assert all((weight == 2).all() for weight in held.values())
+    assert networks.started.random == (first,)
+    assert set(networks.started.unused) == {first, "fc.weight"}
+    assert f"random as before: {first}; not used: " in str(networks.started)
+
+
+def test_what_nothing_can_start_from(config, tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    for init, said in (
+        (tmp_path / "none", "no such file"),
+        (tmp_path / "bad.safetensors", "damaged"),
+        (tmp_path / "x.safetensors", "none of its 1 tensors fits the backbone"),
+        (tmp_path, "no run at"),
+    ):
+        with pytest.raises(UserError, match=said):
+            start_run(settings.override(config, {"encoder.init": str(init)}))
+        assert not (tmp_path / "run").exists()
