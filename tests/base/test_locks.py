@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from seamask.base.locks import Held, give_up, locked
+from seamask.base.locks import Held, give_up, is_held, locked, take
 
 HOLD = """
 import sys, time
@@ -103,6 +104,25 @@ def test_who_joins_holds_it_beyond_the_death_of_the_first(path):
     kill(second)
     with locked(path, give_up, shared=True), pytest.raises(Held), locked(path, give_up):
         pass
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_looking_at_a_lock_leaves_all_as_it_is(path, shared):
+    assert not is_held(path)
+    with locked(path, shared=shared):
+        assert is_held(path)
+    assert not path.exists()
+    path.write_text("of one that was killed")
+    assert not is_held(path)
+    assert path.read_text() == "of one that was killed"
+
+
+def test_who_only_looks_does_not_keep_others_from_it(path):
+    with open(path, "w") as file:
+        assert take(file.fileno())
+        threading.Timer(0.01, fcntl.flock, (file.fileno(), fcntl.LOCK_UN)).start()
+        with locked(path, give_up) as held:
+            assert held
 
 
 def test_a_link_in_its_place_is_not_followed(path, tmp_path):

@@ -183,7 +183,7 @@ def test_only_an_exact_budget_is_asked_of_the_masker(exact):
     asked = Budget(0.1, 0.5).target(images(), None, 3, done=0.25)
     assert asked.shape == (2, 1)
     torch.testing.assert_close(asked, torch.full((2, 1), 0.2))
-    met = network(images(), None, None, asked).mean((2, 3))
+    met = network(images(), shares=asked).mean((2, 3))
     torch.testing.assert_close(met, torch.full((2, 3), 0.2), atol=1e-5, rtol=0)
     own = network(images()).mean((2, 3))
     assert torch.allclose(own, torch.full((2, 3), 0.5), atol=1e-5) == exact

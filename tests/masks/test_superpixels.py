@@ -63,7 +63,7 @@ def test_exact_masks_have_the_areas_of_their_clusters(disjoint, scale):
     maps = torch.stack([painted()[1], painted()[1].flip(1), torch.ones(32, 32)]).byte()
     images = torch.randn(3, 3, 32, 32)
     asked = Budget(exact=True, of="superpixels").target(images, maps, 3)
-    masks = masker(images, None, None, asked)
+    masks = masker(images, shares=asked)
     removed, asked = masks.mean((2, 3)), areas(maps, 3)
     if disjoint:  # the areas of all clusters are the whole: rounding is the last one's
         torch.testing.assert_close(removed[:, :2], asked[:, :2], atol=1e-4, rtol=0)
@@ -122,7 +122,7 @@ OBJECTS[1, 0, 0] = 255
 @pytest.mark.parametrize("radius", [1, 2])
 @pytest.mark.parametrize("morph", ["none", "erode", "dilate", "box"])
 def test_given_masks_are_the_objects(morph, radius):
-    masks = GivenMasker(3, morph, radius)(torch.randn(2, 3, 16, 16), None, OBJECTS)
+    masks = GivenMasker(3, morph, radius)(torch.randn(2, 3, 16, 16), OBJECTS)
     square = np.ones((2 * radius + 1,) * 2)
     for image, objects in zip(masks, OBJECTS.numpy(), strict=True):
         for k in (1, 2):
@@ -143,11 +143,11 @@ def test_given_masks_are_the_objects(morph, radius):
 
 def test_a_view_without_objects_is_left_as_it_is():
     nothing = torch.zeros(2, 16, 16, dtype=torch.uint8)
-    assert not GivenMasker(3)(torch.randn(2, 3, 16, 16), None, nothing).any()
+    assert not GivenMasker(3)(torch.randn(2, 3, 16, 16), nothing).any()
 
 
 def test_one_given_mask_is_the_first_object():
-    masks = GivenMasker(1)(torch.randn(2, 3, 16, 16), None, OBJECTS)
+    masks = GivenMasker(1)(torch.randn(2, 3, 16, 16), OBJECTS)
     assert torch.equal(masks[:, 0] == 1, OBJECTS == 1)
     with pytest.raises(ValueError, match="objects is None"):
         GivenMasker(1)(torch.randn(2, 3, 16, 16))

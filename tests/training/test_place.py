@@ -19,18 +19,27 @@ STEP = {**JOB, "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_STEP_ID": "1",
 
 def test_torchrun_comes_first():
     assert started_by(STEP | TORCHRUN) == Place(
-        "torchrun", 3, 4, 1, 2, "10.0.0.1", 29500, attempt=1, served=True
+        "torchrun", 3, 4, 1, 2, 2, "10.0.0.1", 29500, attempt=1, served=True
     )
 
 
 def test_a_pod_of_kubernetes_has_one_process():
     pod = {name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
-    assert started_by(pod) == Place("torchrun", 3, 4, 0, 4, "10.0.0.1", 29500)
+    assert started_by(pod) == Place("torchrun", 3, 4, 0, 1, 4, "10.0.0.1", 29500)
 
 
 def test_srun_is_asked_for_rank_and_address():
-    assert started_by(STEP) == Place("srun", 2, 4, 0, 2, "localhost", 15_000 + 7 * 17 + 1)
+    assert started_by(STEP) == Place("srun", 2, 4, 0, 2, 2, "localhost", 15_000 + 7 * 17 + 1)
     assert started_by(STEP | {"MASTER_ADDR": "ib0", "MASTER_PORT": "7"}).address == "ib0"
+
+
+def test_nodes_may_have_different_numbers_of_processes():
+    torchrun = TORCHRUN | {"WORLD_SIZE": "5", "LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "3"}
+    assert (started_by(torchrun).local_size, started_by(torchrun).nodes) == (1, 3)
+    srun = STEP | {"SLURM_STEP_NUM_TASKS": "9", "SLURM_STEP_NUM_NODES": "4",
+                   "SLURM_STEP_TASKS_PER_NODE": "3(x2),2,1"}  # fmt: skip
+    found = [started_by(srun | {"SLURM_NODEID": str(node)}).local_size for node in range(4)]
+    assert found == [3, 3, 2, 1]
 
 
 @pytest.mark.parametrize("environ", [

@@ -65,6 +65,23 @@ def locked(path: Path, if_held: IfHeld = wait, shared: bool = False) -> Iterator
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Say whether anyone holds the lock on a file; whoever wants it meanwhile gets it all the same.
+
+    False too where the file may not be opened, or the file system has no locks.
+    """
+    try:
+        descriptor = _open(path, 0)
+    except OSError:
+        return False
+    try:
+        return not take(descriptor)  # a shared lock would be had beside those who joined
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def join(path: Path) -> None:
     """Hold a lock that a process of ours holds, until this process ends, even beyond that one.
 
@@ -74,7 +91,7 @@ def join(path: Path) -> None:
     """
     descriptor = _open(path)  # never closed
     try:
-        if not take(descriptor, fcntl.LOCK_SH):
+        if not _take_soon(descriptor, fcntl.LOCK_SH):
             raise Held(_holder(descriptor))
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -96,12 +113,21 @@ def take(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
+def _take_soon(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Do what `take` does, but let those who only look (`is_held`) let go first."""
+    for _ in range(5):
+        if take(descriptor, kind):
+            return True
+        time.sleep(0.01)
+    return take(descriptor, kind)
+
+
 def _acquire(path: Path, if_held: IfHeld, shared: bool) -> tuple[int, bool]:
     """Return the open file, and whether it is locked."""
     while True:
         descriptor = _open(path)
         try:
-            if not take(descriptor):
+            if not _take_soon(descriptor):
                 if_held(_holder(descriptor))
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Who held it may have removed the file since we opened it: then there is another.
@@ -128,10 +154,10 @@ def _say_that_there_are_none(folder: Path) -> None:
         )
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, create: int = os.O_CREAT) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(path, flags | os.O_RDWR | create, 0o666)
     except PermissionError:
         with suppress(OSError):  # another user's
             return os.open(path, flags | os.O_RDONLY)

@@ -45,8 +45,8 @@ def pack(config: DataConfig, out: Path, seed: int = 0, progress: bool = True) ->
             )
     else:
         build_together(
-            out, config.size, source.plan(), about_packed(source, fingerprint), source.name,
-            fingerprint[:16], progress,
+            out, config.size, source.plan(), about_packed(source, fingerprint, config),
+            source.name, fingerprint[:16], progress,
         )  # fmt: skip
     return load(DataConfig(source=str(out), on_bad_image=config.on_bad_image), config.size, seed,
                 progress)  # fmt: skip

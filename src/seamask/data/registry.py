@@ -59,6 +59,7 @@ class Source:
         takes_objects: its training images get the object masks of `--data.objects`.
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
+        jpeg: how its JPEGs were decoded (`--data.jpeg`), where the store is made already.
         whole: list what masks are scored on, whole and at their own sizes; None: the squares of the
             store are all there is.
     """
@@ -71,6 +72,7 @@ class Source:
     takes_objects: bool = False
     about: Callable[[], About] = About
     packed: Path | None = None
+    jpeg: str = ""
     whole: Callable[[], WholeImages] | None = None
 
 

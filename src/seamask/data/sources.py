@@ -52,6 +52,7 @@ class Data:
         split: what `probe_test` is, by the name that its makers or its folder give it.
         notes: what became of images and labels that one might miss, a line each.
         ranges: {kind of image: what is shown black and white}, of more than 8 bits a value.
+        jpeg: how JPEGs were decoded, `fast` or `exact`.
         whole: what masks are scored on, whole and at their own sizes, with the objects; None: the
             squares of `probe_test` are all there is.
     """
@@ -67,6 +68,7 @@ class Data:
     split: str = "test"
     notes: tuple[str, ...] = ()
     ranges: Ranges = field(default_factory=dict)
+    jpeg: str = "fast"
     whole: WholeImages | None = None
 
     @property
@@ -126,7 +128,8 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         source.name, train, probe_train, probe_test, store.classes,
         _normalization(config.normalize, source, store),
         fingerprint, store.skipped, about.split if probe_test else "",
-        (*about.notes, *store.remarks), store.ranges, source.whole() if source.whole else None,
+        (*about.notes, *store.remarks), store.ranges, source.jpeg or config.jpeg,
+        source.whole() if source.whole else None,
     )  # fmt: skip
 
 

@@ -23,10 +23,8 @@ from seamask.masks import (  # noqa: F401  # they register their maskers
     random,
     segments,
 )
-from seamask.masks.frozen import KEY, PREFIX, About, FrozenMasker, is_frozen
-from seamask.masks.hard import make_hard
+tbfrom seamask.masks.hard import make_hard
 from seamask.masks.masker import MASKERS
-from seamask.masks.random import check_patch
 from seamask.masks.settings import MaskerSettings
 
 __all__ = ["MASKERS", "build_masker", "read_trained"]

@@ -5,7 +5,19 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from seamask.masks.random import check_patch
+from seamask.base.errors import UserError
+
+
+def check_patch(patch: int, height: int, width: int) -> None:
+    """Refuse a patch that does not divide the image's sides.
+
+    Raises:
+        UserError: with the nearest patch that does.
+    """
+    if height % patch or width % patch:
+        fits = [p for p in range(1, min(height, width) + 1) if not height % p and not width % p]
+        near = min(fits, key=lambda p: abs(p - patch))
+        raise UserError(f"patch {patch} does not divide {height}×{width} pixels: take {near}")
 
 
 def cells_of(images: Tensor, patch: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from seamask.base.errors import UserError, check_choice, check_whole
 from seamask.masks.masker import MASKERS
@@ -37,20 +37,12 @@ class GivenMasker(nn.Module):
         check_choice("morph", morph, get_args(Morph))
         self.n_masks, self.morph, self.radius = n_masks, morph, radius
 
-    def forward(
-        self,
-        images: Tensor,
-        generator: Generator | None = None,
-        objects: Tensor | None = None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, images: Tensor, objects: Tensor | None = None) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their type matters.
-            generator: not used.
             objects: integer `[B, H, W]`: 0 background, k = object k, 255 = void.
-            shares: not used.
 
         Raises:
             UserError: no objects.

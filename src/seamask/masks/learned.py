@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from seamask.base.errors import UserError, check_whole
 from seamask.base.precision import at_least_float32
@@ -61,19 +61,11 @@ class _LearnedMasker(nn.Module):
         inside = height // downscale, width_ // downscale
         self.unet = UNet(inside, width, norm, blocks, bottleneck, in_channels)
 
-    def forward(
-        self,
-        images: Tensor,
-        generator: Generator | None = None,
-        objects: Tensor | None = None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, images: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map images `[B, C, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
 
         Args:
             images: of the sides and channels given at construction.
-            generator: not used: learned masks are a function of the image.
-            objects: not used.
             shares: what each mask removes exactly, `[B, N]` or `[B, 1]`, of those that can; None:
                 what `own_shares` says.
 

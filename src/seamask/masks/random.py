@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seamask.base.draws import drawn, per_image
-from seamask.base.errors import UserError, check_share, check_whole
+from seamask.base.errors import check_share, check_whole
+from seamask.masks.cells import cells_of, check_patch, strongest, to_pixels
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings, RandomSettings
 
@@ -23,13 +23,7 @@ class NoMasker(nn.Module):
     learned = False
     n_masks = 1
 
-    def forward(
-        self,
-        images: Tensor,
-        generator: Generator | None = None,
-        objects: Tensor | None = None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Map images `[B, 3, H, W]` to one empty mask `[B, 1, H, W]` each."""
         return images.new_zeros((images.shape[0], 1, *images.shape[-2:]))
 
@@ -51,39 +45,25 @@ class RandomPatchMasker(nn.Module):
         check_whole("patch", patch, 1)
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
-    def forward(
-        self,
-        images: Tensor,
-        generator: Generator | None = None,
-        objects: Tensor | None = None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
-            objects: not used.
-            shares: not used.
 
         Raises:
             UserError: a patch that does not divide the image.
         """
-        batch, _, height, width = images.shape
-        check_patch(self.patch, height, width)
-        rows, columns = height // self.patch, width // self.patch
-        shape, kind = (batch, self.n_masks, rows, columns), images.dtype
+        rows, columns = cells_of(images, self.patch)
 
-        def draw(images: int, source: Generator | None) -> Tensor:
-            return torch.rand(images, self.n_masks, rows * columns, generator=source)
+        def draw(n: int, source: Generator | None) -> Tensor:
+            return torch.rand(n, self.n_masks, rows, columns, generator=source)
 
         def make() -> Tensor:
-            noise = per_image(draw, batch, generator)
-            rank = noise.argsort(dim=-1).argsort(dim=-1)  # each cell's place in a random order
-            return (rank < round(self.ratio * rows * columns)).to(kind).view(shape)
+            return strongest(-per_image(draw, len(images), generator), self.ratio)
 
-        grid = drawn(make, images.device)
-        return F.interpolate(grid, size=(height, width), mode="nearest")
+        return to_pixels(drawn(make, images.device), images)
 
 
 class RandomBlockMasker(nn.Module):
@@ -104,20 +84,12 @@ class RandomBlockMasker(nn.Module):
         _check(n_masks, ratio)
         self.n_masks, self.ratio = n_masks, ratio
 
-    def forward(
-        self,
-        images: Tensor,
-        generator: Generator | None = None,
-        objects: Tensor | None = None,
-        shares: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """Map images `[B, 3, H, W]` to masks `[B, N, H, W]` of zeros and ones.
 
         Args:
             images: only their shape and device matter.
             generator: a CPU generator, so that masks do not depend on the device.
-            objects: not used.
-            shares: not used.
         """
         batch, _, height, width = images.shape
         ratio = torch.full((batch, self.n_masks), self.ratio, device=images.device)
@@ -172,18 +144,6 @@ def random_blocks(
         rows, columns = within[0, ..., :height, None], within[1, ..., None, :width]
         removed |= rows & columns
     return removed
-
-
-def check_patch(patch: int, height: int, width: int) -> None:
-    """Refuse a patch that does not divide the image's sides.
-
-    Raises:
-        UserError: with the nearest patch that does.
-    """
-    if height % patch or width % patch:
-        fits = [p for p in range(1, min(height, width) + 1) if not height % p and not width % p]
-        near = min(fits, key=lambda p: abs(p - patch))
-        raise UserError(f"patch {patch} does not divide {height}×{width} pixels: take {near}")
 
 
 def _check(n_masks: int, ratio: float) -> None:

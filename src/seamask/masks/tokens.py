@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seamask.base.errors import UserError, check_share
-from seamask.masks.random import check_patch
+from seamask.masks.cells import check_patch
 
 
 @torch.no_grad()

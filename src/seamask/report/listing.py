@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seamask.base.errors import UserError, printable
+from seamask.base.locks import is_held
 from seamask.base.paths import local
 from seamask.base.settings import plain
 from seamask.plugins import command
 from seamask.report.command import changed
 from seamask.report.comparing import SAME
 from seamask.report.reading import Told, read_run
-from seamask.runs import RunFolder
 
 SCORES = {"probe/knn": ("kNN", 1), "probe/linear": ("linear", 1), "mask/iou": ("IoU", 2)}
 DEEPEST = 4  # folders below the one that is named
@@ -88,7 +88,7 @@ def _runs(root: Path) -> Iterator[Path]:
 
 def _state(run: Told) -> tuple[str, str]:
     """Return how far a run is, and how to go on with it."""
-    if _is_training(run.folder):
+    if is_held(run.folder.lock):
         return f"training, epoch {run.epoch} of {run.config.epochs}", ""
     if run.finished:
         return "finished", ""
@@ -96,17 +96,6 @@ def _state(run: Told) -> tuple[str, str]:
         return "no checkpoint", ""
     again = command("resume", run.folder.path)
     return f"epoch {run.epoch} of {run.config.epochs}", f"go on with: {again}"
-
-
-def _is_training(folder: RunFolder) -> bool:
-    """Say whether a process has the run."""
-    if not folder.lock.exists():
-        return False
-    try:
-        with folder.claimed():
-            return False
-    except UserError:
-        return True
 
 
 def _scores(run: Told) -> Iterator[str]:

@@ -29,6 +29,7 @@ class Place:
         rank: from 0, who leads: it writes, and speaks for all.
         world_size: how many there are.
         local_rank: the same as `rank` among those of its machine: which GPU is its own.
+        local_size: how many there are on its machine.
         nodes: machines.
         address: where the first of them is found.
         port: where it listens.
@@ -41,17 +42,13 @@ class Place:
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    local_size: int = 1
     nodes: int = 1
     address: str = "127.0.0.1"
     port: int = 0
     attempt: int = 0
     served: bool = False
     note: str = ""
-
-    @property
-    def local_size(self) -> int:
-        """How many there are on one machine."""
-        return -(-self.world_size // self.nodes)
 
     def __str__(self) -> str:
         """Say in a line who trains."""
@@ -98,12 +95,14 @@ def _by_torchrun(environ: Mapping[str, str]) -> Place:
         raise UserError(f"RANK is {rank}: with WORLD_SIZE {size} it is {size - 1} at most")
     if size == 1:
         return Place()
+    local_size = number("LOCAL_WORLD_SIZE", 1, 1)
     return Place(
         by="torchrun",
         rank=rank,
         world_size=size,
         local_rank=number("LOCAL_RANK", 0, 0),  # a PyTorchJob of one process a pod has none
-        nodes=-(-size // number("LOCAL_WORLD_SIZE", 1, 1)),
+        local_size=local_size,
+        nodes=number("GROUP_WORLD_SIZE", 1, -(-size // local_size)),
         address=environ["MASTER_ADDR"],
         port=number("MASTER_PORT", 1),
         attempt=number("TORCHELASTIC_RESTART_COUNT", 0, 0),
@@ -113,13 +112,17 @@ def _by_torchrun(environ: Mapping[str, str]) -> Place:
 
 def _by_srun(environ: Mapping[str, str], tasks: int) -> Place:
     job, step = _whole(environ, "SLURM_JOB_ID", 0), _whole(environ, "SLURM_STEP_ID", 0)
+    nodes = _whole(environ, "SLURM_STEP_NUM_NODES", 1)
+    on_each = tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    node = _whole(environ, "SLURM_NODEID", 0)
     first = first_host(environ["SLURM_STEP_NODELIST"])
     return Place(
         by="srun",
         rank=_whole(environ, "SLURM_PROCID", 0),
         world_size=tasks,
         local_rank=_whole(environ, "SLURM_LOCALID", 0),
-        nodes=_whole(environ, "SLURM_STEP_NUM_NODES", 1),
+        local_size=on_each[node] if node < len(on_each) else -(-tasks // nodes),
+        nodes=nodes,
         address=environ.get("MASTER_ADDR") or _address(first),
         # Below what systems give away by themselves; two steps of a job have two.
         port=_whole(environ, "MASTER_PORT", 15_000 + (7 * job + step) % 15_000),
@@ -129,6 +132,12 @@ def _by_srun(environ: Mapping[str, str], tasks: int) -> Place:
 def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name, "")
     return int(text) if text.isdecimal() else default
+
+
+def tasks_per_node(text: str) -> list[int]:
+    """Return how many tasks each node has, as Slurm writes it: [2, 2, 1] of `2(x2),1`."""
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
+    return [int(tasks) for tasks, times in found for _ in range(int(times or 1))]
 
 
 def first_host(nodes: str) -> str:

@@ -257,7 +257,7 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
             "skipped": [list(pair) for pair in data.skipped],
             "notes": list(data.notes),
             "ranges": {kind: scale.plain() for kind, scale in data.ranges.items()},
-            "jpeg": JPEG[run.config.data.jpeg],
+            "jpeg": JPEG[data.jpeg],
         },
         "epochs_done": run.step / run.steps_per_epoch,
         "images_seen": run.step * run.config.batch_size,

@@ -66,7 +66,7 @@ def spawn(work: Work, n: int, stop: StopSignal) -> Any:
     try:
         with handled(pass_on):
             for rank in range(n):
-                place = Place("--devices", rank, n, rank, port=store.port)
+                place = Place("--devices", rank, n, rank, n, port=store.port)
                 pipe, its = context.Pipe(duplex=False)
                 started = context.Process(target=_child, args=(work, place, its))
                 with nullcontext() if registered_by(MAIN) else _without_main():

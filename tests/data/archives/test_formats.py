@@ -6,7 +6,9 @@ import io
 import json
 import os
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -17,8 +19,10 @@ from pyarrow import parquet
 
 from seamask.base.errors import UserError
 from seamask.data.archives import members as members_module
-from seamask.data.archives.find import existing
+from seamask.data.archives.find import existing, find_files
 from seamask.data.archives.members import Listing
+from seamask.data.archives.tables import Parquet, Table
+from seamask.data.archives.tars import Tar
 from seamask.data.sets.names import split_in
 
 CLASSES = ("ant", "bee")
@@ -175,6 +179,35 @@ def test_an_archive_is_gone_through_once_and_known_again_elsewhere(
     assert open_data(moved).fingerprint == first
     (photos / PATHS[0]).write_bytes((photos / PATHS[1]).read_bytes())
     assert open_data(plain_tar(photos, moved, "w:gz")).fingerprint != first
+
+
+def test_processes_that_start_together_list_an_archive_once(
+    tmp_path, photos, open_data, monkeypatch
+):
+    archive = plain_tar(photos, tmp_path / "photos.tar")
+    listed, in_turn = [], Tar.listing
+
+    def listing(tar):
+        listed.append(tar.path)
+        time.sleep(0.2)  # the others come meanwhile
+        return in_turn(tar)
+
+    monkeypatch.setattr(Tar, "listing", listing)
+    with ThreadPoolExecutor(3) as pool:  # a lock is an open file's: threads are as processes
+        found = [*pool.map(lambda _: find_files(str(archive), tmp_path / "cache").names, range(3))]
+    assert listed == [archive]
+    assert found[0] == found[1] == found[2] != []
+    monkeypatch.undo()
+    (tmp_path / "file").touch()  # no folder: nothing can be noted
+    assert find_files(str(archive), tmp_path / "file").names == found[0]
+
+
+def test_rows_without_labels_are_counted_and_not_read(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(Parquet, "rows", None)
+    images = [(photos / path).read_bytes() for path in PATHS]
+    parquet.write_table(pa.table({"image": images}), tmp_path / "t.parquet", row_group_size=5)
+    places = [member.place for member in Table(tmp_path / "t.parquet").listing().members]
+    assert places == [divmod(k, 5) for k in range(len(PATHS))]
 
 
 def test_braces_stand_for_shards(tmp_path, photos, open_data):

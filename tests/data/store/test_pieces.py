@@ -124,8 +124,20 @@ def test_a_place_that_holds_something_else(tmp_path, photos, open_data):
             packed(photos, place, **settings)
     with pytest.raises(UserError, match="was packed at 16 pixels"):
         open_data(tmp_path / "pack", size=32)
+    for name, asked in (("holdout", 0.3), ("jpeg", "exact"), ("max_megapixels", 1.0)):
+        flag = "--data." + name.replace("_", "-")
+        with pytest.raises(UserError, match=f"^{flag} {asked}: .*/pack was packed with "):
+            open_data(tmp_path / "pack", **{name: asked})
     with pytest.raises(UserError, match="is packed already"):
         packed(tmp_path / "pack", tmp_path / "again")
+
+
+def test_what_it_was_packed_with_may_be_said_again_or_left_out(tmp_path, photos, open_data):
+    chosen = {"jpeg": "exact", "holdout": 0.3, "max_megapixels": 1.0}
+    packed(photos, tmp_path / "pack", **chosen)
+    for settings in ({}, chosen):
+        data = open_data(tmp_path / "pack", **settings)
+        assert (data.jpeg, len(data.train), data.split) == ("exact", 14, "30 % of each class")
 
 
 def test_no_readable_image(tmp_path, write):

@@ -12,14 +12,15 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from seamask.base.errors import UserError, printable
-from seamask.base.files import atomic
+from seamask.base.files import atomic, lock_of, make_folder
+from seamask.base.locks import locked
 from seamask.base.progress import amount
 from seamask.base.threads import Allowance
 from seamask.data.files.decode import EXTENSIONS, BadImage, reasons
@@ -189,10 +190,32 @@ def _padding(labels: Iterable[str | None]) -> int:
 
 
 def _listing(archive: Archive, cache: Path) -> Listing:
-    """List an archive, or read what was noted of it while its place, size and time are the same."""
+    """List an archive, or read what was noted of it while its place, size and time are the same.
+
+    Of several processes one lists it, and the others wait for its note.
+    """
     info = archive.path.stat()
     seen = (VERSION, os.path.abspath(archive.path), info.st_size, info.st_mtime_ns)
     note = cache / ".listings" / hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+    if (noted := _noted(note)) is not None:
+        return noted
+    with ExitStack() as stack:
+        with suppress(OSError):  # nothing can be noted there: each process lists it
+            make_folder(note.parent)
+            stack.enter_context(locked(lock_of(note)))
+        if (noted := _noted(note)) is not None:
+            return noted
+        try:
+            found = archive.listing()
+        except OSError as error:
+            raise cannot_read(archive.path, error.strerror or error) from error
+        with suppress(UserError), atomic(note) as temporary:
+            temporary.write_text(json.dumps(vars(found)))
+    return found
+
+
+def _noted(note: Path) -> Listing | None:
+    """Return the listing that is noted in a file; None: none is."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(note.read_text())
         members = [
@@ -201,10 +224,4 @@ def _listing(archive: Archive, cache: Path) -> Listing:
         return Listing(
             members, Counter(kept["others"]), kept["outside"], kept["odd"], kept["damage"]
         )
-    try:
-        found = archive.listing()
-    except OSError as error:
-        raise cannot_read(archive.path, error.strerror or error) from error
-    with suppress(UserError), atomic(note) as temporary:
-        temporary.write_text(json.dumps(vars(found)))
-    return found
+    return None

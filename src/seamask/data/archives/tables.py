@@ -27,6 +27,9 @@ class Groups(Protocol):
 
     def __len__(self) -> int: ...
 
+    def count(self, group: int) -> int:
+        """Return how many rows a group has; none is read."""
+
     def rows(self, group: int, columns: list[str]) -> dict[str, Any]:
         """Return {column: its values in a group of rows}."""
 
@@ -42,6 +45,10 @@ class Parquet:
 
     def __len__(self) -> int:
         return int(self._file.num_row_groups)
+
+    def count(self, group: int) -> int:
+        """See `Groups`."""
+        return int(self._file.metadata.row_group(group).num_rows)
 
     def rows(self, group: int, columns: list[str]) -> dict[str, Any]:
         """See `Groups`; a column `a.b` is the part `b` of `a`."""
@@ -68,6 +75,10 @@ class Arrow:
     def __len__(self) -> int:
         return len(self._batches)
 
+    def count(self, group: int) -> int:
+        """See `Groups`."""
+        return int(self._batches[group].num_rows)
+
     def rows(self, group: int, columns: list[str]) -> dict[str, Any]:
         """See `Groups`."""
         return {column: _part(self._batches[group], column) for column in columns}
@@ -93,10 +104,9 @@ class Table:
         number = 0
         for group in range(len(self._table)):
             columns = [column for column in (paths, label) if column]
-            # Any column tells how many rows there are.
-            rows = self._rows(group, columns or [_bytes_of(image, is_struct)])
-            of = {column: rows[column].to_pylist() for column in columns}
-            for row in range(len(next(iter(rows.values())))):
+            rows = self._table.rows(group, columns) if columns else {}
+            of = {column: values.to_pylist() for column, values in rows.items()}
+            for row in range(self._table.count(group)):
                 suffix = os.path.splitext((paths and of[paths][row]) or "")[1].lower()
                 # Of unknown type: as one that has to be looked at before it is read.
                 suffix = suffix if suffix in EXTENSIONS else ".png"
@@ -113,7 +123,7 @@ class Table:
         column = _bytes_of(image, is_struct)
         with self._lock:  # rows come nearly in order: a group is read once
             if group not in self._held:
-                self._held[group] = self._rows(group, [column])[column]
+                self._held[group] = self._table.rows(group, [column])[column]
                 while len(self._held) > HELD:
                     self._held.popitem(last=False)
             values = self._held[group]
@@ -121,9 +131,6 @@ class Table:
         if data is None:
             raise BadImage("its bytes are not in the table")
         return bytes(data)
-
-    def _rows(self, group: int, columns: list[str]) -> dict[str, Any]:
-        return self._table.rows(group, columns)
 
     @cached_property
     def _table(self) -> Groups:

@@ -16,18 +16,23 @@ if TYPE_CHECKING:
     from seamask.data.settings import DataConfig
 
 
+# Settings of what was packed, which can no longer be chosen.
+FIXED = ("holdout", "jpeg", "max_megapixels")
+
+
 def is_packed(root: Path) -> bool:
     """Tell whether a folder is a store."""
     return (root / META).is_file() and (root / "train.pixels").is_file()
 
 
-def about_packed(source: Source, fingerprint: str) -> dict[str, Any]:
+def about_packed(source: Source, fingerprint: str, config: DataConfig) -> dict[str, Any]:
     """Return what a store notes so that it is a source by itself."""
     about = source.about()
     return {
         "packed": {
             "name": source.name, "fingerprint": fingerprint, "split": about.split,
             "notes": about.notes, "normalization": source.normalization,
+            "settings": {name: getattr(config, name) for name in FIXED},
         }
     }  # fmt: skip
 
@@ -36,7 +41,8 @@ def packed(root: Path, config: DataConfig) -> Source:
     """Return the source that a store is: with the fingerprint of the images it was made of.
 
     Raises:
-        UserError: it was not made by `seamask data pack`, or is of another size than is asked for.
+        UserError: it was not made by `seamask data pack`, or with other settings than are asked
+            for: `size`, and those of `FIXED` that are not at their defaults.
     """
     meta = read_json(root / META, "the store")
     try:
@@ -46,6 +52,7 @@ def packed(root: Path, config: DataConfig) -> Source:
         normalization = known and Normalization(*(tuple(map(float, v)) for v in known))  # type: ignore[arg-type]
         said = About(str(about["split"]), tuple(map(str, about["notes"])))
         images = int(meta["splits"]["train"]["n"])
+        then = {setting: about["settings"][setting] for setting in FIXED}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"--data {printable(root)}: a store that was not made by `seamask data pack`; give "
@@ -56,13 +63,19 @@ def packed(root: Path, config: DataConfig) -> Source:
             f"--data.size {config.size}: {printable(root)} was packed at {size} pixels; leave it "
             "out, or pack the images anew"
         )
+    for setting, was in then.items():
+        if (asked := getattr(config, setting)) not in (getattr(type(config), setting), was):
+            raise UserError(
+                f"--data.{setting.replace('_', '-')} {asked}: {printable(root)} was packed with "
+                f"{was}; leave it out, or pack the images anew"
+            )
 
     def plan() -> Plan:
         raise AssertionError("it is made already")
 
     return Source(
         name, lambda: fingerprint, plan, normalization, images,
-        about=lambda: said, packed=root,
+        about=lambda: said, packed=root, jpeg=str(then["jpeg"]),
     )  # fmt: skip
 
 
