@@ -23,7 +23,9 @@ from seamask.masks import (  # noqa: F401  # they register their maskers
     random,
     segments,
 )
-tbfrom seamask.masks.hard import make_hard
+from seamask.masks.cells import check_patch
+from seamask.masks.frozen import KEY, PREFIX, About, FrozenMasker, is_frozen
+from seamask.masks.hard import make_hard
 from seamask.masks.masker import MASKERS
 from seamask.masks.settings import MaskerSettings
 
