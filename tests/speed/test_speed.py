@@ -122,7 +122,6 @@ def test_bench(tmp_path, capsys):
     for words in (
         "images/s",
         "encoder passes",
-        "GiB",
         "the whole run",
         "--stack",
         "--updates",

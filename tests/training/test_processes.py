@@ -45,7 +45,7 @@ GAMES = {
     },
     "MSN, colour noise": {"objective": "msn", "objective.prototypes": 12, "masker": "colour-noise"},
     "pixels predicted, several blocks": {
-        "objective": "reconstruct", "objective.decoder": 1, "objective.decoder_width": 16,
+        "objective": "reconstruct", "objective.decoder": 1, "objective.decoder_width": 32,
         "masker": "multi-block",
     },
     "the hardest of drawn grids": {"masker": "hardest", "masks.among": "grid"},
