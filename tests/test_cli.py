@@ -1,5 +1,6 @@
 """The command: what it prints, and one line with exit code 2 for every mistake."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from seamask.base.settings import Within, override, to_dict
 from seamask.commands import parse_pretrain
 from seamask.config import Config, check
 from seamask.recipes import DEFAULT, RECIPES, default_recipe, recipe_config
+from seamask.runs import ONE_START
 from seamask.study.shipped import shipped
+from seamask.training.snapshot import MAY_CHANGE
 
 
 def python(*arguments):
@@ -128,6 +131,13 @@ def test_help_says_what_its_sources_are(words, names, capsys):
 def test_help_of_a_command(command, capsys):
     assert call(*command.split(), "--help") == 0
     assert f"usage: seamask {command}" in capsys.readouterr().out
+
+
+def test_help_of_resume_names_all_that_may_change(capsys):
+    assert call("resume", "--help") == 0
+    said = capsys.readouterr().out
+    names = [settings.flag(name, Config) for name in MAY_CHANGE if name not in ONE_START]
+    assert set(names) <= set(re.findall(r"--[a-z.-]*[a-z]", said))
 
 
 @pytest.mark.parametrize("recipe", [None, "stl10-adios"])

@@ -86,7 +86,7 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
         --data DIR           where its images lie now: the same ones, compared by content
         --data.root DIR      the same of a data set with a name; also --data.objects, --data.cache
         --epochs N           more than it has
-        --device, --devices, --threads, --data.resident, --log.*
+        --device, --devices, --threads, --timeout, --cuda-graph, --data.resident, --log.*
         --plugin FILE.py     needed again, if it was trained with some
 
     Args:

@@ -43,6 +43,13 @@ FILES = (
     "model.safetensors", "masker.safetensors", "config.json", "manifest.json", "features.npz",
     "report.html", "tensorboard", "wandb", "mlflow", "evaluations",
 )  # fmt: skip
+ONE_START = ("out", "overwrite", "resume")
+# Settings that make no other run: where it lies, how it is started and on what it computes. Other
+# threads or devices add in another order, to other last bits; all else about them is the same.
+NO_OTHER_RUN = (
+    *ONE_START, "threads", "device", "devices", "timeout", "cuda_graph",
+    "data.root", "data.cache", "data.resident",
+)  # fmt: skip
 STEP = re.compile(r"step-\d+\.pt")
 EPOCH = re.compile(r"epoch-\d+\.npz")
 
@@ -50,7 +57,7 @@ EPOCH = re.compile(r"epoch-\d+\.npz")
 def resolved(config: Config) -> dict[str, Any]:
     """Return the settings of a run as plain values, without those of one start."""
     lines = settings.to_dict(config)
-    return {n: value for n, value in lines.items() if n not in ("out", "overwrite", "resume")}
+    return {n: value for n, value in lines.items() if n not in ONE_START}
 
 
 class RunFolder:

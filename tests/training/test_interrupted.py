@@ -241,7 +241,12 @@ def test_clusters_of_images_that_moved_are_found(photos, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["--seed", "7"], "--seed 7: this run was started with 0, which cannot change"),
+        (
+            ["--seed", "7"],
+            "--seed 7: this run was started with 0, which cannot change when it goes on; these "
+            "can: --epochs (to more), --data, --data.objects, --threads, --device, --devices, "
+            "--timeout, --cuda-graph, --data.root, --data.cache, --data.resident, --log.*",
+        ),
         (["--epochs", "1"], "--epochs 1: this run is one of 2 epochs"),
         (["--no-such", "1"], "unknown setting '--no-such'"),
         (["--out", "x"], "--out x: this run"),

@@ -49,7 +49,10 @@ GAMES = {
         "masker": "multi-block",
     },
     "the hardest of drawn grids": {"masker": "hardest", "masks.among": "grid"},
-    "hints of attention": {"masker": "attention", "masks.single": True},
+    "hints of attention": {  # of a ViT: where the last map is a point, all places are alike
+        "masker": "attention", "masks.single": True, "encoder.backbone": "test_vit",
+        "encoder.patch": 8,
+    },
     "a ViT without its masked patches": {
         "encoder.backbone": "test_vit", "masker": "random-block", "masks.drop": 0.4,
     },

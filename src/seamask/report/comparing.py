@@ -17,13 +17,10 @@ from seamask.base.statistics import paired, spread
 from seamask.report.plots import Points, plot
 from seamask.report.reading import Told, read_evaluations, read_run
 from seamask.report.words import OBJECTS, PROBES
+from seamask.runs import NO_OTHER_RUN
 
 STUDY = "study.yaml"
-# What makes no other method of a run: where it lies and computes, what it writes, and its seed.
-SAME = (
-    "out", "overwrite", "seed", "threads", "device", "devices", "cuda_graph", "compile",
-    "data.root", "data.cache", "data.resident",
-)  # fmt: skip
+SAME = (*NO_OTHER_RUN, "seed", "compile")  # what makes no other method of a run; nor does `log.*`
 HEALTH = {  # means over masks: sign, words, factor
     "coverage": ("removed, %", 100), "from_image": ("comes from the image, %", 100),
     "rank": ("effective rank", 1), "empty": ("empty images, %", 100),

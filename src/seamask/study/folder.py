@@ -30,14 +30,11 @@ from seamask.base.settings import Within
 from seamask.config import Config
 from seamask.evaluate import Result, task_config
 from seamask.evaluate.task import UNTRAINED as UNTRAINED_RUN
-from seamask.runs import RunFolder
+from seamask.runs import NO_OTHER_RUN, RunFolder
 from seamask.study.grid import UNTRAINED, Evaluation, Job, Study, flat
 
-# Where something is computed, for which rows, and what is shown of it: no result depends on it.
-MAY_CHANGE = (
-    "device", "threads", "timeout", "cuda_graph", "data.root", "data.cache", "data.resident",
-    "methods", "metrics",
-)  # fmt: skip
+# No result depends on these; the last two: for which rows something is computed, and what is shown.
+MAY_CHANGE = (*NO_OTHER_RUN, "methods", "metrics")
 
 
 R = TypeVar("R", "Done", Result)

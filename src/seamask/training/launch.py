@@ -31,7 +31,7 @@ from seamask.data.describe import described
 from seamask.networks.backbone import SMALL_STEM
 from seamask.plugins import command
 from seamask.recipes import SMALL, default_recipe, recipe_config, small_instead
-from seamask.runs import RunFolder
+from seamask.runs import ONE_START, RunFolder
 from seamask.training import snapshot
 from seamask.training.cluster import Place, started_by
 from seamask.training.loop import train
@@ -210,7 +210,7 @@ def _old(path: str | os.PathLike[str], changed: dict[str, Any], place: Place) ->
     folder = RunFolder.of_run(os.fspath(path))
     then = folder.read_config()
     config = settings.override(then, changed)
-    _check_same(then, config, ("out", "overwrite", "resume"))
+    _check_same(then, config, ONE_START)
     with _going_on(folder, _over(config, place), place) as plan:
         yield plan
 
@@ -225,11 +225,12 @@ def _check_same(then: Config, now: Config, fixed: Sequence[str] = ()) -> None:
     """
     for setting, was, is_now in settings.differences(then, now):
         if setting in fixed or not snapshot.may_change(setting):
+            free = [name for name in snapshot.MAY_CHANGE if name not in ONE_START]
+            flags = ", ".join(settings.flag(name, Config) for name in free)
             raise UserError(
                 f"{settings.flag(setting, type(now))} {is_now}: this run was started with "
-                f"{was}, which cannot change when it goes on; these can: --epochs (to more), "
-                "--data, --data.root, --data.objects, --data.cache, --data.resident, --threads, "
-                "--device, --devices, --timeout, --log.*"
+                f"{was}, which cannot change when it goes on; these can: "
+                f"{flags.replace('--epochs', '--epochs (to more)')}, --log.*"
             )
     if now.epochs < then.epochs:
         raise UserError(

@@ -19,7 +19,7 @@ from seamask.data.registry import IMAGENET
 from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
-from seamask.runs import resolved
+from seamask.runs import NO_OTHER_RUN, resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
 from seamask.training.run import Run
@@ -27,12 +27,8 @@ from seamask.training.run import Run
 KIND = "seamask checkpoint"
 FORMAT = f"{KIND} 2"  # 1: penalties were weighted in other units
 # Settings that may differ when a run goes on; others would make it another run. Of `epochs` there
-# may only be more; images are compared by what they are, not by where they lie. Other threads or
-# devices add in another order, to other last bits; all else about them is the same.
-MAY_CHANGE = (
-    "out", "overwrite", "resume", "epochs", "threads", "device", "devices", "timeout",
-    "cuda_graph", "data.source", "data.root", "data.objects", "data.cache", "data.resident",
-)  # fmt: skip
+# may only be more; images are compared by what they are, not by where they lie.
+MAY_CHANGE = ("epochs", "data.source", "data.objects", *NO_OTHER_RUN)
 
 
 def may_change(setting: str) -> bool:
