@@ -60,8 +60,8 @@ def test_looking_leaves_a_masker_with_statistics_as_it_is():
             super().__init__(2, 16, 4)
             self.norm = torch.nn.BatchNorm2d(3)
 
-        def forward(self, images, generator=None, maps=None):
-            return super().forward(self.norm(images), generator, maps)
+        def forward(self, images):
+            return super().forward(self.norm(images))
 
     health, players = health_of(Statistical())
     two_player_step(players, [as_views()])
