@@ -57,8 +57,11 @@ def test_what_is_no_encoder_is_refused(function, says, device):
      "crossvit_tiny_240", "efficientformer_l1", "convnext_atto", "regnetx_002"],
 )  # fmt: skip
 def test_meta_says_what_the_cpu_does(name, size):
-    with torch.device("meta"):
-        backbone, _, _ = build_backbone(name, size)
+    try:
+        with torch.device("meta"):
+            backbone, _, _ = build_backbone(name, size)
+    except NotImplementedError:
+        pytest.skip("PyTorch 2.6 cannot build it on `meta`")
     backbone.train()
     real, _, _ = build_backbone(name, size)
     images = torch.randn(2, 3, size, size).contiguous(memory_format=torch.channels_last)
