@@ -14,7 +14,7 @@ import time
 from seamask.training.run import Run
 take = Run.take_step
 def slowly(run, images, maps):
-    time.sleep(0.3)
+    time.sleep(SECONDS)
     return take(run, images, maps)
 Run.take_step = slowly
 """
@@ -33,10 +33,10 @@ def pretrain(out: Path, cache: Path, **changed: object) -> list[str]:
     return ["pretrain", "shapes-sequential", *words]
 
 
-def plugin(folder: Path) -> list[str]:
+def plugin(folder: Path, seconds: float = 0.3) -> list[str]:
     """Return the words with which steps take a while."""
     file = folder / "slowly.py"
-    file.write_text(SLOWLY)
+    file.write_text(SLOWLY.replace("SECONDS", str(seconds)))
     return ["--plugin", str(file)]
 
 

@@ -6,31 +6,21 @@ import sys
 import psutil
 import pytest
 
+from cluster.jobs import plugin
 from command import call
 from training.runs import assert_same_weights
 from training.test_interrupted import wait_for, words
-
-SLOWLY = """
-import time
-from seamask.training.run import Run
-take = Run.take_step
-def slowly(run, images, maps):
-    time.sleep(0.5)
-    return take(run, images, maps)
-Run.take_step = slowly
-"""
 
 
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_a_worker_that_is_killed_is_started_again_and_goes_on(cache, tmp_path):
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    (tmp_path / "slowly.py").write_text(SLOWLY)
     given = {"data.cache": cache, "log.masks-every": 0, "log.probe-every": 0, "epochs": 3}
     asked = ["pretrain", *words(out=killed, resume="auto", **given)]
     process = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts",
-         "1", "-m", "seamask", *asked, "--plugin", str(tmp_path / "slowly.py")],
+         "1", "-m", "seamask", *asked, *plugin(tmp_path, seconds=0.5)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(lambda: list(killed.glob("checkpoints/step-*.pt")), process)

@@ -18,6 +18,7 @@ from torch import Tensor
 from seamask.base.devices import upload
 
 Make = Callable[[], Tensor]
+Draw = Callable[[int, torch.Generator | None], Tensor]  # of so many images, from a generator
 BLOCK = 1024  # images that are drawn for at once, by one generator
 
 
@@ -53,7 +54,7 @@ class BatchGenerator(torch.Generator):
 
 
 def per_image(
-    draw: Callable[[int, torch.Generator | None], Tensor],
+    draw: Draw,
     n: int,
     source: torch.Generator | None,
 ) -> Tensor:
@@ -93,6 +94,13 @@ def drawn(make: Make, device: torch.device) -> Tensor:
     that is recorded once and replayed is given it anew each time (`Tape`).
     """
     return _draw(make, device)
+
+
+def drawn_per_image(
+    draw: Draw, n: int, source: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """Return what `per_image` draws, on the device; see `drawn`."""
+    return drawn(lambda: per_image(draw, n, source), device)
 
 
 def _at_once(make: Make, device: torch.device) -> Tensor:

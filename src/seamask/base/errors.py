@@ -55,6 +55,11 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
         raise UserError(f"{name} is {shown(value)}: it must be a whole number, {limits}")
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error of a library says, or else its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def check_share(name: str, value: object, ends: bool = False) -> None:
     """Refuse an argument of a function that is no share in (0, 1), or with `ends` in [0, 1].
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,16 +53,25 @@ def over_images(
     return torch.cat(found)
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within, a module is in eval mode; after it in the mode that it was in."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
 def extract(backbone: nn.Module, pixels: Tensor, size: int, mean: Triple, std: Triple) -> Tensor:
     """Return the features `[n, F]` of images, in eval mode; see `over_images`.
 
     The backbone, `[B, 3, H, W]` → `[B, F]`, is left as it was, its training mode included.
     """
-    training = backbone.training
     device = next(backbone.parameters()).device
-    found = over_images(backbone.eval(), device, pixels, size, mean, std)
-    backbone.train(training)
-    return found
+    with evaluating(backbone):
+        return over_images(backbone, device, pixels, size, mean, std)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import chain
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from seamask.data import VOID, Images
 from seamask.evaluate import features
-from seamask.evaluate.features import Triple, over_images
+from seamask.evaluate.features import Triple, evaluating, over_images
 from seamask.game.look import Look
 from seamask.masks import masks_of, random_blocks
 
@@ -42,13 +43,8 @@ def predict(
         look = Look(encoder, x) if encoder else None
         return masks_of(masker, x, generator=generator, objects=next(parts, None), encoder=look)
 
-    training = encoder is not None and encoder.training
-    if encoder is not None:
-        encoder.eval()
-    found = over_images(masks, device, pixels, size, mean, std)
-    if encoder is not None:
-        encoder.train(training)
-    return found
+    with evaluating(encoder) if encoder else nullcontext():
+        return over_images(masks, device, pixels, size, mean, std)
 
 
 def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:

@@ -15,7 +15,7 @@ from seamask import runs
 from seamask.base import settings
 from seamask.base.documents import parse_json
 from seamask.base.draws import derive_seed
-from seamask.base.errors import UserError, unknown
+from seamask.base.errors import UserError, first_line, unknown
 from seamask.base.paths import local
 from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
@@ -173,10 +173,9 @@ def _pretrained(name: str, image_size: int) -> Subject:
     try:
         backbone = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub, the network and timm raise very different things
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{name}: timm found no pretrained weights ({reason[:120]}); for random weights, "
-            f"write {UNTRAINED}{name}"
+            f"{name}: timm found no pretrained weights ({first_line(error)[:120]}); for random "
+            f"weights, write {UNTRAINED}{name}"
         ) from error
     made_for = backbone.pretrained_cfg
     size = image_size or int(made_for["input_size"][-1])

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn, per_image
-from seamask.base.errors import UserError, check_choice, check_share, check_whole
+from seamask.base.draws import drawn_per_image
+from seamask.base.errors import UserError, check_choice
 from seamask.masks.cells import cells_of, strongest, to_pixels
-from seamask.masks.masker import MASKERS, Seen
+from seamask.masks.masker import MASKERS, Seen, check_drawn
 from seamask.masks.settings import AttentionSettings
 
 Attend = Literal["high", "hint", "low"]
@@ -38,9 +38,7 @@ class AttentionMasker(nn.Module):
         self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8, attend: Attend = "high"
     ) -> None:
         super().__init__()
-        check_whole("n_masks", n_masks, 1, 254)
-        check_share("ratio", ratio, ends=True)
-        check_whole("patch", patch, 1)
+        check_drawn(n_masks, ratio, patch)
         check_choice("attend", attend, get_args(Attend))
         self.n_masks = n_masks if attend == "hint" else 1
         self.ratio, self.patch, self.attend = ratio, patch, attend
@@ -80,7 +78,7 @@ class AttentionMasker(nn.Module):
         def draw(n: int, source: Generator | None) -> Tensor:
             return torch.rand((n, *shape), generator=source)
 
-        chance = drawn(lambda: per_image(draw, batch, generator), attention.device)
+        chance = drawn_per_image(draw, batch, generator, attention.device)
         first = strongest(attention, HINTS)
         hints = strongest(torch.where(first, chance, -1.0), HINTS / 2)
         return torch.where(hints, -torch.inf, attention)

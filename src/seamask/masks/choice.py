@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from seamask.base.draws import drawn, per_image
+from seamask.base.draws import drawn_per_image
 
 
 def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
@@ -20,7 +20,7 @@ def draw_one(masks: Tensor, generator: Generator | None) -> Tensor:
     def draw(images: int, source: Generator | None) -> Tensor:
         return torch.randint(n_masks, (images, 1, 1, 1), generator=source)
 
-    return drawn(lambda: per_image(draw, batch, generator), masks.device)
+    return drawn_per_image(draw, batch, generator, masks.device)
 
 
 def take_one(masks: Tensor, index: Tensor) -> Tensor:

@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn, per_image
-from seamask.base.errors import check_share, check_whole
-from seamask.masks.masker import MASKERS
+from seamask.base.draws import drawn_per_image
+from seamask.masks.masker import MASKERS, check_drawn
 from seamask.masks.settings import RandomSettings
 
 
@@ -31,9 +30,7 @@ class GridMasker(nn.Module):
 
     def __init__(self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8) -> None:
         super().__init__()
-        check_whole("n_masks", n_masks, 1, 254)
-        check_share("ratio", ratio, ends=True)
-        check_whole("patch", patch, 1)
+        check_drawn(n_masks, ratio, patch)
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
     def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -48,7 +45,7 @@ class GridMasker(nn.Module):
         def draw(n: int, source: Generator | None) -> Tensor:
             return torch.randint(period, (n, 2, self.n_masks, 1), generator=source)
 
-        shift = drawn(lambda: per_image(draw, len(images), generator), images.device).unbind(1)
+        shift = drawn_per_image(draw, len(images), generator, images.device).unbind(1)
         keeps = self.ratio > 0.5
         side = round(math.sqrt(1 - self.ratio if keeps else self.ratio) * period)
         rows, columns = (

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, check_share, check_whole
 from seamask.base.registry import Registry
 
 # Settings of the group `masks` and the side of the images in pixels → the masker.
@@ -79,6 +79,17 @@ def masks_of(masker: nn.Module, images: Tensor, **more: Any) -> Tensor:
 def asks(masker: nn.Module, name: str) -> bool:
     """Say whether a masker's `forward` names something that it may be given."""
     return name in inspect.signature(masker.forward).parameters
+
+
+def check_drawn(n_masks: int, ratio: float, patch: int = 1) -> None:
+    """Refuse what no masker that draws can work with.
+
+    Raises:
+        UserError: the first thing found.
+    """
+    check_whole("n_masks", n_masks, 1, 254)
+    check_share("ratio", ratio, ends=True)
+    check_whole("patch", patch, 1)
 
 
 def check_masker(masker: nn.Module, image_size: int) -> None:

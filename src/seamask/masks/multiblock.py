@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn, per_image
+from seamask.base.draws import drawn_per_image
 from seamask.base.errors import check_whole
 from seamask.masks.cells import cells_of, to_pixels
 from seamask.masks.masker import MASKERS
@@ -53,7 +53,7 @@ class MultiBlockMasker(nn.Module):
         def draw(n: int, source: Generator | None) -> Tensor:
             return torch.rand((n, self.n_masks, 1 + TARGETS, 4), generator=source)
 
-        draws = drawn(lambda: per_image(draw, len(images), generator), images.device)
+        draws = drawn_per_image(draw, len(images), generator, images.device)
         seen = block(draws[:, :, 0], grid, CONTEXT_SCALE, CONTEXT_ASPECT)  # [B, N, R, C]
         for k in range(TARGETS):
             left = seen & ~block(draws[:, :, 1 + k], grid, TARGET_SCALE, TARGET_ASPECT)

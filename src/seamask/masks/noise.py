@@ -11,10 +11,10 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn, per_image
-from seamask.base.errors import check_choice, check_share, check_whole
+from seamask.base.draws import drawn_per_image
+from seamask.base.errors import check_choice
 from seamask.masks.cells import cells_of, strongest, to_pixels
-from seamask.masks.masker import MASKERS
+from seamask.masks.masker import MASKERS, check_drawn
 from seamask.masks.settings import NoiseSettings
 
 Colour = Literal["red", "blue", "green", "purple"]
@@ -43,9 +43,7 @@ class ColourNoiseMasker(nn.Module):
         self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8, colour: Colour = "green"
     ) -> None:
         super().__init__()
-        check_whole("n_masks", n_masks, 1, 254)
-        check_share("ratio", ratio, ends=True)
-        check_whole("patch", patch, 1)
+        check_drawn(n_masks, ratio, patch)
         check_choice("colour", colour, get_args(Colour))
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
         self.colour: Colour = colour
@@ -66,7 +64,7 @@ class ColourNoiseMasker(nn.Module):
         def draw(n: int, source: Generator | None) -> Tensor:
             return torch.randn((n, *shape), generator=source)
 
-        white = drawn(lambda: per_image(draw, len(images), generator), images.device)
+        white = drawn_per_image(draw, len(images), generator, images.device)
         noise = coloured_noise(white, self.colour)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         return to_pixels(strongest(-noise, self.ratio), images)
 

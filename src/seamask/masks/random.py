@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from seamask.base.draws import drawn, per_image
-from seamask.base.errors import check_share, check_whole
 from seamask.masks.cells import cells_of, check_patch, strongest, to_pixels
-from seamask.masks.masker import MASKERS
+from seamask.masks.masker import MASKERS, check_drawn
 from seamask.masks.settings import MaskerSettings, RandomSettings
 
 BLOCK_ROUNDS = 20  # rectangles at most
@@ -41,8 +40,7 @@ class RandomPatchMasker(nn.Module):
 
     def __init__(self, n_masks: int = 1, ratio: float = 0.25, patch: int = 8) -> None:
         super().__init__()
-        _check(n_masks, ratio)
-        check_whole("patch", patch, 1)
+        check_drawn(n_masks, ratio, patch)
         self.n_masks, self.ratio, self.patch = n_masks, ratio, patch
 
     def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -81,7 +79,7 @@ class RandomBlockMasker(nn.Module):
 
     def __init__(self, n_masks: int = 1, ratio: float = 0.25) -> None:
         super().__init__()
-        _check(n_masks, ratio)
+        check_drawn(n_masks, ratio)
         self.n_masks, self.ratio = n_masks, ratio
 
     def forward(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -144,11 +142,6 @@ def random_blocks(
         rows, columns = within[0, ..., :height, None], within[1, ..., None, :width]
         removed |= rows & columns
     return removed
-
-
-def _check(n_masks: int, ratio: float) -> None:
-    check_whole("n_masks", n_masks, 1, 254)
-    check_share("ratio", ratio, ends=True)
 
 
 @MASKERS.register("none", MaskerSettings)

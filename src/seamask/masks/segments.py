@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.draws import drawn, per_image
-from seamask.base.errors import check_share, check_whole
-from seamask.masks.masker import MASKERS
+from seamask.base.draws import drawn_per_image
+from seamask.base.errors import check_whole
+from seamask.masks.masker import MASKERS, check_drawn
 from seamask.masks.settings import RandomSettings
 from seamask.masks.superpixels import LABELS, segments_of_views
 
@@ -28,8 +28,7 @@ class SuperpixelMasker(nn.Module):
 
     def __init__(self, n_masks: int = 1, ratio: float = 0.25, superpixels: int = 100) -> None:
         super().__init__()
-        check_whole("n_masks", n_masks, 1, 254)
-        check_share("ratio", ratio, ends=True)
+        check_drawn(n_masks, ratio)
         check_whole("superpixels", superpixels, 2)
         self.n_masks, self.ratio, self.superpixels = n_masks, ratio, superpixels
 
@@ -53,7 +52,7 @@ class SuperpixelMasker(nn.Module):
         def draw(n: int, source: Generator | None) -> Tensor:
             return torch.rand((n, self.n_masks, LABELS), generator=source)
 
-        order = drawn(lambda: per_image(draw, len(images), generator), images.device).argsort(-1)
+        order = drawn_per_image(draw, len(images), generator, images.device).argsort(-1)
         labels = segments.flatten(1).long()  # [B, H · W]
         area = images.new_zeros(len(images), LABELS, dtype=torch.float32)
         area = area.scatter_add_(1, labels, torch.ones_like(labels, dtype=area.dtype))

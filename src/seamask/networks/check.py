@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, first_line
 from seamask.base.memory import memory_asked
 
 
@@ -57,7 +57,7 @@ def _reason(backbone: nn.Module, size: int, channels_last: bool) -> str | None:
     except Exception as error:  # timm's models raise nearly anything
         if memory_asked(error) is not None:
             raise
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     if not isinstance(features, Tensor):
         return f"it gives a {type(features).__name__}, not features [B, F]"
     width = feature_width(backbone)

@@ -24,6 +24,7 @@ from seamask.report.command import changed, command_of
 from seamask.report.comparing import Group, differing, groups_of, is_study, plots, table
 from seamask.report.plots import plot
 from seamask.report.reading import Told, read_run
+from seamask.report.troubles import asked_until
 from seamask.show.curves import PENALTIES, SHARES, panels
 
 FRAMES = 32  # epochs on the page of a run
@@ -182,9 +183,8 @@ def _about(run: Told) -> str:
 def _plots(run: Told) -> list[dict[str, Any]]:
     """Return the curves of a run, as the script draws them."""
     paid = [name for name, weight in vars(run.config.penalties).items() if weight]
-    budget = run.config.masks.budget
-    asked = run.learned and run.config.masks.masker != "simultaneous" and budget.of != "superpixels"
-    target = [(0.0, budget.at(0)), (_end(run), budget.at(_done(run)))] if asked else []
+    total = run.steps_per_epoch * run.config.epochs
+    target = asked_until(run.config, _end(run), total) if run.learned else []
     return [
         plot(
             panel.title,
@@ -194,10 +194,6 @@ def _plots(run: Told) -> list[dict[str, Any]]:
         )
         for panel in panels(run.lines, paid)
     ]
-
-
-def _done(run: Told) -> float:
-    return min(1.0, _end(run) / (run.steps_per_epoch * run.config.epochs))
 
 
 def _how_to_compare(run: Told) -> str:

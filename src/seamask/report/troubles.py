@@ -108,6 +108,23 @@ def asked(config: Config) -> float | None:
     return budget.fixed
 
 
+def asked_until(config: Config, end: float, total: float) -> list[tuple[float, float]]:
+    """Return what share each learned mask is asked to remove, where that is one number at a time.
+
+    Args:
+        config: of the run.
+        end: step up to which.
+        total: steps of the whole run.
+
+    Returns:
+        (step, share) of both ends of a line, or nothing.
+    """
+    masks = config.masks
+    if masks.masker == "simultaneous" or masks.budget.of == "superpixels":
+        return []
+    return [(step, masks.budget.at(min(1.0, step / total))) for step in (0.0, end)]
+
+
 def _how_to_hold(config: Config) -> str:
     if config.masks.masker == "simultaneous":
         return (

@@ -65,7 +65,7 @@ def curves_figure(
     lines: Sequence[Mapping[str, Any]],
     path: Path,
     paid: Collection[str] | None = None,
-    target: Sequence[tuple[int, float]] = (),
+    target: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write the curves of a run as a picture; nothing where there are none.
 

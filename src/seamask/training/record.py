@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.base.files import atomic
-from seamask.evaluate.features import extract, over_images
+from seamask.evaluate.features import evaluating, extract, over_images
 from seamask.evaluate.following import predict
 from seamask.training.report import learned_masks, shown_images
 from seamask.training.run import Run
@@ -69,7 +69,6 @@ def overlaps(masks: Tensor) -> Tensor:
 def _hurts(run: Run, pixels: Tensor, masks: Tensor) -> Tensor:
     """Return how far each mask moves the features of its image: 1 − cosine, `[n, N]`."""
     backbone = run.networks.encoder.backbone
-    training = backbone.training
 
     def distances(x: Tensor) -> Tensor:
         clean = backbone(x)
@@ -78,10 +77,9 @@ def _hurts(run: Run, pixels: Tensor, masks: Tensor) -> Tensor:
         return torch.stack(moved, dim=1) if moved else x.new_zeros(len(x), 0)
 
     device = next(backbone.parameters()).device
-    backbone.eval()
-    found = over_images(distances, device, pixels, run.config.image_size, *run.data.normalization)
-    backbone.train(training)
-    return found
+    size, normalization = run.config.image_size, run.data.normalization
+    with evaluating(backbone):
+        return over_images(distances, device, pixels, size, *normalization)
 
 
 def _record_features(run: Run) -> None:

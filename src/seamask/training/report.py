@@ -18,7 +18,7 @@ from seamask.masks import areas, clusters, superpixel_colours
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
 from seamask.objectives import build_objective
 from seamask.report.page import write_report
-from seamask.report.troubles import asked, troubles
+from seamask.report.troubles import asked, asked_until, troubles
 from seamask.runs import RunFolder, finite
 from seamask.show.curves import curves_figure
 from seamask.show.figures import coloured, mask_figure
@@ -171,17 +171,10 @@ def learned_masks(run: Run, most: int = LOOKED_AT) -> Tensor | None:
 def draw_figures(run: Run) -> None:
     """Write the mask figure of the epoch, and the curves up to now."""
     draw_masks(run, run.folder.masks / f"epoch-{run.epoch:04d}.png")
-    paid, target = run.players.penalty_weights, asked_so_far(run)
+    learned = run.networks.masker.learned
+    target = asked_until(run.config, run.step, run.total_steps) if learned else []
+    paid = run.players.penalty_weights
     curves_figure(run.folder.read_metrics(), run.folder.curves, paid, target)
-
-
-def asked_so_far(run: Run) -> list[tuple[int, float]]:
-    """Return what share each mask was asked to remove, as (step, share) of both ends of a line."""
-    masks = run.config.masks
-    free = masks.masker == "simultaneous" or masks.budget.of == "superpixels"
-    if free or not run.networks.masker.learned:
-        return []
-    return [(step, masks.budget.at(step / run.total_steps)) for step in (0, run.step)]
 
 
 def draw_masks(run: Run, path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seamask.base.errors import UserError, printable
+from seamask.base.errors import UserError, first_line, printable
 from seamask.base.paths import local
 from seamask.base.progress import amount
 from seamask.config import Config
@@ -107,10 +107,9 @@ def _pretrained(config: Config) -> Start:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except Exception as error:  # the hub, the network and timm raise very different things
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"--encoder.init {IMAGENET}: timm found no pretrained weights of {name} "
-            f"({reason[:120]}); give a .safetensors file"
+            f"({first_line(error)[:120]}); give a .safetensors file"
         ) from error
     own = model.pretrained_cfg
     tag = f".{own['tag']}" if own.get("tag") else ""
