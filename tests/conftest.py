@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Two busy suites on two cores are far slower with two threads each than with one.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A test says the same of the same code, on a busy machine too. To search for what it has not met:
+# pytest --hypothesis-profile search
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("same")
 # In the background of a shell and under `nohup` these are ignored, in all that a test starts too.
 for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:

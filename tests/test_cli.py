@@ -379,7 +379,7 @@ WORDS = st.one_of(
 )
 
 
-@examples(deadline=None, max_examples=30)
+@examples(max_examples=30)
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_any_words_are_settings_or_one_line(words):
     try:

@@ -553,7 +553,7 @@ def one_line(make: Callable[[], object]) -> None:
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=14).map("".join) | st.text(max_size=40))
-@examples(deadline=None, max_examples=100)
+@examples(max_examples=100)
 def test_any_text_is_settings_or_one_line(text):
     def make():
         said = parse_yaml(text, "it")
@@ -564,20 +564,20 @@ def test_any_text_is_settings_or_one_line(text):
 
 
 @given(st.dictionaries(st.sampled_from(SETTINGS), plain))
-@examples(deadline=None, max_examples=100)
+@examples(max_examples=100)
 def test_any_values_are_settings_or_one_line(said):
     one_line(lambda: check(from_dict(said, Config())))
 
 
 @pytest.mark.parametrize("kind", [About, Result, State])
 @given(said=plain | st.dictionaries(st.sampled_from(KEYS), plain))
-@examples(deadline=None, max_examples=100)
+@examples(max_examples=100)
 def test_any_record_is_one_or_one_line(kind, said):
     one_line(lambda: record(kind, said, "it"))
 
 
 @given(st.text(max_size=30))
-@examples(deadline=None, max_examples=100)
+@examples(max_examples=100)
 def test_any_text_is_a_path_or_one_line(text):
     one_line(lambda: local(text, "--out"))
     one_line(lambda: parse_json(text, "it"))

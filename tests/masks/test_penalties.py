@@ -228,7 +228,7 @@ def test_weights_of_zero_are_left_out():
     assert set(weights_at(PenaltiesConfig(), 96, 96)) == {"budget", "overlap", "consistency"}
 
 
-quick = settings(deadline=None, max_examples=25)
+quick = settings(max_examples=25)
 sides = st.integers(1, 9)
 seeds = st.integers(0, 2**32 - 1)
 

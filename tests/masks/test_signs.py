@@ -41,7 +41,7 @@ def np_signs(m):
     return found
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), batch=st.integers(2, 5), n=st.integers(1, 4),
        sides=st.tuples(*[st.sampled_from([8, 16, 24])] * 2), sharp=st.booleans())  # fmt: skip
 def test_signs_are_those_written_out(seed, batch, n, sides, sharp):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -44,7 +44,6 @@ def test_an_image_of_one_colour_has_one_cluster():
     assert areas(found, 4)[0].tolist() == pytest.approx([0.9999, 0.0001, 0.0001, 0.0001])
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 6))
 def test_areas_are_counted(seed, count):
     maps = np.random.default_rng(seed).integers(0, count + 2, (2, 5, 7))

@@ -77,7 +77,7 @@ def reference(image: Tensor, p: ViewParameters, i: int, size: int, interpolation
     return view
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, sides, seeds, st.sampled_from(["bicubic", "bilinear"]))
 def test_crop_equals_torchvision(height, width, size, seed, interpolation):
     config = dataclasses.replace(GEOMETRY, scale=(0.01, 1.0), ratio=(0.2, 5.0))
@@ -89,7 +89,7 @@ def test_crop_equals_torchvision(height, width, size, seed, interpolation):
         torch.testing.assert_close(views[i], expected, atol=1e-5, rtol=0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), sides, sides, sides)
 def test_crop_at_any_place(data, height, width, size):
     h, w = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
@@ -103,7 +103,7 @@ def test_crop_at_any_place(data, height, width, size):
         torch.testing.assert_close(views[0], expected, atol=1e-5, rtol=0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(["brightness", "contrast", "saturation", "hue"]), seeds)
 def test_colour_equals_torchvision(name, seed):
     images = torch.rand(6, 3, 9, 11, generator=generator(seed))
@@ -135,7 +135,7 @@ def test_grayscale_and_solarize_equal_torchvision():
     torch.testing.assert_close(colour.solarize(images), tv.solarize(images, 0.5))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(7, 96), st.floats(0.05, 5.0))
 def test_blur_equals_torchvision(side, sigma):
     images = torch.rand(2, 3, side, side, generator=generator(side))
@@ -153,7 +153,7 @@ def test_blur_of_tiny_images_takes_the_widest_kernel_that_fits(side):
     torch.testing.assert_close(geometry.blur(images, torch.tensor([1.5])), expected)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, st.integers(8, 64), seeds, st.sampled_from(["bicubic", "bilinear"]))
 def test_pipeline_equals_torchvision(height, width, size, seed, interpolation):
     images = pictures(8, height, width, seed)
@@ -202,7 +202,7 @@ def test_layout_dtype_and_autocast_change_nothing():
     assert torch.equal(floats, kept)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, sides, seeds)
 def test_masks_follow_the_image(height, width, size, seed):
     params = draw(3, height, width, GEOMETRY, generator(seed))
@@ -244,7 +244,7 @@ def test_masks_and_views_agree_where_nothing_is_resampled():
     assert torch.equal((views[:, 0] * 255).round().to(torch.uint8), crop_masks(labels, params, 16))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, sides, seeds)
 def test_flip_mirrors(height, width, size, seed):
     images = pictures(2, height, width, seed)
@@ -327,7 +327,7 @@ def test_draw_consumes_the_same_whatever_it_draws():
     assert torch.equal(*states)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.integers(1, 96),
     st.integers(1, 96),
@@ -383,7 +383,7 @@ def test_views_made_together_are_those_made_one_after_another():
     assert torch.equal(together, torch.cat(one_by_one))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, sides)
 def test_normalize_equals_torchvision(height, width, size):
     images = pictures(2, height, width)

@@ -38,7 +38,7 @@ def token_masks(
     shares = functional.avg_pool2d(masks.float(), patch).flatten(2)  # [B, N, T]
     if threshold is not None:
         check_share("threshold", threshold, ends=True)
-        return shares > threshold
+        return shares.double() > threshold  # float32 would round the threshold
     assert keep is not None
     check_share("keep", keep, ends=True)
     tokens = shares.shape[2]

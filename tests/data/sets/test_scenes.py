@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from seamask.data.sets import scenes
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**63),
     indices=st.lists(st.integers(0, 2 * scenes.TEST_START), min_size=1, max_size=6),

@@ -1,7 +1,6 @@
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+from threading import Event, get_ident
 
 import pytest
 import torch
@@ -85,12 +84,14 @@ def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypa
 
 def test_several_at_once_share_the_work(tmp_path, photos, monkeypatch):
     """Threads here: a lock is held by an open file, so they are to each other as processes are."""
-    made = []
+    made, two = [], Event()
     write_split = pieces.write_split
 
     def note(writer, *rest):
         made.append(get_ident())
-        time.sleep(0.02)
+        if len(set(made)) > 1:
+            two.set()
+        assert two.wait(60)  # the first holds its piece until another thread has one too
         return write_split(writer, *rest)
 
     monkeypatch.setattr(pieces, "write_split", note)
@@ -99,7 +100,6 @@ def test_several_at_once_share_the_work(tmp_path, photos, monkeypatch):
         found = list(pool.map(lambda _: packed(photos, tmp_path / "pack"), range(3)))
     assert [len(data.train) for data in found] == [18] * 3
     assert len(made) == 20  # each piece once
-    assert len(set(made)) > 1
 
 
 def test_a_piece_that_the_disk_has_lost_is_made_anew(tmp_path, photos, monkeypatch):

@@ -40,7 +40,7 @@ def test_a_label_outside_the_classes_is_refused():
         assert "\n" not in str(error.value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_mean_iou_against_torchmetrics(data):
     n_classes = data.draw(st.integers(2, 6))
