@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import seamask
 from seamask.base.errors import UserError, printable, unknown
 from seamask.base.memory import no_memory
-from seamask.base.output import Lasting, close_failed, lasting_output
+from seamask.base.output import Lasting, close_failed, lasting_output, print_prose
 from seamask.base.signals import Interrupt, Interrupted, Stopped, handled
 
 HELP = """\
@@ -78,12 +78,12 @@ def _explain(error: BaseException) -> int:
             return error.code or 0
     elif isinstance(error, Stopped):
         if error.message:  # else another process says it
-            print(f"\nseamask: {error.message}", file=sys.stderr)
+            print_prose(f"\nseamask: {error.message}", sys.stderr)
         return 128 + error.signal_number
     elif isinstance(error, KeyboardInterrupt):
         number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name
-        print(f"seamask: stopped by {name}; files that were complete are kept", file=sys.stderr)
+        print_prose(f"seamask: stopped by {name}; files that were complete are kept", sys.stderr)
         return 128 + number
     elif isinstance(error, UserError):
         return _complain(error)
@@ -97,7 +97,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _complain(error: UserError) -> int:
-    print(f"seamask: error: {printable(str(error))}", file=sys.stderr)
+    print_prose(f"seamask: error: {printable(str(error))}", sys.stderr)
     return 2
 
 

@@ -17,7 +17,9 @@ from tyro.conf import Suppress, arg
 
 from seamask.base.errors import UserError
 from seamask.base.options import check_names, command, free_settings, parse, take, words_of
+from seamask.base.output import print_prose
 from seamask.base.paths import check_writable, local
+from seamask.base.progress import amount
 from seamask.base.settings import read_yaml
 from seamask.config import LEAST_EPOCHS, LEAST_IMAGES, Config, check
 from seamask.recipes import (
@@ -305,10 +307,14 @@ def study(
         from seamask.study.plan import planned
 
         measure = functools.partial(images_per_second, seconds=A_METHOD)
-        print(planned(chosen, out or str(own), training_images, measure))
+        print_prose(planned(chosen, out or str(own), training_images, measure))
         return
     table = run_study(chosen, out or str(own), local(results, "--results") if results else None)
-    print(f"\n{table.read_text()}")
+    from seamask.terminal import print_study_table
+
+    print()
+    print_study_table(table.read_text())
+    print()
     for file in sorted(table.parent.glob("[!.]*.*")):
         print(file)
 
@@ -324,7 +330,7 @@ def runs(
     """
     from seamask.report.listing import listed
 
-    print(listed(folder))
+    print_prose(listed(folder))
 
 
 @command
@@ -375,7 +381,8 @@ def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
 
     packed = pack(config.data, local(out, "--out"), config.seed)
     held_out = 0 if packed.probe_test is None else len(packed.probe_test)
-    print(f"{out}: {len(packed.train):,} images to train on, {held_out:,} held out, {size} px")
+    images = amount(len(packed.train), "image")
+    print_prose(f"{out}: {images} to train on, {held_out:,} held out, {size} px")
     print_skipped(packed.skipped)
     print(f"use them with --data {shlex.quote(str(out))}")
 
@@ -403,7 +410,8 @@ def data(
     from seamask.terminal import print_skipped
 
     made = make_imagenet100s(imagenet, out, size)
-    print(f"{made.folder}: {made.written:,} images written, {made.kept:,} were there already")
+    written = amount(made.written, "image")
+    print_prose(f"{made.folder}: {written} written, {made.kept:,} were there already")
     print_skipped(made.skipped)
     print(f"use them with --data {name} --data.root {shlex.quote(str(made.folder))}")
 
@@ -420,7 +428,7 @@ def recipes(name: Annotated[str, arg(metavar="[NAME]", help_behavior_hint="")] =
         return
     width = max(map(len, RECIPES))
     for name, (line, _) in RECIPES.items():
-        print(f"{name:<{width}}  {line}{' (the default)' if name == DEFAULT else ''}")
+        print_prose(f"{name:<{width}}  {line}{' (the default)' if name == DEFAULT else ''}")
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

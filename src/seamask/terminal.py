@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from seamask.base.output import print_prose
+from seamask.base.output import in_columns, print_prose
 from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from seamask.evaluate.embed import Embedded
     from seamask.evaluate.mask_files import Written
     from seamask.evaluate.photos import Drawn
-    from seamask.evaluate.task import Result
+    from seamask.evaluate.task import Result, Task
     from seamask.training.report import Summary
 
 NEAR = 0.25  # of the budget: a mask that is so far off has met it
@@ -39,23 +40,23 @@ def print_summary(summary: Summary) -> None:
         return
     print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
-        print(
-            "held-out accuracy     trained  untrained     chance   "
-            f"({amount(summary.held_out, 'image')})"
-        )
-        chance = results["probe/chance"]
+        print_prose(f"scored on {amount(summary.held_out, 'held-out image')}")
+        rows: list[tuple[str, ...]] = [("accuracy", "trained", "untrained", "chance")]
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
-            before = results[f"untrained/{name}"]
-            print(f"  {label:<18} {results[name]:8.1f} % {before:8.1f} % {chance:8.1f} %")
+            found = (results[name], results[f"untrained/{name}"], results["probe/chance"])
+            rows.append((f"  {label}", *(f"{value:.1f} %" for value in found)))
+        print(in_columns(rows))
     else:
         print_prose(
             "no labels, so no accuracy: look at the masks below; of the numbers, "
             "embeddings should spread near 1 and masks come from the image"
         )
-        print(f"with labels: {command('evaluate', folder, 'knn')} --data FOLDER-OF-CLASS-FOLDERS")
+        print_prose(
+            f"with labels: {command('evaluate', folder, 'knn')} --data FOLDER-OF-CLASS-FOLDERS"
+        )
     if "mask/iou" in results:
-        print("IoU with objects      learned     random")
-        print(f"  {'best mask':<18} {results['mask/iou']:8.3f}   {results['mask/iou_random']:8.3f}")
+        iou = [f"{results[name]:.3f}" for name in ("mask/iou", "mask/iou_random")]
+        print(in_columns([("IoU with objects", "learned", "random"), ("  best mask", *iou)]))
     _print_health(summary)
     print_skipped(summary.skipped, " (all are in manifest.json)")
     for label, path in (
@@ -67,25 +68,25 @@ def print_summary(summary: Summary) -> None:
     ):
         if path.exists():  # curves need a few lines of the log
             print(f"{label:<8} {path}")
-    print(f"load     {summary.load}")
+    print_prose(f"load     {summary.load}")
 
 
 def _print_health(summary: Summary) -> None:
     """Print how the masks and the embeddings ended, and what is wrong with them."""
     results = summary.results
     n = sum(name.startswith("mask/rank_") for name in results)
-    if n:
-        print("masks               " + "".join(f"{f'mask {k}':>9}" for k in range(1, n + 1)))
+    rows: list[tuple[str, ...]] = [("masks", *(f"mask {k}" for k in range(1, n + 1)), "asked")]
     for sign, label, factor, digits in MASK_SIGNS:
         names = [f"mask/{sign}_{k}" for k in range(1, n + 1)]
-        if not n or not set(names) <= set(results):
-            continue
-        shown = "".join(f"{factor * results[name]:9.{digits}f}" for name in names)
-        asked = sign == "coverage" and summary.asked
-        print(f"  {label:<18}{shown}{f'   asked {100 * asked:g}' if asked else ''}")
+        if n and set(names) <= set(results):
+            asked = f"{100 * summary.asked:g}" if sign == "coverage" and summary.asked else ""
+            shown = [f"{factor * results[name]:.{digits}f}" for name in names]
+            rows.append((f"  {label}", *shown, asked))
+    if n:
+        print(in_columns(rows if summary.asked else [row[:-1] for row in rows]))
     if "embedding/spread" in results:
-        print(
-            f"embeddings          spread {results['embedding/spread']:.2f} (healthy: 1), "
+        print_prose(
+            f"embeddings spread {results['embedding/spread']:.2f} (healthy: 1), "
             f"rank {results['embedding/rank']:.0f} (in training)"
         )
     if told := masks_in_words(results, n, summary.asked):
@@ -127,9 +128,9 @@ def masks_in_words(results: Mapping[str, float], n: int, asked: float | None) ->
 def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
     """Print which images could not be read, and why; `where` says where the others are named."""
     if skipped:
-        print(f"skipped {amount(len(skipped), 'unreadable image')}{where}:")
+        print_prose(f"skipped {amount(len(skipped), 'unreadable image')}{where}:")
     for name, reason in skipped[:SHOWN_SKIPPED]:
-        print(f"  {name}: {reason}")
+        print_prose(f"  {name}: {reason}")
 
 
 def print_masks(drawn: Drawn) -> None:
@@ -137,25 +138,26 @@ def print_masks(drawn: Drawn) -> None:
     _print_unreadable(drawn.skipped)
     first, *more = drawn.sheets
     written = f"{amount(len(drawn.sheets), 'sheet')} to {first.parent}" if more else str(first)
-    print(f"wrote {written}: rows are the image, its masks (share removed), the masked views")
+    print_prose(f"wrote {written}: rows are the image, its masks (share removed), the masked views")
 
 
 def print_written(written: Written, folder: str) -> None:
     """Print what `seamask masks --data` wrote, and what it could not read."""
     _print_unreadable(written.skipped)
     before = f", {written.before:,} of them before" if written.before else ""
-    print(f"{folder}: masks of {amount(written.images, 'image')}{before}")
+    print_prose(f"{folder}: masks of {amount(written.images, 'image')}{before}")
 
 
 def print_embedded(embedded: Embedded, file: str) -> None:
     """Print what `seamask embed` wrote, and what it could not read."""
     _print_unreadable(embedded.skipped)
-    print(f"{file}: features of {amount(embedded.images, 'image')}, {embedded.width} numbers each")
+    images = amount(embedded.images, "image")
+    print_prose(f"{file}: features of {images}, {embedded.width} numbers each")
 
 
 def _print_unreadable(skipped: Sequence[tuple[str, str]]) -> None:
     for name, reason in skipped:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
+        print_prose(f"skipped {name}: {reason}", sys.stderr)
 
 
 def print_result(result: Result) -> None:
@@ -163,37 +165,54 @@ def print_result(result: Result) -> None:
     from seamask.evaluate import TASKS
 
     measured = f" ({result.split})" if result.split else ""
-    print(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
+    print_prose(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
     task, images = TASKS[result.task], result.images
     kind = "held-out image" if "held_out" in images else "image"
     count = images.get("held_out") or images.get("not_held_out", 0)
     classes = images.get("classes", 0)
     labelled = "labels" in task.needs
-    print(
+    print_prose(
         f"{amount(count, kind)}"
         + f" of {amount(classes, 'class', 'classes')}" * bool(classes)
         + f", {images.get('learn', 0):,} to learn from" * labelled
         + f"; one image is {few(100 / count)} points" * (labelled and count < FEW)
     )
-    # `iou`, `iou_random`, `iou_colour` stand in one line: beside each metric what it must beat.
-    rivals = {f"{name}_{rival}" for name in result.metrics for rival in task.rivals}
-    width = max(map(len, result.metrics))
-    cell = max(10, *(len(rival) + 2 for rival in ("", *task.rivals)))
-    if rivals & set(result.metrics):
-        print(" " * (width + 2) + "".join(f"{h:>{cell}}" for h in (result.task, *task.rivals)))
-    for name in (name for name in result.metrics if name not in rivals):
-        names = (name, *(f"{name}_{rival}" for rival in task.rivals))
-        values = "".join(
-            f"{result.metrics[n]:{cell}.4g}" if n in result.metrics else " " * cell for n in names
-        ).rstrip()
-        print(f"  {name:<{width}}{values} {task.unit(name)}".rstrip())
+    print(in_columns(_metrics(result, task)))
     if result.normalization:
         mean, std = (" ".join(f"{v:.3g}" for v in result.normalization[n]) for n in ("mean", "std"))
         whose = {"encoder": "as the encoder was trained", "data": "as is usual for these images"}
-        print(f"images normalised {whose[result.normalization['of']]}: mean {mean}, std {std}")
+        of = whose[result.normalization["of"]]
+        print_prose(f"images normalised {of}: mean {mean}, std {std}")
     for note in result.notes:
-        print(note)
+        print_prose(note)
     print_skipped(result.skipped)
     print(f"in {duration(result.seconds)}")
     for path in filter(None, (result.file, result.figure)):
         print(path)
+
+
+def _metrics(result: Result, task: Task) -> list[tuple[str, ...]]:
+    """Return rows of metrics, each beside what it must beat: `iou`, `iou_random`, `iou_colour`."""
+    found = result.metrics
+    rivals = [r for r in task.rivals if any(f"{name}_{r}" in found for name in found)]
+    rows = [("", result.task, *rivals)] if rivals else []
+    for name in found:
+        if any(name == f"{other}_{rival}" for other in found for rival in rivals):
+            continue
+        names = (name, *(f"{name}_{rival}" for rival in rivals))
+        values = (f"{found[n]:.4g}" if n in found else "" for n in names)
+        unit = task.unit(name)
+        rows.append((f"{name}, {unit}" if unit else name, *values))
+    return rows
+
+
+def print_study_table(markdown: str) -> None:
+    """Print a study's table, the Markdown of which is in its folder, as wide as the terminal."""
+    for table, lines in groupby(markdown.splitlines(), lambda line: line.startswith("|")):
+        if table:
+            head, _, *rows = [line[2:-2].split(" | ") for line in lines]
+            for row in rows:  # what belongs to the row above it is not bold
+                row[0] = row[0].strip("*") if row[0][:2] == "**" else f"  {row[0]}"
+            print(in_columns([head, *rows]))
+        else:
+            print_prose("\n".join(lines))

@@ -3,10 +3,12 @@
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from seamask.base import progress
-from seamask.base.progress import RAREST, Progress, _Bar, _Lines
+from seamask.base.progress import BELOW_A_CELL, RAREST, Progress, _Bar, _Lines
+from terminals import on_terminal
 
 NOTE = "epoch 3/16, loss 3.364, masks 20 16 13 %, 97 % or more from the image"
 
@@ -26,6 +28,22 @@ def test_a_narrow_terminal_shows_bar_and_status_whole():
     assert " 25%" in lines[0]
     assert all(len(line) <= 40 for line in lines)
     assert f"25/100 images, 25/s, 3 s left, {NOTE}" == " ".join(" ".join(lines[1:]).split())
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), (BELOW_A_CELL, "1")])
+def test_a_terminal_that_takes_no_line_back_is_a_log(name, value, monkeypatch):
+    def kind():
+        shown = progress._view("pretraining", 100)
+        shown.close()
+        kinds.append(type(shown))
+
+    kinds = []
+    monkeypatch.delenv(BELOW_A_CELL, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    on_terminal(80, kind)
+    monkeypatch.setenv(name, value)
+    on_terminal(80, kind)
+    assert kinds == [_Bar, _Lines]
 
 
 def test_lines_of_a_log_become_rarer(monkeypatch, capsys):

@@ -54,7 +54,7 @@ def test_scenes_are_measured_beside_all_rivals_by_a_rule_fixed_on_training_image
     print_result(result)
     lines = capsys.readouterr().out.splitlines()
     head = next(line for line in lines if "activation" in line)
-    row = next(line for line in lines if line.startswith("  iou "))
+    row = next(line for line in lines if line.startswith("iou "))
     value = f"{found['iou_centre']:.4g}"
     assert row.index(value) + len(value) == head.index("centre") + len("centre")
 

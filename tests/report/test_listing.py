@@ -7,6 +7,7 @@ from command import call
 from seamask.report.listing import listed
 from seamask.report.reading import read_run
 from seamask.runs import RunFolder
+from terminals import fits
 
 
 def test_runs_are_listed_with_what_differs_and_how_to_go_on(runs, tmp_path, capsys):
@@ -20,7 +21,9 @@ def test_runs_are_listed_with_what_differs_and_how_to_go_on(runs, tmp_path, caps
     (tmp_path / "all/broken").mkdir()
     (tmp_path / "all/broken/config.yaml").write_text("epochs: many\n")
     assert call("runs", tmp_path / "all") == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out
+    fits(lambda: call("runs", tmp_path / "all"), said, 60)
+    lines = said.splitlines()
     assert lines[0].split() == ["run", "state", "kNN", "linear", "IoU"]
     told = {line.split()[0]: k for k, line in enumerate(lines) if line.startswith(str(tmp_path))}
     broken, learned, random = (

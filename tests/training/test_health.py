@@ -289,10 +289,11 @@ def test_the_end_of_a_run_says_how_its_masks_are(tiny, tmp_path, capsys):
         main(["pretrain", "--out", str(tmp_path / "run"), "--objective.hidden", "16", *flags])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    assert re.search(r"masks +mask 1 +mask 2 +mask 3\n  removed, %( +\d+){3}   asked 20\n", said)
+    assert re.search(r"masks +mask 1 +mask 2 +mask 3 +asked\n  removed, %( +\d+){3} +20\n", said)
     for label in ("from the image, %", "effective rank", "empty images, %", "adds (in training)"):
         assert re.search(rf"  {re.escape(label)}( +-?[\d.]+){{3}}\n", said), label
-    assert re.search(r"accuracy +trained +untrained +chance +\(32 images\)\n  kNN.* 12.5 %\n", said)
+    assert "\nscored on 32 held-out images\n" in said
+    assert re.search(r"accuracy +trained +untrained +chance\n  kNN.* 12.5 %\n", said)
     assert "\non 32 held-out images " in said
     assert "note: 48 images and 2 epochs are little to learn from" in said
     assert re.search(r"embeddings +spread [\d.]+ \(healthy: 1\), rank \d+", said)

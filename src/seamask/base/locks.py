@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from seamask.base.output import print_prose
+
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)  # some file systems say the latter
 # The last: NFS, of a file of someone else that may only be read.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
@@ -146,11 +148,10 @@ def _acquire(path: Path, if_held: IfHeld, shared: bool) -> tuple[int, bool]:
 def _say_that_there_are_none(folder: Path) -> None:
     if folder not in _without:
         _without.add(folder)
-        print(
+        print_prose(
             f"warning: {folder} is on a file system without locks: see to it yourself that no "
             "other command writes there at the same time",
-            file=sys.stderr,
-            flush=True,
+            sys.stderr,
         )
 
 

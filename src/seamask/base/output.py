@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
+
+NARROWEST, USUAL = 20, 80  # columns of a terminal: fewer are not made use of; if it does not say
+HANGING = 2  # spaces before what a line goes on with
 
 
 class Lasting:
@@ -50,13 +52,87 @@ class Lasting:
         return getattr(self.stream, name)
 
 
-def print_prose(text: str) -> None:
-    """Print lines of words; on a terminal none is broken within a word."""
-    for line in text.splitlines():
-        if sys.stdout is not None and sys.stdout.isatty():
-            width = max(20, shutil.get_terminal_size().columns)
-            line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-        print(line, flush=True)
+def line_length(stream: Any = None) -> int | None:
+    """Return how many characters a line of a stream's terminal holds; None: it has no terminal.
+
+    Args:
+        stream: that is asked; None: `sys.stdout`.
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # a stream that stands for a terminal's, without its file
+        columns = 0
+    return max(NARROWEST, columns or USUAL)  # a line that was never told its size says 0
+
+
+def print_prose(text: str, stream: Any = None) -> None:
+    """Print lines of words; on a terminal none is broken within a word.
+
+    What has no spaces, such as a path, stays in one piece, so that it can be copied.
+
+    Args:
+        text: of any number of lines.
+        stream: to print to; None: `sys.stdout`.
+    """
+    width = line_length(stream)
+    for line in text.split("\n"):
+        if width is not None and len(line) > width:
+            indent = " " * (len(line) - len(line.lstrip()) + HANGING)
+            line = textwrap.fill(
+                line, width, subsequent_indent=indent, break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+        print(line, file=stream, flush=True)
+
+
+def in_columns(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a table, its columns as wide as what is in them.
+
+    Where it is wider than the terminal they stand closer; columns that do not fit all the same
+    stand below, beside the first one again.
+
+    Args:
+        rows: of as many cells each, the head first.
+        left: so many columns stand to the left, those after them to the right.
+    """
+    width = line_length() or sys.maxsize
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
+    parts = [[0]]
+    for k in range(1, len(widths)):
+        taken = sum(widths[j] + gap for j in parts[-1])
+        if taken + widths[k] > width and parts[-1] != [0]:
+            parts.append([0])
+        parts[-1].append(k)
+    lines = []
+    for part in parts:
+        cells = [[row[k] for k in part] for row in rows]
+        lines += aligned([c for c in cells if part is parts[0] or any(c[1:])], left, gap)
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, gap: int = 2) -> list[str]:
+    """Return the rows of a table, none broken; on a narrow terminal, long names stand above.
+
+    Args:
+        rows: see `in_columns`; a name comes first.
+        left: see `in_columns`.
+        gap: spaces between columns.
+    """
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    room = (line_length() or sys.maxsize) - sum(gap + width for width in others)
+    first = max(0, min(first, room))
+    sides = "<" * (left - 1) + ">" * (len(others) - left + 1)
+    lines = []
+    for name, *cells in rows:
+        above = len(name) > first
+        texts = [" " * first if above else f"{name:<{first}}"]
+        texts += [f"{c:{side}{width}}" for c, side, width in zip(cells, sides, others, strict=True)]
+        lines.append(f"{name}\n" * above + (" " * gap).join(texts).rstrip())
+    return lines
 
 
 @contextmanager

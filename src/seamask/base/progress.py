@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import sys
 import time
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 LOG_SECONDS = 10.0  # between lines when the output is neither a terminal nor a notebook, at first
 RARER, RAREST = 1.05, 300.0  # so much longer each time; seconds at most: logs of days stay short
 CELL_SECONDS = 0.5  # between two states of a bar in a notebook
+# Set for what `!seamask …` starts in a notebook: a terminal, but one that takes no line back.
+BELOW_A_CELL = "JPY_PARENT_PID"
 DAY, YEAR = 86_400, 365 * 86_400  # seconds
 
 
@@ -92,7 +95,7 @@ class _View(Protocol):
 def _view(label: str, total: int) -> _View:
     if _in_notebook():
         return _Cell(label, total)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and BELOW_A_CELL not in os.environ:
         from rich.console import Console
 
         console = Console(stderr=True, highlight=False, markup=False)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from seamask.base.errors import UserError, printable
 from seamask.base.locks import is_held
+from seamask.base.output import aligned
 from seamask.base.paths import local
 from seamask.base.settings import plain
 from seamask.plugins import command
@@ -49,29 +48,15 @@ def listed(folder: Path | str) -> str:
     if len(rows) == 1:
         raise UserError(f"no run in {printable(root)}: a run's folder has a config.yaml")
     of_all = [text for text in given[0] if all(text in g for g in given)] * (len(given) > 1)
-    head, *lines = _aligned(rows)
+    head, *lines = aligned(rows, left=2)
     said = [head]
     for line, texts, more in zip(lines, given, below, strict=True):
-        said += [line, *_wrapped(", ".join(text for text in texts if text not in of_all))]
+        own = ", ".join(text for text in texts if text not in of_all)
+        said += [line, *[f"    {own}"] * bool(own)]
         said += [f"    {more}"] * bool(more)
     if of_all:
-        said += ["all of them:", *_wrapped(", ".join(of_all))]
+        said += ["all of them:", f"    {', '.join(of_all)}"]
     return "\n".join(said)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield lines of which numbers, after two words, stand to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, "<<" + ">" * len(SCORES), strict=True)
-        yield "  ".join(f"{cell:{side}{width}}" for cell, width, side in cells).rstrip()
-
-
-def _wrapped(text: str) -> list[str]:
-    width = max(40, shutil.get_terminal_size().columns)
-    return textwrap.wrap(
-        text, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
-    )
 
 
 def _runs(root: Path) -> Iterator[Path]:

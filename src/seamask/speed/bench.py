@@ -16,6 +16,7 @@ import torch
 from seamask.base.devices import free_cores, memory_free, torch_device
 from seamask.base.errors import UserError
 from seamask.base.files import atomic
+from seamask.base.output import in_columns, print_prose
 from seamask.base.paths import local
 from seamask.base.precision import chosen_precision, use_precision
 from seamask.base.progress import amount, duration, few
@@ -34,7 +35,7 @@ STEPS = 80  # that fit in the time given, about: what decides the batch that is 
 PROBE = 8  # images of the batch that tells how large that may be
 ROUNDS = 5
 WORTH = 1.02  # a setting that gains less is left as it is
-BAR = 40  # characters
+BAR = 30  # characters of the bar of a whole step
 
 # What can be switched: (name, settings, what it does to the training).
 SAME, ROUNDED, OTHER = "the same step", "the same but for rounding", "another training"
@@ -148,13 +149,18 @@ class Bench:
             else "memory is not measured: give it more --seconds",
             self._estimate("the whole run: ", 1.0),
             "",
-            "where the time of a step goes          share   GFLOP/image  MB/image",
+            "where the time of a step goes",
         ]
+        rows = [("", "share", "GFLOP/image", "MB/image", "")]
         for name, share in self.shares().items():
             cost = self.costs.get(name)
-            counts = f"{cost.operations / 1e9:11.3f} {cost.bytes / 1e6:9.1f}" if cost else ""
-            bar = "█" * round(share * BAR)
-            lines.append(f"  {name:<20} {bar:<16.16} {share:6.1%} {counts}".rstrip())
+            counts = (
+                (f"{cost.operations / 1e9:.3f}", f"{cost.bytes / 1e6:.1f}") if cost else ("", "")
+            )
+            rows.append(
+                (f"  {name}", f"{share:.1%}", *counts, f"{'█' * round(share * BAR):<{BAR}}")
+            )
+        lines.append(in_columns(rows))
         lines += ["", "settings tried, each against those asked for"]
         for trial in self.trials:
             flags = " ".join(_flags(trial.changed))
@@ -410,7 +416,7 @@ def bench(config: Config, seconds: float, path: Path | None = None) -> Bench:
     """Measure and print; draw the figure at `path`, if there is one."""
     started = time.perf_counter()
     found = measure(config, seconds)
-    print(found.text())
+    print_prose(found.text())
     print(f"\nin {duration(time.perf_counter() - started)}")
     if path is not None:
         draw(found, path)

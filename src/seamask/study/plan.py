@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from seamask.base import settings
+from seamask.base.output import in_columns
 from seamask.base.progress import amount, duration, few
 from seamask.config import Config
 from seamask.study.folder import StudyFolder
@@ -102,14 +103,6 @@ def _text(
     seen = [m.runs * m.images for m in methods if m.images is not None]
     partly = "at least " if len(known) < len(methods) else ""
     rows.append(("in all", str(pretrainings), "", f"{sum(seen):,}", "", duration(sum(known))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if k == 0 else f"{cell:>{width}}"
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
     done = len(jobs) - len(open_jobs)
     first = (
         f"{amount(len(jobs), 'job')}, {done} done; to do: "
@@ -120,7 +113,7 @@ def _text(
     return "\n".join(
         [
             first,
-            *lines,
+            in_columns(rows),
             f"pretraining alone takes {partly}{duration(sum(known))}, as just measured on this "
             "machine, one job at a time",
             _of_evaluations(open_jobs, jobs, folder),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seamask.base.errors import UserError, unknown
+from seamask.base.output import print_prose
 from seamask.base.paths import check_writable
 from seamask.base.progress import LOG_SECONDS, duration
 from seamask.base.provenance import commit
@@ -59,7 +60,7 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
         with folder.lock("table"):
             taken = read_results(study, folder, results)
         if taken:
-            print(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
+            print_prose(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
     check_data(study, folder)
     worker = Worker(study, folder, results)
     worker.work()
@@ -158,7 +159,7 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         position = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}]"
-        print(f"{position} {job}{self._work_left()}", flush=True)
+        print_prose(f"{position} {job}{self._work_left()}")
         try:
             if job.evaluation is None:
                 self._pretrain(job)
@@ -174,7 +175,7 @@ class Worker:
                 print(error.result.to_json(), flush=True)
             reason = str(error) if isinstance(error, UserError) else repr(error)
             self.folder.fail(job, reason)
-            print(f"{position} {job} failed: {reason}", flush=True)
+            print_prose(f"{position} {job} failed: {reason}")
         self.write()
 
     def _pretrain(self, job: Job) -> None:
@@ -201,7 +202,7 @@ class Worker:
         now = time.monotonic()
         if now - self.last_line >= LOG_SECONDS:
             self.last_line = now
-            print(f"waiting for other workers: {_some(jobs)}{self._work_left()}", flush=True)
+            print_prose(f"waiting for other workers: {_some(jobs)}{self._work_left()}")
         time.sleep(POLL)
 
     def _work_left(self) -> str:

@@ -287,7 +287,7 @@ def _settled(config: Config, place: Place) -> Config:
 def _alone(plan: Plan, place: Place) -> Summary | Stopped:
     """Train in this process."""
     if place.note:
-        print(place, flush=True)
+        print_prose(str(place))
     device = device_of(plan.config.device, place)
     processes = Processes(device, plan.config.precision)
     return train_in(processes, plan, StopSignal(plan.folder))
@@ -296,7 +296,7 @@ def _alone(plan: Plan, place: Place) -> Summary | Stopped:
 def _several(plan: Plan) -> Summary | Stopped:
     """Train in processes of this machine that are started here."""
     n = plan.config.devices
-    print(Place("--devices", world_size=n), flush=True)
+    print_prose(str(Place("--devices", world_size=n)))
     # Decoded and clustered once, here; the processes find the store.
     training_maps(plan.config, load(plan.config.data, plan.config.image_size, plan.config.seed))
     stop = StopSignal(plan.folder)
@@ -334,7 +334,7 @@ def _together(planned: Planned, watch: Watch) -> Summary | Stopped:
     """Train in one of the processes that something else has started."""
     place = watch.place
     if place.rank == 0:
-        print(place, flush=True)
+        print_prose(str(place))
         with planned(place) as plan:
             watch.say("plan", plan.packed())
             with joined(plan.config, place, watch.store) as processes:

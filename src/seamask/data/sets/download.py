@@ -17,6 +17,7 @@ from urllib.error import URLError
 from seamask.base.errors import UserError, printable
 from seamask.base.files import lock_of, make_folder
 from seamask.base.locks import locked
+from seamask.base.output import print_prose
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ def read_or_download(name: str, root: Path, archive: Archive, read: Callable[[bo
 
 
 def _say(name: str, holder: str) -> None:
-    print(f"{name}: waiting for {holder}, which downloads it", file=sys.stderr, flush=True)
+    print_prose(f"{name}: waiting for {holder}, which downloads it", sys.stderr)
 
 
 def _reason(error: Exception) -> str:

@@ -46,6 +46,7 @@ from seamask.base.files import (
     sync_folder,
 )
 from seamask.base.locks import Held, IfHeld, give_up, locked
+from seamask.base.output import print_prose
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 
@@ -163,7 +164,7 @@ def open_or_make(
 
     def say(holder: str) -> None:
         if show:
-            print(f"{label}: waiting for {holder}, which prepares it", file=sys.stderr, flush=True)
+            print_prose(f"{label}: waiting for {holder}, which prepares it", sys.stderr)
 
     with ExitStack() as stack:
         with storing(label, cache):
@@ -243,7 +244,7 @@ def open_made(
     else:
         return found
     if tell:
-        print(f"{label}: {folder} is not whole{why}: made anew", file=sys.stderr, flush=True)
+        print_prose(f"{label}: {folder} is not whole{why}: made anew", sys.stderr)
     return None
 
 
