@@ -14,8 +14,12 @@ import pytest
 from command import call
 from seamask.base.errors import UserError
 from seamask.base.options import parse
+from seamask.base.settings import get, plain
 from seamask.commands import COMMANDS, parse_pretrain
 from seamask.evaluate import TASKS, task_config
+from seamask.masks import Budget
+from seamask.recipes import recipe_config
+from seamask.study.study import read_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +36,44 @@ def test_examples_run(page):
         if 'checkpoint_path="runs/' in block.split("#")[0]:
             continue  # a run that the reader has made
         exec(block, scope)
+
+
+def test_the_example_of_a_loop_takes_steps():
+    scope = {}
+    exec(blocks(ROOT / "docs/use-masks.md", "python")[0], scope)
+    masks = scope["masker"](scope["x_b"])
+    assert masks.shape == (16, 3, 32, 32)
+    assert scope["seamask"].budget_penalty(masks, 0.25).requires_grad
+    assert {"loss/encoder", "loss/mask"} < set(scope["metrics"])
+    assert all(value.isfinite() for value in scope["metrics"].values())
+
+
+def test_the_worked_study_is_one(tmp_path):
+    (block,) = blocks(ROOT / "docs/evaluate.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(block.replace("path/to/class-folders", "shapes"))
+    study = read_study(tmp_path / "mine.yaml")
+    half, ours = study.methods["ours, half"], study.methods["ours"]
+    assert (half.masks.budget, ours.masks.budget) == (Budget(0.5), Budget(0.25))
+    assert {c.data.source for c in study.methods.values()} == {"shapes"}
+    assert {c.epochs for c in study.methods.values()} == {100}
+
+
+def test_published_settings_and_numbers_are_those_of_recipes_and_studies():
+    page = (ROOT / "docs/reproduce.md").read_text()
+    configs = [recipe_config(f"{data}-sequential") for data in ("imagenet100s", "stl10")]
+    rows = re.findall(r"^\| `(\S+)` \| (\S+) \| (\S+) \|", page, re.MULTILINE)
+    assert len(rows) > 15
+    for path, *written in rows:
+        assert [str(plain(get(config, path))) for config in configs] == written, path
+    studies = [read_study("table1", data) for data in ("imagenet100s", "stl10")]
+    for study in (*studies, read_study("table2")):
+        for title, published in study.published.items():
+            (cells,) = re.findall(
+                rf"^\| [\w-]+ \| {re.escape(title)} \|(.*)\|$", page, re.MULTILINE
+            )
+            found = [cell.strip() for cell in cells.split("|")]
+            known = [published.get(method) for method in study.methods]
+            assert found == ["" if p is None else f"{p[0]:.2f} ± {p[1]:.2f}" for p in known]
 
 
 def commands():

@@ -1,4 +1,4 @@
-"""The papers tell the truth: the example runs, names and links exist, numbers are counted."""
+"""The papers tell the truth: names and links exist, numbers are counted."""
 
 import re
 import tomllib
@@ -15,36 +15,12 @@ from seamask.base.documents import read_json
 from seamask.base.registry import with_parts
 from seamask.base.settings import differences, from_dict
 from seamask.config import Config
-from seamask.masks import Budget
 from seamask.objectives import SimCLR
 from seamask.recipes import recipe_config
-from seamask.study.study import read_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
-
-
-def test_the_example_runs():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    example = next(block for block in blocks if "SequentialMasker" in block)
-    scope = {}
-    exec(example, scope)
-    masks = scope["masker"](scope["x_b"])
-    assert masks.shape == (16, 3, 32, 32)
-    assert scope["seamask"].budget_penalty(masks, 0.25).requires_grad
-    assert {"loss/encoder", "loss/mask"} < set(scope["metrics"])
-    assert all(value.isfinite() for value in scope["metrics"].values())
-
-
-def test_the_worked_study_is_one(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(block.replace("path/to/class-folders", "shapes"))
-    study = read_study(tmp_path / "mine.yaml")
-    half, ours = study.methods["ours, half"], study.methods["ours"]
-    assert (half.masks.budget, ours.masks.budget) == (Budget(0.5), Budget(0.25))
-    assert {c.data.source for c in study.methods.values()} == {"shapes"}
-    assert {c.epochs for c in study.methods.values()} == {100}
 
 
 def test_what_it_shows_of_the_default_run_is_of_the_recipes_of_today():
@@ -60,10 +36,8 @@ def test_what_it_shows_of_the_default_run_is_of_the_recipes_of_today():
     assert f"{default_run.row(measured)}\n" in README
 
 
-def test_it_is_short_and_names_what_exists():
-    assert len(README.splitlines()) < 250
-    for name in re.findall(r"seamask\.([A-Za-z_]\w*)\(", README):
-        assert name in seamask.__all__, name
+def test_it_is_short():
+    assert len(README.splitlines()) <= 170
 
 
 def test_every_public_name_is_there_and_documented():

@@ -55,8 +55,9 @@ def print_summary(summary: Summary) -> None:
             f"with labels: {command('evaluate', folder, 'knn')} --data FOLDER-OF-CLASS-FOLDERS"
         )
     if "mask/iou" in results:
-        iou = [f"{results[name]:.3f}" for name in ("mask/iou", "mask/iou_random")]
-        print(in_columns([("IoU with objects", "learned", "random"), ("  best mask", *iou)]))
+        names = {"learned": "mask/iou", "random": "mask/iou_random", "colours": "mask/iou_colour"}
+        iou = {label: f"{results[name]:.3f}" for label, name in names.items() if name in results}
+        print(in_columns([("IoU with objects", *iou), ("  best mask", *iou.values())]))
     _print_health(summary)
     print_skipped(summary.skipped, " (all are in manifest.json)")
     for label, path in (

@@ -149,13 +149,15 @@ def left_by(root: Path) -> dict[str, object]:
 TENSORBOARD = "tensorboard"
 NAMED = (TENSORBOARD, ".identities")  # folders of files that have names of times
 OF_TIMES = (
-    "curves.png", "accuracy.png", "report.html", "table.md", "table.csv", "table.tex",
+    "curves.png", "accuracy.png", "table.md", "table.csv", "table.tex",
     "checked.json",
 )  # fmt: skip
 OF_ONE_TIME = {"seconds", "waited", "images_per_second", "data_wait", "machine", "commit"}
 
 
 def _content(path: Path) -> object:
+    if path.suffix == ".html":
+        return "whole" if path.read_text().endswith("</html>") else "cut"
     if path.name in OF_TIMES:
         return "is there"
     if path.suffix == ".safetensors":

@@ -93,6 +93,10 @@ def masks(root: Path) -> list[str]:
     return ["masks", str(root / "run"), *written, "--device", "cpu"]
 
 
+def report(root: Path) -> list[str]:
+    return ["report", str(root / "run")]
+
+
 def make(root: Path) -> list[str]:
     from seamask.data.sets.imagenet100s import wnids
 
@@ -112,6 +116,7 @@ TABLE = [
 ]
 EXPORTS = [  # files that are whole or not at all, each on its own
     Command("masks", masks, prepare=(pretrain,)),
+    Command("report", report, prepare=(pretrain,)),
     Command("data", make),
 ]
 

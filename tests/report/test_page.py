@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def test_the_verdict_sets_trained_beside_untrained_and_masks_beside_their_rivals
     said = words.verdict(run).text
     before = results["untrained/probe/knn"]
     assert f"kNN {results['probe/knn']:.1f} % (untrained {before:.1f} %)" in said
-    assert f"IoU {results['mask/iou']:.2f} (random blocks {results['mask/iou_random']:.2f})" in said
+    rivals = f"random blocks {results['mask/iou_random']:.2f}"
+    rivals += f", colour clusters {results['mask/iou_colour']:.2f}"
+    assert f"masks on objects: IoU {results['mask/iou']:.2f} ({rivals})" in said
     folder = shutil.copytree(runs["learned"], tmp_path / "run")
     evaluation = {
         "task": "masks", "data": "shapes", "seed": 0,
@@ -65,7 +68,16 @@ def test_the_verdict_sets_trained_beside_untrained_and_masks_beside_their_rivals
     (folder / "evaluations/masks.json").write_text(json.dumps(evaluation))
     verdict = words.verdict(read_run(folder, 1))
     assert "IoU 0.40 (random blocks 0.20, colour clusters 0.50)" in verdict.text
-    assert verdict.state == "bad"  # clusters of colours follow objects better
+    assert words.verdict(told(run, knn=60.0, colour=0.5)).state == "mixed"
+    assert words.verdict(told(run, knn=60.0, colour=0.3)).state == "good"
+    assert words.verdict(told(run, knn=10.0, colour=0.5)).state == "bad"
+
+
+def told(run, knn, colour):
+    """Return a finished run without warnings that found so much."""
+    found = {"probe/knn": knn, "untrained/probe/knn": 30.0, "mask/iou_colour": colour}
+    found |= {"mask/iou": 0.4, "mask/iou_random": 0.2}
+    return replace(run, manifest={"results": found}, evaluations=[])
 
 
 def test_the_command_of_a_report_starts_the_same_run(runs):

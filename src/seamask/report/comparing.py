@@ -53,6 +53,11 @@ def is_study(path: Path) -> bool:
     return (path / STUDY).is_file()
 
 
+def title_of(study: Path) -> str:
+    """Return what a study is called: by itself, or else by its folder."""
+    return str(read_yaml(study / STUDY, "the study").get("title") or study.resolve().name)
+
+
 def groups_of(paths: Sequence[Path | str], most: int) -> list[Group]:
     """Return the runs in some folders, of studies too, in groups; the baseline first.
 

@@ -21,7 +21,15 @@ from seamask.base.progress import amount, duration
 from seamask.plugins import command
 from seamask.report import pictures, words
 from seamask.report.command import changed, command_of
-from seamask.report.comparing import Group, differing, groups_of, is_study, plots, table
+from seamask.report.comparing import (
+    Group,
+    differing,
+    groups_of,
+    is_study,
+    plots,
+    table,
+    title_of,
+)
 from seamask.report.plots import plot
 from seamask.report.reading import Told, read_run
 from seamask.report.troubles import asked_until
@@ -89,7 +97,7 @@ def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
     runs = [(group.name, seed, run) for group in trained for seed, run in group.runs.items()]
     names = ", ".join(group.name for group in groups)
     return template("runs.html").render(
-        title=paths[0].resolve().name if len(paths) == 1 else names,
+        title=title_of(paths[0]) if len(paths) == 1 else names,
         version=seamask.__version__,
         refresh=refresh,
         about=f"{amount(len(trained), 'method')}, {amount(len(runs), 'run')}",

@@ -12,6 +12,7 @@ from seamask.report.troubles import troubles
 PROBES = {"probe/linear": "linear probe", "probe/knn": "kNN"}
 OBJECTS = {
     "mask/iou": "IoU of masks with objects", "mask/iou_random": "IoU of random blocks",
+    "mask/iou_colour": "IoU of colour clusters",
 }  # fmt: skip
 SIGNS = {  # of masks: name in the log, words, factor, digits
     "coverage": ("removed, %", 100, 0),
@@ -28,7 +29,8 @@ COLOUR = "colour clusters"
 
 
 class Verdict(NamedTuple):
-    """What became of a run: how it stands (`good`, `bad`, `open`), and in a line."""
+    """What became of a run, in a line; and how it stands: `good`, `bad` (warnings, or nothing
+    gained), `mixed` (some rival is better), `open` (not finished)."""
 
     state: str
     text: str
@@ -54,8 +56,8 @@ def verdict(run: Told) -> Verdict:
         return Verdict("open", "; ".join([f"not finished: {done}", *said]))
     if not better:
         said.insert(0, "no labels and no objects to measure by: look at masks and neighbours")
-    good = all(better) and not wrong
-    return Verdict("good" if good else "bad", "; ".join(said))
+    state = "bad" if wrong or (better and not any(better)) else "good" if all(better) else "mixed"
+    return Verdict(state, "; ".join(said))
 
 
 def object_scores(run: Told) -> dict[str, float] | None:
@@ -72,9 +74,9 @@ def object_scores(run: Told) -> dict[str, float] | None:
                 COLOUR: m["iou_colour"],
             }
     results = run.results
-    if "mask/iou" in results and "mask/iou_random" in results:
-        return {"learned": results["mask/iou"], "random blocks": results["mask/iou_random"]}
-    return None
+    names = {"mask/iou": "learned", "mask/iou_random": "random blocks", "mask/iou_colour": COLOUR}
+    found = {label: results[name] for name, label in names.items() if name in results}
+    return found if "random blocks" in found else None
 
 
 def warnings(run: Told) -> list[str]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from seamask.base.progress import amount
 from seamask.base.provenance import provenance
 from seamask.evaluate import predict, probe, score
+from seamask.evaluate.following import mean_best_iou
+from seamask.evaluate.rivals import colour_clusters
 from seamask.export import loading_code
 from seamask.masks import areas, clusters, superpixel_colours
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
@@ -30,6 +32,7 @@ JPEG = {
     "fast": "large ones decoded at a fraction of their size, within 2 to 4 of 255 of exact pixels",
     "exact": "decoded at their full size",
 }
+CLUSTERED = 256  # images, at most, whose colours are clustered
 LOOKED_AT = 1000  # images, at most, that what is said and drawn of masks is a mean over
 
 
@@ -43,7 +46,8 @@ class Summary:
         images_per_second: while training.
         backbone: timm name.
         results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, `probe/chance`, and
-            `mask/iou`, `mask/iou_random`; as far as labels and object masks exist. Of learned masks
+            `mask/iou`, `mask/iou_random`, `mask/iou_colour`; as far as labels and object masks
+            exist. Of learned masks
             the signs of `mask_health`, and of the last line of the log `mask/adds_<k>` and
             `embedding/…`.
         held_out: how many images that is of.
@@ -76,6 +80,7 @@ def finish(run: Run) -> Summary:
     warnings: tuple[str, ...] = ()
     if run.lead:
         results |= logged_scores(run)
+        results |= colour_score(run) if "mask/iou" in results else {}
         results |= {f"untrained/{n}": v for n, v in untrained_scores(run).items()}
         if "probe/knn" in results and (chance := run.data.chance) is not None:
             results["probe/chance"] = chance
@@ -110,6 +115,19 @@ def scores(run: Run) -> dict[str, float]:
     data, size = run.data, run.config.image_size
     found = probe(run.networks.encoder.backbone, data, size)
     return found | score(run.networks.masker, data.probe_test, size, *data.normalization)
+
+
+def colour_score(run: Run) -> dict[str, float]:
+    """Return `mask/iou_colour`: how clusters of colours, as many as masks, follow objects.
+
+    Of held-out images with objects, spread evenly, `CLUSTERED` at most: k-means takes long.
+    """
+    images = run.data.probe_test
+    if images is None or images.objects is None:
+        return {}
+    chosen = looked_at(run, CLUSTERED)
+    regions = colour_clusters(images.pixels[chosen], run.config.masks.n_masks)
+    return {"mask/iou_colour": mean_best_iou(regions, images.objects[chosen].long())}
 
 
 def logged_scores(run: Run) -> dict[str, float]:
