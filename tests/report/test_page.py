@@ -142,6 +142,16 @@ def test_several_runs_stand_side_by_side(runs, tmp_path):
     assert {"loss of the encoder", "images per second"} <= {p["title"] for p in data["plots"]}
 
 
+def test_a_study_is_called_what_it_calls_itself_and_begins_with_its_baseline(runs, tmp_path):
+    for name, run in runs.items():
+        shutil.copytree(run, tmp_path / name / "seed0")
+    about = {"title": "Do masks <help>?", "methods": dict.fromkeys(runs), "baseline": "random"}
+    (tmp_path / "study.yaml").write_text(json.dumps(about))
+    page = write_report(tmp_path).read_text()
+    assert "<h1>Do masks &lt;help&gt;?</h1>" in page
+    assert page.index("<th>random</th>") < page.index("<th>− random</th>")
+
+
 def test_differences_are_paired_by_seed():
     ours = Group("ours", {}, {"kNN": {0: 61.0, 1: 64.0, 2: 60.0}})
     theirs = Group("theirs", {}, {"kNN": {2: 50.0, 1: 52.0, 0: 51.0}})
