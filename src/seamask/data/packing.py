@@ -12,9 +12,7 @@ from seamask.data.settings import DataConfig
 from seamask.data.sources import Data, find_source, fingerprint_of, load, place_in_cache
 
 
-def pack(
-    config: DataConfig, out: Path | None = None, seed: int = 0, progress: bool = True
-) -> Data:
+def pack(config: DataConfig, out: Path | None = None, seed: int = 0, progress: bool = True) -> Data:
     """Pack images at `config.size` pixels.
 
     Started several times at once, on one machine or on several that share the folder, the processes
