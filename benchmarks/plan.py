@@ -123,6 +123,11 @@ def table(title: str, costs: dict[str, Cost]) -> None:
         )
 
 
+def sent(amount: float, processes: int, rate: float) -> float:
+    """Return seconds that processes take to sum `amount` bytes in a ring, at a rate in bytes/s."""
+    return 2 * (processes - 1) / processes * amount / rate
+
+
 def step(cost: Cost, asked: Asked, weights: int, gpus: int, batch: int, recorded: bool):
     """Return seconds of a step by what they go to: one GPU's, which has `batch / gpus` images.
 
@@ -136,7 +141,7 @@ def step(cost: Cost, asked: Asked, weights: int, gpus: int, batch: int, recorded
     parts = {
         "computing": cost.operations * mine / ASSUMED["operations"],
         "memory": cost.bytes / 2 * mine / ASSUMED["memory"],  # counted in fp32; bf16 halves it
-        "gradients": 2 * (gpus - 1) / gpus * weights * FLOATS / link,
+        "gradients": sent(weights * FLOATS, gpus, link),
         "statistics": messages * (ASSUMED["message"] + doublings * ASSUMED["doubling"]),
     }
     host = {"host": ASSUMED["replay"], "waits": 0.0}

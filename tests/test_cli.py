@@ -275,7 +275,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("study table1 --masks.n_mask 3", "unknown setting '--masks.n-mask': did you mean '--masks.n"),
     ("study table1 --seeds x", "Error parsing --seeds: invalid literal for int() with base 10"),
     ("bench --second 3", "unknown setting '--second': did you mean '--seed'?"),
-    ("data pack --data x --size 8", "Missing from seamask data pack: --out PATH folder to make"),
+    ("data pack --data x", "Missing from seamask data pack: --size INT side in pixels at which "),
     ("data imagenet --imagenet x", "invalid choice 'imagenet' for argument 'name'. Expected one"),
     ("data imagenet100s --imagenet x --size y", "Error parsing --size: invalid literal for int()"),
 ])  # fmt: skip

@@ -29,7 +29,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask report RUN ... [--watch]              one HTML file: masks, health, neighbours, curves
     seamask runs [FOLDER]                         list runs: how far, what they found
     seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
-    seamask data pack --data DATA --size PX --out DIR   pack images ahead of time
+    seamask data pack --data DATA --size PX [--out DIR] pack images ahead of time
     seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
     seamask bench [RECIPE] [--SETTING VALUE ...]  how fast it trains here, and what is faster
     seamask recipes [NAME]                        list the recipes; or the settings of one

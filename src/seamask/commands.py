@@ -359,7 +359,7 @@ def bench(seconds: float = 60, figure: str = "", settings: Rest = ()) -> None:
 
 
 @command
-def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
+def data_pack(*, data: str, size: int, out: Path | None = None, settings: Rest = ()) -> None:
     """Pack images ahead of time: a folder that is a data set by itself, for --data OUT.
 
     Training packs what it is given into its cache, the first time. For data that do not fit there,
@@ -373,18 +373,18 @@ def data_pack(*, data: str, size: int, out: Path, settings: Rest = ()) -> None:
     Args:
         data: images: a folder, an archive, a list, a data set with a name.
         size: side in pixels at which they are stored.
-        out: folder to make.
+        out: folder to make; left out: the store in the cache that training on DATA opens.
     """
     config = parse_pretrain(["--data", data, "--data.size", str(size), *settings])
     from seamask.data.packing import pack
     from seamask.terminal import print_skipped
 
-    packed = pack(config.data, local(out, "--out"), config.seed)
+    packed = pack(config.data, None if out is None else local(out, "--out"), config.seed)
     held_out = 0 if packed.probe_test is None else len(packed.probe_test)
     images = amount(len(packed.train), "image")
-    print_prose(f"{out}: {images} to train on, {held_out:,} held out, {size} px")
+    print_prose(f"{out or config.data.cache}: {images} to train on, {held_out:,} held out, {size} px")
     print_skipped(packed.skipped)
-    print(f"use them with --data {shlex.quote(str(out))}")
+    print(f"use them with --data {shlex.quote(str(out or data))}")
 
 
 @command

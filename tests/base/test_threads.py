@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from seamask.base.threads import AHEAD, Allowance, in_threads
+from seamask.base.threads import AHEAD, Allowance, in_threads, once
 
 
 def test_threads_keep_the_order_work_ahead_and_stop_when_nobody_wants_more():
@@ -57,3 +57,19 @@ def test_threads_take_no_more_than_there_is():
         _ = 1 / 0
     with allowance.take(10):  # it was given back
         pass
+
+
+def test_a_property_is_computed_by_one_thread_for_all_of_an_object():
+    computed = []
+
+    class Thing:
+        @once
+        def value(self):
+            computed.append(self)
+            time.sleep(0.02)  # the others come meanwhile
+            return object()
+
+    a, b = Thing(), Thing()
+    found = list(in_threads(lambda thing: thing.value, [a, b] * 4, threads=8))
+    assert found == [a.value, b.value] * 4
+    assert len(computed) == 2

@@ -106,6 +106,12 @@ def make(root: Path) -> list[str]:
     return ["data", "imagenet100s", "--imagenet", str(imagenet), *made]
 
 
+def pack(root: Path) -> list[str]:
+    images(*(root / f"photos/{'ab'[k % 2]}/{k}.png" for k in range(24)))
+    packed = ["--data", str(root / "photos"), "--size", "8", "--out", str(root / "packed")]
+    return ["data", "pack", *packed, *cache(root)]
+
+
 TABLE = [
     Command("pretrain", pretrain, again=resume_or(pretrain)),  # with the building of a store
     Command("overwrite", overwrite, prepare=(another,), again=overwrite_or_resume),
@@ -118,6 +124,7 @@ EXPORTS = [  # files that are whole or not at all, each on its own
     Command("masks", masks, prepare=(pretrain,)),
     Command("report", report, prepare=(pretrain,)),
     Command("data", make),
+    Command("pack", pack),
 ]
 
 

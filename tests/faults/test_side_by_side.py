@@ -48,7 +48,7 @@ def wrong(ended: list[tuple[int, str]], may_say: str) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_command_twice(name, trials_of, points):
     trials, draws = trials_of(name), random.Random(0)
-    refused = "no one is" if name in ("study", "evaluate", "masks", "data") else REFUSED
+    refused = "no one is" if name in ("study", "evaluate", "masks", "data", "pack") else REFUSED
     for _ in points(TIMES):
         apart = draws.uniform(0, APART)
         words = trials.begin()

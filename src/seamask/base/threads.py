@@ -1,4 +1,4 @@
-"""Work done in threads, some way ahead of whoever uses its results."""
+"""Work done in threads, some way ahead of whoever uses its results; what they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 AHEAD = 512  # results, unless said otherwise
 
@@ -46,6 +47,20 @@ def in_threads(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class once(cached_property[T]):
+    """A property that is computed by one thread, and kept; others wait for it.
+
+    `cached_property` itself has no lock since Python 3.12. It is kept beside the value, so that
+    objects do not wait for each other.
+    """
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:  # type: ignore[override]
+        """Return the value."""
+        with vars(instance).setdefault("_once", threading.RLock()):  # that of one thread stays
+            value: T = super().__get__(instance, owner)
+            return value
 
 
 class Allowance:

@@ -1,4 +1,4 @@
-"""Make a store ahead of time, at a place of its own, by any number of processes together."""
+"""Make a store ahead of time, by any number of processes together."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from pathlib import Path
 from seamask.base.errors import UserError, printable
 from seamask.base.paths import check_writable
 from seamask.data.files.decode import allow
-from seamask.data.sets.packed import about_packed, is_packed, packed
+from seamask.data.sets.packed import is_begun, is_packed, pack_into, packed
 from seamask.data.settings import DataConfig
-from seamask.data.sources import Data, find_source, fingerprint_of, load
-from seamask.data.store.pieces import build_together
+from seamask.data.sources import Data, find_source, fingerprint_of, load, place_in_cache
 
 
-def pack(config: DataConfig, out: Path, seed: int = 0, progress: bool = True) -> Data:
-    """Pack images at `config.size` pixels into a folder that is a data set by itself.
+def pack(config: DataConfig, out: Path | None = None, seed: int = 0, progress: bool = True) -> Data:
+    """Pack images at `config.size` pixels.
 
     Started several times at once, on one machine or on several that share the folder, the processes
     share the work; started again, it goes on.
 
     Args:
         config: which images, and how they are read; `size` is given.
-        out: the folder to make.
+        out: the folder to make, a data set by itself; None: in the cache, where `load` looks.
         seed: see `load`.
         progress: show progress on stderr.
 
     Returns:
-        What `load` gives for `--data OUT`.
+        What `load` gives for `--data OUT`, or of the cache.
 
     Raises:
         UserError: see `load`; or `out` holds something else.
@@ -34,19 +33,20 @@ def pack(config: DataConfig, out: Path, seed: int = 0, progress: bool = True) ->
     source = find_source(config, config.size, seed)
     if source.packed:
         raise UserError(f"--data {printable(config.source)} is packed already; use it as it is")
-    check_writable(out, "--out")
     allow(config.max_megapixels)
     fingerprint = fingerprint_of(source, config, config.size)
-    if out.exists():
-        if not is_packed(out) or packed(out, DataConfig()).identity() != fingerprint:
+    if out is None:
+        there = config
+        folder = place_in_cache(source, fingerprint, config, config.size)
+    else:
+        there = DataConfig(source=str(out), on_bad_image=config.on_bad_image)
+        folder = out
+        check_writable(out, "--out")
+        if out.exists() and not (is_packed(out) and packed(out, there).identity() == fingerprint):
             raise UserError(
                 f"--out {printable(out)} is there and holds something else; remove it, or choose "
                 "another place"
             )
-    else:
-        build_together(
-            out, config.size, source.plan(), about_packed(source, fingerprint, config),
-            source.name, fingerprint[:16], progress,
-        )  # fmt: skip
-    return load(DataConfig(source=str(out), on_bad_image=config.on_bad_image), config.size, seed,
-                progress)  # fmt: skip
+    if not folder.exists() or is_begun(folder, fingerprint):
+        pack_into(folder, source, fingerprint, config, config.size, progress)
+    return load(there, config.size, seed, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from seamask.data.sets import (  # noqa: F401 (each registers itself)
     voc_boxes,
 )
 from seamask.data.sets.names import split_of
-from seamask.data.sets.packed import open_packed
+from seamask.data.sets.packed import is_begun, open_packed, pack_into
 from seamask.data.sets.path import path
 from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
@@ -111,12 +112,10 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     if source.packed:
         store = open_packed(source.packed, progress)
     else:
-        cache = local(config.cache, "--data.cache")
-        stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
-        store = open_or_build(
-            stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",
-            size, source.plan, source.name, progress,
-        )  # fmt: skip
+        folder = place_in_cache(source, fingerprint, config, size)
+        if is_begun(folder, fingerprint):
+            pack_into(folder, source, fingerprint, config, size, progress)
+        store = open_or_build(folder, size, source.plan, source.name, progress)
     if store.skipped and config.on_bad_image == "stop":
         raise bad_image(*store.skipped[0])
     train, probe_train, probe_test = _splits(store)
@@ -131,6 +130,13 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         (*about.notes, *store.remarks), store.ranges, source.jpeg or config.jpeg,
         source.whole() if source.whole else None,
     )  # fmt: skip
+
+
+def place_in_cache(source: Source, fingerprint: str, config: DataConfig, size: int) -> Path:
+    """Return where the store of a source is in the cache, or will be."""
+    cache, name = local(config.cache, "--data.cache"), f"{fingerprint[:16]}-{size}"
+    stored = sorted(cache.glob(f"[!.]*-{name}"))  # of images whose folder had another name, too
+    return stored[0] if stored else cache / f"{source.name}-{name}"
 
 
 def _normalization(asked: Normalize, source: Source, store: Store) -> Normalization:

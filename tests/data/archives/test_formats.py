@@ -51,6 +51,15 @@ def plain_tar(photos, out, mode="w"):
     return out
 
 
+def packed_tar(photos, out, codec):
+    """As `tar --zstd` and `tar -I lz4` do."""
+    tar = plain_tar(photos, out.with_name("plain"))
+    with pa.output_stream(str(out), compression=codec) as sink:
+        sink.write(tar.read_bytes())
+    tar.unlink()
+    return out
+
+
 def a_zip(photos, out):
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         for path in PATHS:
@@ -144,6 +153,8 @@ FORMS = {
     "photos.tar": plain_tar,
     "photos.tar.gz": lambda photos, out: plain_tar(photos, out, "w:gz"),
     "photos.txz": lambda photos, out: plain_tar(photos, out, "w:xz"),
+    "photos.tar.zst": lambda photos, out: packed_tar(photos, out, "zstd"),
+    "photos.tar.lz4": lambda photos, out: packed_tar(photos, out, "lz4"),
     "shards": webdataset,
     "shards-json": lambda photos, out: webdataset(photos, out, "json"),
     "imagenet": tar_of_tars,
@@ -364,7 +375,9 @@ def rows_without_images(out):
         ("no.arrow", lambda p: p.write_text("x" * 60), r"cannot read .*no\.arrow"),
         ("words.txt", lambda p: p.write_text("hello\n"), "names no image, its first line is 'hel"),
         ("empty.csv", lambda p: p.write_text(""), "names no image; write"),
-        ("a.rar", lambda p: p.write_text("x"), "this is a file of no kind that holds images"),
+        ("no.tar.zst", lambda p: p.write_bytes(b"\x28\xb5\x2f\xfd" * 9), r"\.zst: not a tar"),
+        ("a.gz", lambda p: p.write_text("x"), "this is a file of no kind that holds images"),
+        ("a.rar", lambda p: p.write_text("x"), r"a\.rar: archives of this kind are not read; unp"),
     ],
 )
 def test_what_holds_no_images_is_one_line(tmp_path, open_data, name, make, words):

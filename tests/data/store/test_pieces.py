@@ -82,6 +82,30 @@ def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypa
     assert torch.equal(data.train.pixels, other.train.pixels)
 
 
+def test_training_goes_on_with_what_a_killed_one_has_packed_for_it(
+    tmp_path, photos, open_data, monkeypatch
+):
+    made = []
+    write_split = pieces.write_split
+
+    def die_at_third(writer, *rest):
+        made.append(writer.folder.name)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return write_split(writer, *rest)
+
+    monkeypatch.setattr(pieces, "write_split", die_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        packed(photos, None, cache=str(tmp_path / "cache"))
+    data = open_data(photos)
+    assert len(made) == 3 + 4  # of six, two were there
+    (store,) = (path for path in (tmp_path / "cache").iterdir() if not path.name.startswith("."))
+    assert packed(photos, None, cache=str(tmp_path / "cache")).fingerprint == data.fingerprint
+    assert torch.equal(data.train.pixels, packed(photos, tmp_path / "pack").train.pixels)
+    assert not list((tmp_path / "cache").glob(".seamask-*"))
+    assert store.exists()
+
+
 def test_several_at_once_share_the_work(tmp_path, photos, monkeypatch):
     """Threads here: a lock is held by an open file, so they are to each other as processes are."""
     made, two = [], Event()

@@ -20,7 +20,11 @@ from seamask.data.registry import SOURCES
 from seamask.data.sets.folder import list_folder
 from seamask.data.sets.names import split_in
 
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+TARS = (
+    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst",
+    ".tar.lz4",
+)  # fmt: skip
+OTHERS = (".rar", ".7z", ".tar.z", ".tar.lz", ".tar.lzma", ".tar.br", ".cab", ".iso", ".dmg")
 TABLES = (".parquet", ".arrow")
 LISTS = (".txt", ".lst", ".csv", ".tsv")
 KNOWN = ".zip, .tar, .tar.gz, .parquet, .csv, .txt"
@@ -81,6 +85,11 @@ def existing(source: str) -> Path:
             else f"give a folder or an archive of images, or one of {', '.join(names)}"
         )
         raise UserError(f"--data {printable(source)}: no such folder or file; {hint}")
+    if path.is_file() and path.name.lower().endswith(OTHERS):
+        raise UserError(
+            f"--data {printable(source)}: archives of this kind are not read; unpack it and give "
+            "the folder, or pack the images anew as .zip or .tar"
+        )
     if not path.is_dir() and not path.name.lower().endswith((".zip", *TARS, *TABLES, *LISTS)):
         raise UserError(
             f"--data {printable(source)}: this is a file of no kind that holds images; give a "

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic, lock_of, make_folder
@@ -181,6 +181,22 @@ def cannot_read(path: Path, reason: object) -> UserError:
     """Build the error of an archive that cannot be read at all."""
     lines = str(reason).splitlines() or [type(reason).__name__]
     return UserError(f"cannot read {printable(path)}: {lines[0]}; replace it, or leave it out")
+
+
+def pyarrow_for(path: Path) -> Any:
+    """Return the module `pyarrow`, which reads a file of this kind.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise UserError(
+            f"{printable(path)} is read by pyarrow, which is not installed: "
+            "pip install 'seamask[parquet]'"
+        ) from error
+    return pyarrow
 
 
 def _padding(labels: Iterable[str | None]) -> int:

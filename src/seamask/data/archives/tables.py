@@ -6,13 +6,13 @@ import json
 import os
 from collections import OrderedDict
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from seamask.base.errors import UserError, printable
-from seamask.data.archives.members import Listing, Member, cannot_read
+from seamask.base.errors import printable
+from seamask.base.threads import once
+from seamask.data.archives.members import Listing, Member, cannot_read, pyarrow_for
 from seamask.data.files.decode import EXTENSIONS, BadImage
 
 IMAGES = ("image", "img", "jpg", "png", "picture", "photo")
@@ -132,21 +132,15 @@ class Table:
             raise BadImage("its bytes are not in the table")
         return bytes(data)
 
-    @cached_property
+    @once
     def _table(self) -> Groups:
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise UserError(
-                f"{printable(self.path)} is read by pyarrow, which is not installed: "
-                "pip install 'seamask[parquet]'"
-            ) from error
+        pyarrow = pyarrow_for(self.path)
         try:
             return Arrow(self.path) if self.path.suffix == ".arrow" else Parquet(self.path)
         except (pyarrow.ArrowException, OSError) as error:
             raise cannot_read(self.path, error) from error
 
-    @cached_property
+    @once
     def _columns(self) -> tuple[str, bool, str | None, list[str]]:
         """Return the column of images, whether it is a struct, that of labels, and their names."""
         from pyarrow import types

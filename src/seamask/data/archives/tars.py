@@ -10,20 +10,32 @@ import os
 import posixpath
 import tarfile
 import tempfile
-import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from seamask.base.errors import UserError, printable
 from seamask.base.files import OURS, make_folder
-from seamask.data.archives.members import Listing, Member, cannot_read
+from seamask.base.threads import once
+from seamask.data.archives.members import Listing, Member, cannot_read, pyarrow_for
 from seamask.data.files.decode import EXTENSIONS, BadImage
 
-OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+
+def _by_pyarrow(path: Path, codec: str) -> Any:
+    return pyarrow_for(path).input_stream(str(path), compression=codec)
+
+
+OPENERS: dict[bytes, Callable[[Path], Any]] = {  # by the first bytes
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"\x28\xb5\x2f\xfd": partial(_by_pyarrow, codec="zstd"),
+    b"\x04\x22\x4d\x18": partial(_by_pyarrow, codec="lz4"),
+}
 SWELLS = 200  # times its size that a compressed archive may unpack to, beyond the first 64 MiB
 SMALL = 2**16  # bytes of what says a label, at most
 LABELS = ("class_name", "label_name", "class", "label", "cls")  # in the JSON beside an image
@@ -42,8 +54,6 @@ class Tar:
 
     def __init__(self, path: Path, cache: Path) -> None:
         self.path, self.cache = path, cache
-        self._first, self._looked = threading.Lock(), False
-        self._file: IO[bytes] | None = None
 
     def listing(self) -> Listing:
         """List its images; see `Archive`.
@@ -87,14 +97,9 @@ class Tar:
             with open(self.path, "rb") as file:
                 yield file
 
-    @property
+    @once
     def _unpacked(self) -> IO[bytes] | None:
-        with self._first:  # of the threads that read, one unpacks
-            if not self._looked:
-                self._file, self._looked = self._unpack(), True
-        return self._file
-
-    def _unpack(self) -> IO[bytes] | None:
+        """The file that a compressed tar is unpacked to; None of another."""
         with open(self.path, "rb") as file:
             magic = file.read(8)
         opener = next((opener for mark, opener in OPENERS.items() if magic.startswith(mark)), None)
@@ -113,8 +118,11 @@ class Tar:
                             "which no images do; if they are images, unpack it by hand"
                         )
                     self._write(unpacked, piece)
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile):
+        except (EOFError, zlib.error, lzma.LZMAError):
             pass  # what comes before can be read; the listing says what is damaged
+        except OSError as error:
+            if error.errno is not None:  # the disk's; of a codec, as above
+                raise
         unpacked.seek(0)
         return unpacked
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import stat
 import zipfile
-from functools import cached_property
 from pathlib import Path
 
+from seamask.base.threads import once
 from seamask.data.archives.members import Listing, Member, cannot_read
 
 
@@ -34,7 +34,7 @@ class Zip:
         """Return the bytes of an image, compared with their checksum; see `Archive`."""
         return self._file.read(self._file.infolist()[member.place[0]])
 
-    @cached_property
+    @once
     def _file(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)

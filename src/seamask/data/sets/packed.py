@@ -10,6 +10,7 @@ from seamask.base.errors import UserError, printable
 from seamask.data.registry import About, Normalization, Source
 from seamask.data.store.arrays import META
 from seamask.data.store.packed import Store, open_store
+from seamask.data.store.pieces import build_together, parts_of
 from seamask.data.store.plan import Plan
 
 if TYPE_CHECKING:
@@ -25,7 +26,33 @@ def is_packed(root: Path) -> bool:
     return (root / META).is_file() and (root / "train.pixels").is_file()
 
 
-def about_packed(source: Source, fingerprint: str, config: DataConfig) -> dict[str, Any]:
+def pack_into(
+    folder: Path, source: Source, fingerprint: str, config: DataConfig, size: int, show: bool
+) -> None:
+    """Pack images together with whoever else does, and from what others have left half-made.
+
+    Args:
+        folder: to make; what is there is left alone.
+        source: of the images.
+        fingerprint: of them.
+        config: how they are read.
+        size: side in pixels.
+        show: show progress.
+
+    Raises:
+        UserError: see `build_together`.
+    """
+    about = _about(source, fingerprint, config)
+    key = fingerprint[:16]
+    build_together(folder, size, source.plan(), about, source.name, key, show)
+
+
+def is_begun(folder: Path, fingerprint: str) -> bool:
+    """Tell whether some of a store's pieces are there, of a process that packs or was killed."""
+    return parts_of(folder, fingerprint[:16]).exists()
+
+
+def _about(source: Source, fingerprint: str, config: DataConfig) -> dict[str, Any]:
     """Return what a store notes so that it is a source by itself."""
     about = source.about()
     return {

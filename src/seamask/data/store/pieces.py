@@ -70,7 +70,7 @@ def build_together(
     Raises:
         UserError: it cannot be written, or no image of it can be read.
     """
-    parts = folder.with_name(f"{OURS}{folder.name}-{key}.parts")
+    parts = parts_of(folder, key)
     with storing(label, folder.parent):
         make_folder(parts)
     pieces = {
@@ -127,6 +127,11 @@ def build_together(
         os.rename(whole, folder)
         sync_folder(folder.parent)
         shutil.rmtree(parts, ignore_errors=True)
+
+
+def parts_of(folder: Path, key: str) -> Path:
+    """Return where the pieces of a store are while it is built; see `build_together`."""
+    return folder.with_name(f"{OURS}{folder.name}-{key}.parts")
 
 
 def _between(split: Split, start: int) -> Split:
