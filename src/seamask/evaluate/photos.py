@@ -25,6 +25,7 @@ from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
 from seamask.show.figures import mask_figure
+from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
 CELL = 224  # side in pixels of a picture on a sheet
@@ -90,6 +91,10 @@ class Seer:
         pixels = torch.from_numpy(np.stack(squares))
         return predict(self._masker, pixels, self.size, *self._normalization, encoder=self._encoder)
 
+    def fill(self, pictures: Tensor) -> Tensor:
+        """Return what the run puts where masks remove something, uint8 `[n, S, S, 3]`."""
+        return filled_pixels(self.config.masks.fill, pictures, *self._normalization)
+
 
 def draw_masks_of_photos(
     runs: Sequence[str | os.PathLike[str]], paths: Sequence[str | os.PathLike[str]], out: Path
@@ -130,6 +135,7 @@ def draw_masks_of_photos(
                 sheet,
                 names=[photo.name for photo in shown],
                 makers=makers if len(seers) > 1 else None,
+                fills=[filled for s in seers for filled in [s.fill(pictures)] * s.n_masks],
             )
             drawn.append(sheet)
             progress.advance(len(shown))

@@ -83,7 +83,7 @@ class ReconstructingEncoder(Encoder):
     """
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map images `[B, C, H, W]`, without what `mask` `[B, 1, H, W]` removes, to
+        """Map images `[B, C, H, W]`, of which `mask` `[B, 1, H, W]` was removed, to
         `[B, C · H · W + F]`.
         """
         seen = None
@@ -92,8 +92,7 @@ class ReconstructingEncoder(Encoder):
             tokens, weight = kept_tokens(vit, images, mask, self.drop).spread()
             features, seen = grid_of_tokens(tokens, images), grid_of_tokens(weight, images)
         else:
-            blanked = images if mask is None else images * (1 - mask)
-            features = feature_map(self.backbone, blanked.contiguous(memory_format=self.layout))
+            features = feature_map(self.backbone, images.contiguous(memory_format=self.layout))
         height, width = images.shape[2:]
         pixels = self.head(features, seen)[:, :, :height, :width]
         return torch.cat([pixels.flatten(1), features.mean((2, 3))], dim=1)

@@ -17,7 +17,7 @@ from seamask.data import VOID
 
 GAP = 4  # pixels between cells
 MARGIN = 92  # pixels for the row labels
-GREY = 128  # what a removed pixel looks like: the mean colour
+GREY = 128  # what a removed pixel looks like if nothing else is said
 
 # The 22 colours of maximum contrast (Kelly 1965) but for white, which is void; black comes first,
 # since class 0 is the background where there is one.
@@ -40,6 +40,7 @@ def mask_figure(
     averaged: int = 0,
     names: Sequence[str] | None = None,
     makers: Mapping[str, int] | None = None,
+    fills: Sequence[Tensor] | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
@@ -55,6 +56,7 @@ def mask_figure(
         averaged: how many images that mean is over.
         names: of the images, written on them.
         makers: how many of the masks, in their order, each of several is the maker of.
+        fills: uint8 `[n, H, W, 3]` for each mask, what stands where it removes; None: grey.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
@@ -76,7 +78,8 @@ def mask_figure(
         lines.append((label, grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
-        views = pictures * (1 - gone) + GREY * gone
+        instead = GREY if fills is None else fills[k].numpy()
+        views = pictures * (1 - gone) + instead * gone
         lines.append((f"{whose[k]}view {numbers[k]}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
     columns = len(pictures) + (mean is not None)
