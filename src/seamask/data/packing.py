@@ -9,7 +9,7 @@ from seamask.base.paths import check_writable
 from seamask.data.files.decode import allow
 from seamask.data.sets.packed import about_packed, is_packed, packed
 from seamask.data.settings import DataConfig
-from seamask.data.sources import Data, find_source, fingerprint_of, load
+from seamask.data.sources import Data, find_source, fingerprint_of, load, plan_of
 from seamask.data.store.pieces import build_together
 
 
@@ -38,15 +38,16 @@ def pack(config: DataConfig, out: Path, seed: int = 0, progress: bool = True) ->
     allow(config.max_megapixels)
     fingerprint = fingerprint_of(source, config, config.size)
     if out.exists():
-        if not is_packed(out) or packed(out, DataConfig()).identity() != fingerprint:
+        own = DataConfig(channels=config.channels)
+        if not is_packed(out) or packed(out, own).identity() != fingerprint:
             raise UserError(
                 f"--out {printable(out)} is there and holds something else; remove it, or choose "
                 "another place"
             )
     else:
         build_together(
-            out, config.size, source.plan(), about_packed(source, fingerprint, config),
+            out, config.size, plan_of(source, config)(), about_packed(source, fingerprint, config),
             source.name, fingerprint[:16], progress,
         )  # fmt: skip
-    return load(DataConfig(source=str(out), on_bad_image=config.on_bad_image), config.size, seed,
-                progress)  # fmt: skip
+    made = DataConfig(source=str(out), on_bad_image=config.on_bad_image, channels=config.channels)
+    return load(made, config.size, seed, progress)

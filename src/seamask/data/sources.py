@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +15,7 @@ from seamask.base.paths import local
 from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
 from seamask.data.normalize import Normalize
-from seamask.data.registry import IMAGENET, SOURCES, Normalization, Source
+from seamask.data.registry import IMAGENET, IMAGENET_GREY, SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -31,6 +32,7 @@ from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
 from seamask.data.store.levels import levels_of, mean_and_std
 from seamask.data.store.packed import FORMAT, Images, Store, open_or_build
+from seamask.data.store.plan import Plan
 from seamask.data.whole import WholeImages
 
 __all__ = ["SOURCES", "Data", "choose", "find_source", "load"]
@@ -98,6 +100,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
             image where these stop the run, a download that is impossible, or a cache that cannot be
             written.
     """
+    config.normalize.check_channels(config.channels)
     size = config.size or image_size
     source = find_source(config, size, seed)
     allow(config.max_megapixels)
@@ -115,7 +118,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         stored = sorted(cache.glob(f"[!.]*-{fingerprint[:16]}-{size}"))
         store = open_or_build(
             stored[0] if stored else cache / f"{source.name}-{fingerprint[:16]}-{size}",
-            size, source.plan, source.name, progress,
+            size, plan_of(source, config), source.name, progress,
         )  # fmt: skip
     if store.skipped and config.on_bad_image == "stop":
         raise bad_image(*store.skipped[0])
@@ -133,16 +136,22 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     )  # fmt: skip
 
 
+def plan_of(source: Source, config: DataConfig) -> Callable[[], Plan]:
+    """Return what plans the store of a source by these settings."""
+    return lambda: source.plan().with_channels(config.channels)
+
+
 def _normalization(asked: Normalize, source: Source, store: Store) -> Normalization:
     """Return what images are normalised by: what is asked for, else what the source says."""
+    channels = store.splits["train"].pixels.shape[-1]
     if asked.by == "given":
-        return Normalization(*(v * 3 if len(v) == 1 else v for v in (asked.mean, asked.std)))  # type: ignore[arg-type]
+        return Normalization(*(v * channels if len(v) == 1 else v for v in (asked.mean, asked.std)))
     if asked.by == "imagenet":
-        return IMAGENET
-    if asked.by == "auto" and source.normalization is not None:
+        return IMAGENET if channels == 3 else IMAGENET_GREY
+    if asked.by == "auto" and source.normalization is not None and channels == 3:
         return source.normalization
     levels = store.levels or levels_of(store.splits["train"].pixels.numpy())  # stores of before
-    return Normalization(*mean_and_std(levels))  # type: ignore[arg-type]
+    return Normalization(*mean_and_std(levels))
 
 
 def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
@@ -155,6 +164,8 @@ def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
         text += f" {config.max_megapixels}"
     if config.jpeg != DataConfig.jpeg:  # other pixels
         text += f" {config.jpeg}"
+    if config.channels != DataConfig.channels:
+        text += f" {config.channels} channel"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.progress import Progress
@@ -92,8 +93,9 @@ class Seer:
         return predict(self._masker, pixels, self.size, *self._normalization, encoder=self._encoder)
 
     def fill(self, pictures: Tensor) -> Tensor:
-        """Return what the run puts where masks remove something, uint8 `[n, S, S, 3]`."""
-        return filled_pixels(self.config.masks.fill, pictures, *self._normalization)
+        """Return what the run puts where masks remove something of pictures, `[n, S, S, 3]`."""
+        seen = as_channels(pictures, self.config.data.channels)
+        return filled_pixels(self.config.masks.fill, seen, *self._normalization)
 
 
 def draw_masks_of_photos(

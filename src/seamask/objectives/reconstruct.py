@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seamask.base.errors import UserError
 from seamask.base.precision import at_least_float32
+from seamask.networks.check import channels_of
 from seamask.networks.encoder import Encoder
 from seamask.networks.maps import feature_map, grid_of_tokens
 from seamask.networks.tokens import kept_tokens
@@ -126,10 +127,9 @@ class Reconstruct(Objective):
                 f"{type(backbone).__name__} tells of none: take a ResNet or a ViT"
             )
         self.stride = int(info[-1]["reduction"])
-        first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
         features = int(getattr(backbone, "num_features", n_features))
         self.features = features
-        decoder = Decoder(features, self.stride, first.in_channels, c.decoder, c.decoder_width)
+        decoder = Decoder(features, self.stride, channels_of(backbone), c.decoder, c.decoder_width)
         return ReconstructingEncoder(backbone, decoder, channels_last)
 
     def of_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.files import atomic
 from seamask.base.progress import amount
 from seamask.data import VOID
@@ -45,7 +46,7 @@ def mask_figure(
     """Write a picture with one column per image: the image, its masks, the masked views.
 
     Args:
-        images: uint8 `[n, H, W, 3]`.
+        images: uint8 `[n, H, W, 1 or 3]`.
         masks: `[n, N, H, W]` in [0, 1], 1 = removed.
         path: of the PNG.
         cell: side in pixels of one picture at least; small images are enlarged by a whole factor.
@@ -60,7 +61,7 @@ def mask_figure(
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
-    pictures = images.numpy()
+    pictures = as_channels(images, 3).numpy()
     shades = (masks.clamp(0, 1) * 255).round().byte().numpy()
     lines = [("image", list(pictures))]
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
@@ -78,7 +79,7 @@ def mask_figure(
         lines.append((label, grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
-        instead = GREY if fills is None else fills[k].numpy()
+        instead = GREY if fills is None else as_channels(fills[k], 3).numpy()
         views = pictures * (1 - gone) + instead * gone
         lines.append((f"{whose[k]}view {numbers[k]}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
@@ -181,7 +182,7 @@ def segmentation_figure(
     Below it is a legend of the classes that occur. Colours repeat after 21 classes; void is white.
 
     Args:
-        images: uint8 `[3, H, W]` each, sizes vary.
+        images: uint8 `[1 or 3, H, W]` each, sizes vary.
         truths: uint8 `[H, W]` each; 255 = void.
         predictions: uint8 `[H, W]` each.
         classes: names, in the order of the labels.
@@ -189,8 +190,9 @@ def segmentation_figure(
         cell: height in pixels of every row; widths keep the aspect.
     """
     palette = _palette(len(classes))
+    pictures = [as_channels(image.permute(1, 2, 0), 3).numpy() for image in images]
     rows = [
-        ("image", [image.permute(1, 2, 0).numpy() for image in images], Image.Resampling.BILINEAR),
+        ("image", pictures, Image.Resampling.BILINEAR),
         ("truth", [palette[truth.numpy()] for truth in truths], Image.Resampling.NEAREST),
         ("prediction", [palette[p.numpy()] for p in predictions], Image.Resampling.NEAREST),
     ]

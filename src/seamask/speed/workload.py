@@ -21,7 +21,7 @@ from seamask.training.players import build_networks, build_players
 from seamask.training.stepper import WARM_UP, Stepper, records
 from seamask.views import Views
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+MEAN, STD = 0.5, 0.25
 
 
 class Workload:
@@ -41,10 +41,11 @@ class Workload:
         context = partial(autocast, device, chosen_precision(config.precision, device.type))
         self.players = build_players(config, networks, self.objective, device, autocast=context)
         self.encoder, self.masker = self.players.encoder, self.players.masker
-        self.views = Views(config.views, config.image_size, MEAN, STD)
+        channels = config.data.channels
+        self.views = Views(config.views, config.image_size, (MEAN,) * channels, (STD,) * channels)
         self.draw = generator(config.seed, "speed")
         side = config.data.size or config.image_size
-        shape = (config.batch_size, 3, side, side)
+        shape = (config.batch_size, channels, side, side)
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.maps: dict[str, Tensor] = {}  # by their names in `View`

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.draws import generator
 from seamask.base.files import atomic
 from seamask.evaluate.features import evaluating, extract, over_images
@@ -100,7 +101,7 @@ def _record_features(run: Run) -> None:
 
 def _images(pixels: Tensor, side: int) -> Any:
     """Return images as bytes, their sides at most `side`: uint8 `[n, s, s, 3]`."""
-    small = _smaller(pixels.permute(0, 3, 1, 2) / 255, side)
+    small = _smaller(as_channels(pixels, 3).permute(0, 3, 1, 2) / 255, side)
     return _bytes(small).transpose(0, 2, 3, 1)
 
 
