@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from seamask.game.step import two_player_step
 from seamask.masks import MASKERS
 from seamask.objectives import OBJECTIVES, build_objective
 from seamask.training.players import build_networks, build_players
+from seamask.views.fill import fill
+from seamask.views.settings import Fill
 
 pytestmark = pytest.mark.slow  # there are some 130
 
@@ -22,6 +25,7 @@ BACKBONES = {
     "test_vit": {"encoder.patch": 8},
     "test_vit, dropping": {"encoder.patch": 8, "masks.drop": 0.5},
 }
+FILLS = get_args(Fill)  # taken in turns
 # What only sequential masks can do; what is drawn or given heeds no budget.
 VARIANTS = [
     (masker, budget, disjoint)
@@ -48,12 +52,13 @@ def test_every_pair_is_there():
         assert set(itertools.product(*pair)) - there <= {("reconstruct", ("none", "0.3", False))}
 
 
-def batch():
+def batch(kind):
     draw = torch.Generator().manual_seed(1)
     maps = torch.ones(8, 32, 32, dtype=torch.uint8)
     maps[:, :12] = 2
     maps[:, 20:, 9:30] = 3
-    return tuple(View(torch.randn(8, 3, 32, 32, generator=draw), maps, maps, maps) for _ in "ab")
+    images = (torch.randn(8, 3, 32, 32, generator=draw) for _ in "ab")
+    return tuple(View(x, maps, maps, maps, fill(kind, x, draw)) for x in images)
 
 
 def state(module):
@@ -79,6 +84,7 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
         "optim.encoder.optimizer": "sgd", "optim.masker.optimizer": "sgd",
         **BACKBONES[backbone],
     }))  # fmt: skip
+    kind = FILLS[COMBINATIONS.index((objective, masker, budget, disjoint, backbone)) % len(FILLS)]
     loss = build_objective(config.objective)
     networks = build_networks(config, loss)
     players = build_players(config, networks, loss, torch.device("cpu"))
@@ -95,7 +101,7 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
             optimizer.step = step_and_look
     for step in range(2):
         seen = [(state(encoder), state(network))]
-        metrics = two_player_step(players, [batch()], torch.Generator().manual_seed(step))
+        metrics = two_player_step(players, [batch(kind)], torch.Generator().manual_seed(step))
         loss.update(encoder, step / 2)
         assert all(torch.isfinite(value) for value in metrics.values())
         assert moved(seen[0][0], seen[1][0])  # the encoder moved

@@ -382,7 +382,9 @@ def data_pack(*, data: str, size: int, out: Path | None = None, settings: Rest =
     packed = pack(config.data, None if out is None else local(out, "--out"), config.seed)
     held_out = 0 if packed.probe_test is None else len(packed.probe_test)
     images = amount(len(packed.train), "image")
-    print_prose(f"{out or config.data.cache}: {images} to train on, {held_out:,} held out, {size} px")
+    print_prose(
+        f"{out or config.data.cache}: {images} to train on, {held_out:,} held out, {size} px"
+    )
     print_skipped(packed.skipped)
     print(f"use them with --data {shlex.quote(str(out or data))}")
 

@@ -173,4 +173,9 @@ def check(config: Config) -> Config:
             f"--batch-size {c.batch_size} leaves {c.micro_batch} image per part: "
             "NT-Xent needs at least 2"
         )
+    if c.masks.fill == "other" and c.micro_batch % 2:
+        raise UserError(
+            f"--masks.fill other pairs images: --batch-size {c.batch_size} leaves {c.micro_batch} "
+            "in a part, an odd number"
+        )
     return config

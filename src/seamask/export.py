@@ -39,7 +39,7 @@ def save_weights(module: nn.Module, path: Path, about: dict[str, str] | None = N
 
 
 def load_encoder(run: Path | str) -> nn.Module:
-    """Return the pretrained backbone of a run, in eval mode: `[B, 3, H, W]` → `[B, F]`.
+    """Return the pretrained backbone of a run, in eval mode: `[B, C, H, W]` → `[B, F]`.
 
     Images must be scaled to [0, 1] and normalised with the `normalization` in the run's
     `manifest.json`.
@@ -54,13 +54,14 @@ def load_encoder(run: Path | str) -> nn.Module:
     config = folder.read_config()
     encoder = config.encoder
     backbone, _, _ = build_backbone(
-        encoder.backbone, config.image_size, encoder.stem, encoder.patch
-    )
+        encoder.backbone, config.image_size, encoder.stem, encoder.patch,
+        channels=config.data.channels,
+    )  # fmt: skip
     return read_weights(backbone, folder.encoder)
 
 
 def load_masker(run: Path | str) -> nn.Module:
-    """Return the mask network of a run, in eval mode: `[B, 3, H, W]` → masks `[B, N, H, W]`.
+    """Return the mask network of a run, in eval mode: `[B, C, H, W]` → masks `[B, N, H, W]`.
 
     Args:
         run: a run's folder.
@@ -73,7 +74,8 @@ def load_masker(run: Path | str) -> nn.Module:
     if is_frozen(config.masks.masker):  # its file holds the trained one
         normalization = folder.read_normalization()
         return read_trained(folder.masker).normalized_by(normalization.mean, normalization.std)
-    return read_weights(build_masker(config.masks, config.image_size), folder.masker)
+    masker = build_masker(config.masks, config.image_size, config.data.channels)
+    return read_weights(masker, folder.masker)
 
 
 def read_weights(module: nn.Module, path: Path) -> nn.Module:

@@ -353,10 +353,16 @@ def finite(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Normalization:
-    """What images are normalised by, red, green, blue."""
+    """What images are normalised by: of each channel, red, green, blue or grey."""
 
-    mean: tuple[float, float, float]
-    std: Annotated[tuple[float, float, float], Within(0, above=True)]
+    mean: tuple[float, ...]
+    std: Annotated[tuple[float, ...], Within(0, above=True)]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) not in (1, 3):
+            raise UserError(f"mean is {[*self.mean]}: expected one number, or three")
+        if len(self.std) != len(self.mean):
+            raise UserError(f"std is {[*self.std]}: expected as many numbers as of the mean")
 
 
 @dataclass(frozen=True)

@@ -374,7 +374,11 @@ MANIFESTS = [
     ("[]", "[] instead of names and values"),
     ("{}", "normalization: damaged: None instead of names and values"),
     ('{"normalization": {"mean": [0, 0, 0]}}', "std is missing"),
-    ('{"normalization": {"mean": [0, 0, 0], "std": [1, 1]}}', "std is [1, 1]: expected tuple"),
+    (
+        '{"normalization": {"mean": [0, 0, 0], "std": [1, 1]}}',
+        "std is [1.0, 1.0]: expected as",
+    ),
+    ('{"normalization": {"mean": [0, 0], "std": [1, 1]}}', "mean is [0.0, 0.0]: expected one"),
     ('{"normalization": {"mean": [0, 0, 0], "std": [0, 1, 1]}}', "it must be above 0"),
     ('{"normalization": {"mean": ["a", 0, 0], "std": [1, 1, 1]}}', "mean is 'a': expected float"),
     (DEEP[:3000] * 40, "nested too deeply"),

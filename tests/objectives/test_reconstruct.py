@@ -68,7 +68,7 @@ def test_one_linear_map_of_each_place_gives_its_pixels():
     encoder = objective.encoder(Convolution(), 6).double()
     images, _, mask = batch()
     with torch.no_grad():
-        encoded = encoder(images, mask)
+        encoded = encoder(images * (1 - mask), mask)
         features = encoder.backbone.conv(images * (1 - mask))
         weight, bias = encoder.head.pixels.weight[:, :, 0, 0], encoder.head.pixels.bias
     assert encoded.shape == (3, 3 * 16 * 16 + 6)
@@ -97,7 +97,7 @@ def test_with_patches_left_out_it_is_mae():
     patches[0, :2] = patches[1, 1:3] = patches[2, :, :2] = 1
     mask = patches.double().kron(torch.ones(8, 8).double())[:, None]
     with torch.no_grad():
-        encoded = encoder(images, mask)
+        encoded = encoder(images * (1 - mask), mask)
         tokens = vit._pos_embed(vit.patch_embed(images))
         for i in range(3):
             kept = [k for k in range(16) if not patches[i].flatten()[k]]
@@ -123,9 +123,9 @@ def test_masks_that_learn_see_the_same_loss_through_all_tokens():
     images = batch(32)[0]
     mask = torch.zeros(3, 1, 32, 32, dtype=torch.float64)
     mask[:, :, :16] = 1
-    dropped = objective.from_view(encoder(images, mask), images, mask)
+    dropped = objective.from_view(encoder(images * (1 - mask), mask), images, mask)
     asked = mask.clone().requires_grad_()
-    weighted = objective.from_view(encoder(images, asked), images, asked)
+    weighted = objective.from_view(encoder(images * (1 - asked), asked), images, asked)
     torch.testing.assert_close(weighted, dropped, rtol=1e-3, atol=1e-4)  # e⁻⁶ of a token is left
     weighted.sum().backward()
     assert (asked.grad != 0).any((1, 2, 3)).all()

@@ -42,8 +42,12 @@ GAMES = {
     "VICReg, budgets of superpixels": {"objective": "vicreg", "budget": "superpixel"},
     "MoCo, given masks, in parts": {
         "objective": "moco", "objective.queue": 24, "masker": "given", "accumulate": 2,
+        "masks.fill": "other",
     },
-    "MSN, colour noise": {"objective": "msn", "objective.prototypes": 12, "masker": "colour-noise"},
+    "MSN, colour noise": {
+        "objective": "msn", "objective.prototypes": 12, "masker": "colour-noise",
+        "masks.fill": "noise",
+    },
     "pixels predicted, several blocks": {
         "objective": "reconstruct", "objective.decoder": 1, "objective.decoder_width": 32,
         "masker": "multi-block",

@@ -228,7 +228,10 @@ def record(kind: type[T], raw: Any, where: str) -> T:
                 raise UserError(f"{name} is missing")
         except UserError as error:
             raise UserError(f"cannot read {where}: damaged: {error}") from error
-    return kind(**found)
+    try:
+        return kind(**found)
+    except UserError as error:  # values that do not fit each other
+        raise UserError(f"cannot read {where}: damaged: {error}") from error
 
 
 def required(hint: Any) -> tuple[Any, bool]:

@@ -51,6 +51,18 @@ class Normalize:
             )
         return cls("given", mean, std)
 
+    def check_channels(self, channels: int) -> None:
+        """Refuse numbers of more channels than images have.
+
+        Raises:
+            UserError: they are of colours, and the images are grey.
+        """
+        if max(len(self.mean), len(self.std)) > channels:
+            raise UserError(
+                f"--data.normalize {self}: is of red, green, blue, and --data.channels is "
+                f"{channels}: give one mean and one standard deviation"
+            )
+
     def __str__(self) -> str:
         if self.by != "given":
             return self.by

@@ -39,7 +39,9 @@ def pack(config: DataConfig, out: Path | None = None, seed: int = 0, progress: b
         there = config
         folder = place_in_cache(source, fingerprint, config, config.size)
     else:
-        there = DataConfig(source=str(out), on_bad_image=config.on_bad_image)
+        there = DataConfig(
+            source=str(out), on_bad_image=config.on_bad_image, channels=config.channels
+        )
         folder = out
         check_writable(out, "--out")
         if out.exists() and not (is_packed(out) and packed(out, there).identity() == fingerprint):

@@ -15,17 +15,18 @@ from seamask.base.registry import Registry
 from seamask.data.store.plan import Plan
 from seamask.data.whole import WholeImages
 
-Triple = tuple[float, float, float]
+Values = tuple[float, ...]  # one for each channel
 
 
 class Normalization(NamedTuple):
-    """Statistics of the channels red, green, blue, of values in [0, 1]."""
+    """Statistics of the channels, red, green, blue or grey, of values in [0, 1]."""
 
-    mean: Triple
-    std: Triple
+    mean: Values
+    std: Values
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_GREY = Normalization((0.449,), (0.226,))  # their means, as torchvision's of one channel
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic
 from seamask.base.paths import local
@@ -22,7 +23,7 @@ from seamask.data.archives.find import existing, source_name
 from seamask.data.files.decode import BadImage, allow, opened
 from seamask.data.files.depth import Ranges
 from seamask.data.files.maps import VOID, check_value, largest, read_map
-from seamask.data.registry import IMAGENET, SOURCES, Normalization
+from seamask.data.registry import IMAGENET, IMAGENET_GREY, SOURCES, Normalization
 from seamask.data.sets import scenes
 from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
 from seamask.data.sets.voc2012 import read_sbd, read_voc2012
@@ -39,7 +40,7 @@ class Segmentation:
     """A data set for semantic segmentation.
 
     Attributes:
-        train: map-style: (image uint8 [3, H, W], classes uint8 [H, W], 255 = ignored), own sizes.
+        train: map-style: (image uint8 [C, H, W], classes uint8 [H, W], 255 = ignored), own sizes.
         test: as `train`.
         classes: names of the values 0, 1, ….
         fingerprint: sha256 hex of what images, classes and splits are; `config.limit` is not in it.
@@ -106,15 +107,18 @@ def load_segmentation(
     mark = fingerprint((train, test), classes, cache)
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
     notes = (*layout.notes, *reading.remarks)
-    splits = Files(train, reading.ranges), Files(test, reading.ranges)
-    return Segmentation(name, *splits, classes, IMAGENET, mark, split, notes, ranges=reading.ranges)
+    learn, held = (Files(items, reading.ranges, config.channels) for items in (train, test))
+    by = IMAGENET if config.channels == 3 else IMAGENET_GREY
+    return Segmentation(name, learn, held, classes, by, mark, split, notes, ranges=reading.ranges)
 
 
 class Files(Labelled):
     """Images and class maps that are read from their files when they are asked for."""
 
-    def __init__(self, items: Sequence[Item], ranges: Ranges | None = None) -> None:
-        self.items, self.ranges = items, ranges
+    def __init__(
+        self, items: Sequence[Item], ranges: Ranges | None = None, channels: int = 3
+    ) -> None:
+        self.items, self.ranges, self.channels = items, ranges, channels
 
     def __len__(self) -> int:
         return len(self.items)
@@ -125,7 +129,8 @@ class Files(Labelled):
         try:
             with opened(item.image, ranges=self.ranges) as image:
                 classes = read_map(item.classes, image, item.image)
-                pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+                pixels = as_channels(torch.from_numpy(np.array(image)), self.channels)
+                pixels = pixels.permute(2, 0, 1).contiguous()
         except BadImage as error:
             raise UserError(
                 f"cannot read the image {printable(item.image)}: {error}; replace or remove it"

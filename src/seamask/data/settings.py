@@ -31,6 +31,9 @@ class AnyData:
     size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side in pixels at which images are stored (shorter side resized, centre cropped);
     0 means the image size."""
+    channels: Literal[1, 3] = 3
+    """1: grey. Colours become their luma, and store, views, encoder and masker have one channel.
+    Evaluations take as many as the encoder has."""
     limit: Annotated[int, Within(0)] = 0
     """Use only this many training images, a random choice that depends on the seed; 0 means all."""
     holdout: Annotated[float, Within(0, 1)] = 0.1
@@ -42,8 +45,8 @@ class AnyData:
     normalize: Annotated[Normalize, written(Normalize)] = Normalize()
     """What images are normalised by, and so what colour a removed pixel has: `own`, mean and
     standard deviation of the training images; `imagenet`; or `MEAN/STD`, three numbers each,
-    `0.5,0.4,0.4/0.2,0.2,0.3`. `auto`: `own` for folders and archives; for data sets with a name
-    theirs, mostly ImageNet's."""
+    `0.5,0.4,0.4/0.2,0.2,0.3`. `auto`: `own` for folders, archives and grey images
+    (`--data.channels 1`); for data sets with a name theirs, mostly ImageNet's."""
     jpeg: Literal["fast", "exact"] = "fast"
     """`fast`: large JPEGs are decoded at a fraction of their size, several times faster; pixels
     differ from those of `exact` by 2 to 4 of 255 on average."""

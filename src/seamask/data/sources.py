@@ -15,7 +15,7 @@ from seamask.base.paths import local
 from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
 from seamask.data.normalize import Normalize
-from seamask.data.registry import IMAGENET, SOURCES, Normalization, Source
+from seamask.data.registry import IMAGENET, IMAGENET_GREY, SOURCES, Normalization, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -32,6 +32,7 @@ from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
 from seamask.data.store.levels import levels_of, mean_and_std
 from seamask.data.store.packed import FORMAT, Images, Store, open_or_build
+from seamask.data.store.plan import Plan
 from seamask.data.whole import WholeImages
 
 __all__ = ["SOURCES", "Data", "choose", "find_source", "load"]
@@ -99,6 +100,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
             image where these stop the run, a download that is impossible, or a cache that cannot be
             written.
     """
+    config.normalize.check_channels(config.channels)
     size = config.size or image_size
     source = find_source(config, size, seed)
     allow(config.max_megapixels)
@@ -141,14 +143,15 @@ def place_in_cache(source: Source, fingerprint: str, config: DataConfig, size: i
 
 def _normalization(asked: Normalize, source: Source, store: Store) -> Normalization:
     """Return what images are normalised by: what is asked for, else what the source says."""
+    channels = store.splits["train"].pixels.shape[-1]
     if asked.by == "given":
-        return Normalization(*(v * 3 if len(v) == 1 else v for v in (asked.mean, asked.std)))  # type: ignore[arg-type]
+        return Normalization(*(v * channels if len(v) == 1 else v for v in (asked.mean, asked.std)))
     if asked.by == "imagenet":
-        return IMAGENET
-    if asked.by == "auto" and source.normalization is not None:
+        return IMAGENET if channels == 3 else IMAGENET_GREY
+    if asked.by == "auto" and source.normalization is not None and channels == 3:
         return source.normalization
     levels = store.levels or levels_of(store.splits["train"].pixels.numpy())  # stores of before
-    return Normalization(*mean_and_std(levels))  # type: ignore[arg-type]
+    return Normalization(*mean_and_std(levels))
 
 
 def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
@@ -161,6 +164,8 @@ def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
         text += f" {config.max_megapixels}"
     if config.jpeg != DataConfig.jpeg:  # other pixels
         text += f" {config.jpeg}"
+    if config.channels != DataConfig.channels:
+        text += f" {config.channels} channel"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -184,7 +189,8 @@ def find_source(config: DataConfig, size: int, seed: int = 0) -> Source:
             f"--data.objects {printable(config.objects)}: {config.source} is no folder whose "
             "images label images could be named after; leave it out, or give a folder as --data"
         )
-    return source
+    plan = source.plan
+    return dataclasses.replace(source, plan=lambda: plan().with_channels(config.channels))
 
 
 def choose(n: int, limit: int, seed: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.progress import Progress
 from seamask.data import Images
 from seamask.data.files.decode import BadImage
@@ -207,7 +208,8 @@ def whole_squares(images: Images) -> WholeImages:
 
     def read(index: int) -> Whole:
         assert images.objects is not None
-        return Whole.of_map(images.pixels[index].numpy(), images.objects[index].numpy())
+        pixels = as_channels(images.pixels[index], 3)
+        return Whole.of_map(pixels.numpy(), images.objects[index].numpy())
 
     return WholeImages(len(images), read)
 

@@ -30,7 +30,7 @@ from seamask.evaluate.task import (
     Task,
     check,
 )
-from seamask.networks.check import check_backbone
+from seamask.networks.check import channels_of, check_backbone
 from seamask.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     subject = open_subject(encoder, 0 if own_sizes else config.image_size, config.seed)
     subject.backbone.to(device)
     size = config.image_size or subject.image_size
-    config = check(replace(config, image_size=size))
+    source = replace(config.data, channels=1 if channels_of(subject.backbone) == 1 else 3)
+    config = check(replace(config, image_size=size, data=source))
     if not own_sizes:
         check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamask.base.channels import as_channels
 from seamask.base.devices import upload
 from seamask.base.errors import UserError
 from seamask.data import Data
 from seamask.evaluate.task import Context
 from seamask.views import normalize
 
-Triple = tuple[float, float, float]
+Values = tuple[float, ...]  # one for each channel
 BATCH = 256  # images at once
 
 
@@ -26,17 +27,17 @@ def over_images(
     device: torch.device,
     pixels: Tensor,
     size: int,
-    mean: Triple,
-    std: Triple,
+    mean: Values,
+    std: Values,
 ) -> Tensor:
     """Return what a function makes of whole images, without augmentation and without gradient.
 
     Args:
-        function: normalised images `[B, 3, size, size]`, channels-last → `[B, ...]`.
+        function: normalised images `[B, C, size, size]`, channels-last → `[B, ...]`.
         device: where to compute.
-        pixels: uint8 `[n, S, S, 3]`.
+        pixels: uint8 `[n, S, S, 1 or 3]`; made grey, or three of one, as C asks.
         size: side at which the function sees them.
-        mean: per channel, of values in [0, 1].
+        mean: of each of C channels, of values in [0, 1].
         std: per channel.
 
     Returns:
@@ -45,7 +46,8 @@ def over_images(
     found = []
     on_gpu = device.type == "cuda"
     for part in pixels.split(BATCH):
-        images = normalize(upload(part, device).permute(0, 3, 1, 2), mean, std, size)
+        part = as_channels(upload(part, device), len(mean))
+        images = normalize(part.permute(0, 3, 1, 2), mean, std, size)
         images = images.contiguous(memory_format=torch.channels_last)
         found.append(function(images).float().to("cpu", non_blocking=on_gpu))
     if on_gpu:
@@ -64,7 +66,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-def extract(backbone: nn.Module, pixels: Tensor, size: int, mean: Triple, std: Triple) -> Tensor:
+def extract(backbone: nn.Module, pixels: Tensor, size: int, mean: Values, std: Values) -> Tensor:
     """Return the features `[n, F]` of images, in eval mode; see `over_images`.
 
     The backbone, `[B, 3, H, W]` → `[B, F]`, is left as it was, its training mode included.

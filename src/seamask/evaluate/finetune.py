@@ -25,6 +25,7 @@ from seamask.evaluate.sgd import (
     learn,
 )
 from seamask.evaluate.task import ACCURACY, TASKS, Context, Task
+from seamask.networks.check import channels_of
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def finetuned(
     As [Seq] appendix E or, with `protocol="adios"`, [ADIOS]'s scripts have it.
     """
     backbone = deepcopy(backbone).to(device).eval()
+    blank = torch.zeros(1, channels_of(backbone), size, size, device=device)
     with torch.no_grad():
-        width = backbone(torch.zeros(1, 3, size, size, device=device)).shape[1]
+        width = backbone(blank).shape[1]
     model = nn.Sequential(
         backbone, build_head(width, len(data.classes), config.seed).to(device)
     ).train()

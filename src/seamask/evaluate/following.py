@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seamask.data import VOID, Images
 from seamask.evaluate import features
-from seamask.evaluate.features import Triple, evaluating, over_images
+from seamask.evaluate.features import Values, evaluating, over_images
 from seamask.game.look import Look
 from seamask.masks import masks_of, random_blocks
 
@@ -23,8 +23,8 @@ def predict(
     masker: nn.Module,
     pixels: Tensor,
     size: int,
-    mean: Triple,
-    std: Triple,
+    mean: Values,
+    std: Values,
     maps: Tensor | None = None,
     encoder: nn.Module | None = None,
 ) -> Tensor:
@@ -186,8 +186,8 @@ def score(
     masker: nn.Module,
     images: Images | None,
     size: int,
-    mean: Triple,
-    std: Triple,
+    mean: Values,
+    std: Values,
 ) -> dict[str, float]:
     """Return `object_scores` of a learned masker on images with object masks, else nothing."""
     if not masker.learned or images is None or images.objects is None:

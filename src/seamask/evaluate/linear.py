@@ -27,6 +27,7 @@ from seamask.evaluate.sgd import (
     learn,
 )
 from seamask.evaluate.task import ACCURACY, TASKS, Context, Metric, Task
+from seamask.networks.check import channels_of
 
 ITERATIONS = 200  # of logistic regression, at most
 
@@ -174,7 +175,8 @@ def linear_sgd(
             found: Tensor = backbone(images)
         return found
 
-    width = features(torch.zeros(1, 3, size, size, device=device)).shape[1]
+    blank = torch.zeros(1, channels_of(backbone), size, size, device=device)
+    width = features(blank).shape[1]
     head = build_head(width, len(data.classes), config.seed).to(device)
     optimizer = build_sgd(head, config)
     batches = Batches(data, size, config, device, "linear probe")

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.progress import Progress
@@ -25,6 +26,7 @@ from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
 from seamask.show.figures import mask_figure
+from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
 CELL = 224  # side in pixels of a picture on a sheet
@@ -90,6 +92,11 @@ class Seer:
         pixels = torch.from_numpy(np.stack(squares))
         return predict(self._masker, pixels, self.size, *self._normalization, encoder=self._encoder)
 
+    def fill(self, pictures: Tensor) -> Tensor:
+        """Return what the run puts where masks remove something of pictures, `[n, S, S, 3]`."""
+        seen = as_channels(pictures, self.config.data.channels)
+        return filled_pixels(self.config.masks.fill, seen, *self._normalization)
+
 
 def draw_masks_of_photos(
     runs: Sequence[str | os.PathLike[str]], paths: Sequence[str | os.PathLike[str]], out: Path
@@ -130,6 +137,7 @@ def draw_masks_of_photos(
                 sheet,
                 names=[photo.name for photo in shown],
                 makers=makers if len(seers) > 1 else None,
+                fills=[filled for s in seers for filled in [s.fill(pictures)] * s.n_masks],
             )
             drawn.append(sheet)
             progress.advance(len(shown))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seamask.base.channels import as_channels
 from seamask.data import Normalization
 from seamask.evaluate.features import over_images
 from seamask.masks.superpixels import clusters
@@ -37,7 +38,7 @@ def colour_clusters(pixels: Tensor, count: int) -> Tensor:
     from sklearn.cluster import KMeans  # slow to import
 
     found = []
-    for image in pixels.numpy():
+    for image in as_channels(pixels, 3).numpy():
         colours = image.reshape(-1, 3).astype(np.float32)
         k = min(count, len(np.unique(colours, axis=0)))
         labels = KMeans(k, n_init=1, random_state=0).fit_predict(colours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import timm
 import torch
@@ -34,7 +34,7 @@ class Subject:
 
     Attributes:
         name: as it was asked for.
-        backbone: `[B, 3, H, W]` → features `[B, F]`, in eval mode.
+        backbone: `[B, C, H, W]` → features `[B, F]`, in eval mode.
         image_size: side in pixels of the images it was made for.
         normalization: of the images that it was trained on; None: it was not.
         run: the folder of the run it comes from, if any.
@@ -75,8 +75,9 @@ class Subject:
         """
         if self.config is None:
             raise UserError(f"{self.name} has no mask network: give the folder of a run")
-        torch.manual_seed(derive_seed(self.config.seed, "masker"))  # as a run with this seed begins
-        return build_masker(self.config.masks, self.config.image_size).eval()
+        c = self.config
+        torch.manual_seed(derive_seed(c.seed, "masker"))  # as a run with this seed begins
+        return build_masker(c.masks, c.image_size, c.data.channels).eval()
 
 
 def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
@@ -110,17 +111,17 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
 def _untrained(name: str, image_size: int, seed: int) -> Subject:
     what = name.removeprefix(UNTRAINED)
     stem: Stem = "auto"
-    patch, zeros, normalization = 0, False, None
+    patch, zeros, channels, normalization = 0, False, 3, None
     if local(what).is_dir():
         run = RunFolder.of_run(what)
         config, normalization = run.read_config(), _normalization(run)
         seed, stem, patch = config.seed, config.encoder.stem, config.encoder.patch
-        zeros = config.encoder.zero_init_last
+        zeros, channels = config.encoder.zero_init_last, config.data.channels
         model, size = config.encoder.backbone, image_size or config.image_size
     else:
         model, size = what, image_size or Config().image_size
     torch.manual_seed(derive_seed(seed, "encoder"))  # as a run with this seed begins
-    backbone, _, _ = build_backbone(model, size, stem, patch, zeros)
+    backbone, _, _ = build_backbone(model, size, stem, patch, zeros, channels)
     return Subject(name, backbone.eval(), size, normalization)
 
 
@@ -142,6 +143,7 @@ class About:
     backbone: str
     image_size: Annotated[int, Within(8, MOST_PIXELS)]
     patch_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
+    in_chans: Literal[1, 3] = 3
 
 
 def _exported(name: str, path: Path, image_size: int) -> Subject:
@@ -160,11 +162,13 @@ def _exported(name: str, path: Path, image_size: int) -> Subject:
     numbers = {k: int(v) if v.isdecimal() and len(v) < 10 else v for k, v in about.items()}
     said = settings.record(About, numbers, f"the metadata of {path}")
     stem: Stem = "small" if said.backbone.endswith(SMALL_STEM) else "standard"
-    backbone, _, _ = build_backbone(said.backbone, said.image_size, stem, said.patch_size)
     normalization = None  # of weights of before
     if "normalization" in about:
         normalized = parse_json(about["normalization"], f"the metadata of {path}")
         normalization = _as_normalization(normalized, str(path))
+    backbone, _, _ = build_backbone(
+        said.backbone, said.image_size, stem, said.patch_size, channels=said.in_chans
+    )
     size = image_size or said.image_size
     return Subject(name, read_weights(backbone, path), size, normalization)
 

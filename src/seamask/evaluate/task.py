@@ -36,6 +36,7 @@ NOT_PROTOCOL = (
     "seed", "device", "threads", "out", "json", "data.source", "data.root", "data.cache",
     "data.resident", "data.on_bad_image", "data.objects",
     "data.normalize",  # noted beside the result; an encoder is shown what it was trained on
+    "data.channels",  # the encoder's
     "data.split", "data.jpeg",  # other images, and these have another fingerprint
 )  # fmt: skip
 

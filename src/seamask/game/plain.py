@@ -33,7 +33,7 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
     def loss(masks: Tensor) -> Tensor:  # [B, N, H, W], 1 = removed
         anchor = players.encoder(a.images)
         each = [
-            players.objective(anchor, players.encoder(b.images * (1 - mask)))
+            players.objective(anchor, players.encoder(b.under(mask).seen()))
             for mask in masks.split(1, dim=1)
         ]
         return torch.stack(each).mean() if players.reduction == "mean" else torch.stack(each).sum()

@@ -20,6 +20,7 @@ from seamask.masks.budget import Budget
 from seamask.masks.masker import masks_of
 from seamask.masks.penalties import PENALTIES, Average, alone
 from seamask.masks.role import Role
+from seamask.networks.removal import Masked
 from seamask.networks.view_batchnorm import encode_views, keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
@@ -42,12 +43,19 @@ class View(NamedTuple):
             background, k = object k, 255 = void.
         clusters: labels 1 … N of their pixels, uint8 `[B, H, W]`, where the budget follows them.
         segments: labels of their superpixels, uint8 `[B, H, W]`, where the masker is given them.
+        fill: `[B, 3, H, W]`, what stands where a mask removes something; None: zero, the mean
+            colour of normalised images.
     """
 
     images: Tensor
     objects: Tensor | None = None
     clusters: Tensor | None = None
     segments: Tensor | None = None
+    fill: Tensor | None = None
+
+    def under(self, mask: Tensor) -> Masked:
+        """Return the view under a mask `[B, 1, H, W]`, as an encoder is given it."""
+        return Masked(self.images, mask, self.fill)
 
 
 def _nothing(given: object) -> None:
@@ -59,8 +67,8 @@ class TwoPlayers:
     """Who plays, and by which rules.
 
     Attributes:
-        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`; an `Encoder` is also given masks
-            `[B, 1, H, W]`, other modules images whose masked pixels are blanked.
+        encoder: images `[B, 3, H, W]` → embeddings `[B, D]`, given without what a mask removes; an
+            `Encoder` is also told the mask, `[B, 1, H, W]`.
         masker: images → masks `[B, N, H, W]`; see `seamask.masks.masker`.
         objective: `(anchor, other)` embeddings → scalar loss.
         encoder_optimizer: updates the encoder.
@@ -195,14 +203,14 @@ class TwoPlayers:
 
         @functools.cache
         def clean() -> Tensor:
-            (z,) = encode_views(self.encoder, [(other.images, None)])
+            (z,) = encode_views(self.encoder, [Masked(other.images)])
             return z
 
         def loss_under(mask: Tensor) -> Tensor:
             if self.of_view is None and self.each is None:
                 kind = type(self.masker).__name__
                 raise UserError(f"each is None: {kind} asks for the loss of each image")
-            (z,) = encode_views(self.encoder, [(view.images, mask)])
+            (z,) = encode_views(self.encoder, [view.under(mask)])
             if self.of_view is not None:
                 return self.of_view(z, view.images, mask)
             assert self.each is not None

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from seamask.base.settings import Within, short, written
 from seamask.masks.role import Role
+from seamask.views.settings import Fill
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Rules:
     stack: Annotated[bool, short("stack")] = False
     """Encode all views of a batch in one pass, batch norm still view by view: the same step, faster
     for small images and batches, at N + 1 times the memory."""
+    fill: Fill = "mean"
+    """What stands where a mask removes: `mean`, the mean colour ([Seq], [ADIOS]); `noise`, white,
+    of the data set's mean and deviation; `blur`, the view blurred by a Gaussian of 10 pixels of
+    224; `other`, another image of the batch, its neighbour."""
     drop: Annotated[float, Within(0, 1, below=True)] = 0.0
     """ViTs only: patches of which more than this share is masked are left out of the sequence, for
-    faster masked passes. 0: masked pixels are blanked, nothing is left out."""
+    faster masked passes. 0: nothing is left out, pixels are removed and no more."""

@@ -28,7 +28,8 @@ from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View, terms
 from seamask.masks.choice import draw_one, take_one
 from seamask.masks.penalties import PENALTIES, all_penalties, alone
-from seamask.networks.view_batchnorm import MaskedImages, encode_views
+from seamask.networks.removal import Masked
+from seamask.networks.view_batchnorm import encode_views
 
 
 def two_player_step(
@@ -231,8 +232,8 @@ class _Part:
 
     def _encode(self, clean: Sequence[str], given: Sequence[dict[str, Tensor]]) -> list[Tensor]:
         """Return embeddings `[B, D]` of clean views, then of the views under each mask."""
-        seen: list[MaskedImages] = [(self.views[name].images, None) for name in clean]
-        seen += [(self.views[name].images, m) for masks in given for name, m in masks.items()]
+        seen = [Masked(self.views[name].images) for name in clean]
+        seen += [self.views[name].under(m) for masks in given for name, m in masks.items()]
         with named("encoder passes"), self.players.autocast():
             return encode_views(self.players.encoder, seen, self.players.stack)
 

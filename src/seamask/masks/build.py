@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,7 @@ from torch import nn
 from seamask.base.documents import parse_json
 from seamask.base.errors import UserError
 from seamask.base.paths import local
+from seamask.base.progress import amount
 from seamask.base.settings import extended, from_dict, record
 from seamask.masks import (  # noqa: F401  # they register their maskers
     attention,
@@ -34,20 +36,23 @@ __all__ = ["MASKERS", "build_masker", "read_trained"]
 FILE = "masker.safetensors"  # in a run's folder
 
 
-def build_masker(settings: MaskerSettings, image_size: int) -> nn.Module:
+def build_masker(settings: MaskerSettings, image_size: int, channels: int = 3) -> nn.Module:
     """Build the masker that settings name, for images of `image_size` pixels.
 
     Args:
         settings: of the group `masks`.
         image_size: side of the images in pixels.
+        channels: of the images.
 
     Raises:
         UserError: an unknown masker, or settings that it cannot work with.
     """
     if is_frozen(settings.masker):
-        masker: nn.Module = _trained(settings, image_size)
+        masker: nn.Module = _trained(settings, image_size, channels)
     else:
-        masker = MASKERS[settings.masker](settings, image_size)
+        make = MASKERS[settings.masker]
+        asks = "channels" in inspect.signature(make).parameters
+        masker = make(settings, image_size, **({"channels": channels} if asks else {}))
     if settings.hard:
         check_patch(settings.hard_patch, image_size, image_size)
         make_hard(masker, settings.hard_patch)
@@ -76,7 +81,7 @@ def read_trained(path: Path | str) -> FrozenMasker:
         said = record(About, parse_json(text, str(file)), str(file))
         start = extended(MaskerSettings(), MASKERS.settings)
         settings = from_dict(said.settings, start)
-        masker = build_masker(settings, said.image_size)
+        masker = build_masker(settings, said.image_size, len(said.mean))
         if not masker.learned:
             raise UserError(
                 f"no trained masker at {path}: it was trained with --masker {settings.masker}, "
@@ -88,9 +93,14 @@ def read_trained(path: Path | str) -> FrozenMasker:
     return FrozenMasker(masker, said)
 
 
-def _trained(settings: MaskerSettings, image_size: int) -> FrozenMasker:
+def _trained(settings: MaskerSettings, image_size: int, channels: int) -> FrozenMasker:
     """Return the trained masker that `run:PATH` names."""
     masker = read_trained(settings.masker.removeprefix(PREFIX))
+    if (own := len(masker.said.mean)) != channels:
+        raise UserError(
+            f"--masker {settings.masker}: it sees images of {amount(own, 'channel')}, not "
+            f"{channels}: take --data.channels {own}"
+        )
     if masker.said.image_size != image_size:
         raise UserError(
             f"--masker {settings.masker}: it sees images of {masker.said.image_size} pixels, not "

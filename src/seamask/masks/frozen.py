@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from seamask.base.errors import UserError
 from seamask.base.settings import MOST_PIXELS, Within, to_dict
 from seamask.masks.masker import MASKERS, masks_of
 from seamask.masks.settings import MaskerSettings
@@ -81,17 +80,8 @@ class FrozenMasker(nn.Module):
         self.eval()
 
     def normalized_by(self, mean: Sequence[float], std: Sequence[float]) -> FrozenMasker:
-        """Say what the images that it will be given are normalised by: it sees them by its own.
-
-        Raises:
-            UserError: images of another number of channels.
-        """
+        """Say what the images that it will be given are normalised by: it sees them by its own."""
         own_mean, own_std = torch.tensor(self.said.mean), torch.tensor(self.said.std)
-        if len(own_std) != len(std):
-            raise UserError(
-                f"--masker {PREFIX}: it sees images of {len(own_std)} channels, and these have "
-                f"{len(std)}"
-            )
         self.scale.copy_((torch.tensor(std) / own_std)[:, None, None])
         self.shift.copy_(((torch.tensor(mean) - own_mean) / own_std)[:, None, None])
         return self

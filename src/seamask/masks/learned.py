@@ -198,10 +198,10 @@ class SequentialMasker(_LearnedMasker):
                     f"{n_masks} disjoint masks cannot remove {most:g} of an image each: "
                     f"take a budget of exact:{1 / n_masks:.2g} or less, or fewer masks"
                 )
-        if self.budget and self.budget.of == "superpixels" and in_channels != 3:
+        if self.budget and self.budget.of == "superpixels" and in_channels not in (1, 3):
             raise UserError(
                 f"in_channels is {in_channels}: superpixels, by which the budget goes, are of "
-                "images with 3 channels"
+                "images with 3 channels, or 1"
             )
         self.detach, self.disjoint, self.superpixels = detach, disjoint, superpixels
         self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
@@ -247,12 +247,17 @@ class SequentialMasker(_LearnedMasker):
 
 
 @MASKERS.register("simultaneous", LearnedSettings)
-def _simultaneous(settings: LearnedSettings, image_size: int) -> SimultaneousMasker:
-    return SimultaneousMasker(settings.n_masks, image_size, **_network(settings))
+def _simultaneous(
+    settings: LearnedSettings, image_size: int, channels: int = 3
+) -> SimultaneousMasker:
+    more = _network(settings)
+    return SimultaneousMasker(settings.n_masks, image_size, in_channels=channels, **more)
 
 
 @MASKERS.register("sequential", SequentialSettings)
-def _sequential(settings: SequentialSettings, image_size: int) -> SequentialMasker:
+def _sequential(
+    settings: SequentialSettings, image_size: int, channels: int = 3
+) -> SequentialMasker:
     return SequentialMasker(
         settings.n_masks,
         image_size,
@@ -260,6 +265,7 @@ def _sequential(settings: SequentialSettings, image_size: int) -> SequentialMask
         disjoint=settings.disjoint,
         budget=settings.budget,
         superpixels=settings.superpixels,
+        in_channels=channels,
         **_network(settings),
     )
 

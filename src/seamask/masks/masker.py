@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from seamask.base.errors import UserError, check_share, check_whole
 from seamask.base.registry import Registry
 
-# Settings of the group `masks` and the side of the images in pixels → the masker.
-MASKERS: Registry[Callable[[Any, int], nn.Module]] = Registry("masker", "masks")
+# Settings of the group `masks` and the side of the images in pixels → the masker. One that depends
+# on the channels of the images names a parameter `channels`.
+MASKERS: Registry[Callable[..., nn.Module]] = Registry("masker", "masks")
 
 
 class Seen(Protocol):
@@ -92,12 +93,13 @@ def check_drawn(n_masks: int, ratio: float, patch: int = 1) -> None:
     check_whole("patch", patch, 1)
 
 
-def check_masker(masker: nn.Module, image_size: int) -> None:
+def check_masker(masker: nn.Module, image_size: int, channels: int = 3) -> None:
     """Refuse a masker that does not keep the contract, by asking it for masks of two images.
 
     Args:
         masker: on the CPU.
         image_size: side of the images in pixels.
+        channels: of the images.
 
     Raises:
         UserError: with what it does instead.
@@ -106,7 +108,7 @@ def check_masker(masker: nn.Module, image_size: int) -> None:
     for attribute, kind in (("learned", bool), ("n_masks", int)):
         if type(getattr(masker, attribute, None)) is not kind:
             raise UserError(f"{name} has no {attribute} ({kind.__name__}): {CONTRACT}")
-    images = torch.randn(2, 3, image_size, image_size)
+    images = torch.randn(2, channels, image_size, image_size)
     objects = torch.zeros(2, image_size, image_size, dtype=torch.uint8)
     draw = torch.Generator().manual_seed(0)
     masks = masks_of(masker, images, generator=draw, objects=objects)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seamask.base.channels import as_channels
+
 VERSION = 2  # of `clusters`: part of the name under which they are kept
 COMPACTNESS = 10.0  # of SLIC, its authors' choice for CIELAB
 LABELS = 256  # of `segments`
@@ -19,7 +21,7 @@ def clusters(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
     """Cluster each image's superpixels (SLIC, Achanta et al. 2012) by their average colour.
 
     Args:
-        pixels: uint8 `[n, H, W, 3]`, RGB.
+        pixels: uint8 `[n, H, W, 3]`, RGB, or `[n, H, W, 1]`, grey.
         count: clusters of an image, K, below 255.
         superpixels: of an image, about.
 
@@ -27,7 +29,7 @@ def clusters(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
         uint8 `[n, H, W]`: labels 1 … K, the largest cluster first; an image of fewer colours has
         fewer labels.
     """
-    found = [_cluster(image, count, superpixels)[1] for image in pixels.numpy()]
+    found = [_cluster(image, count, superpixels)[1] for image in _rgb(pixels)]
     return torch.from_numpy(np.stack(found))
 
 
@@ -35,19 +37,19 @@ def segments(pixels: Tensor, superpixels: int = 100) -> Tensor:
     """Segment each image into superpixels (SLIC).
 
     Args:
-        pixels: uint8 `[n, H, W, 3]`, RGB.
+        pixels: uint8 `[n, H, W, 3]`, RGB, or `[n, H, W, 1]`, grey.
         superpixels: of an image, about.
 
     Returns:
         uint8 `[n, H, W]`: labels from 0 on; of more than 256 segments some share one.
     """
-    found = [_segment(_stretched(image), superpixels) % LABELS for image in pixels.numpy()]
+    found = [_segment(_stretched(image), superpixels) % LABELS for image in _rgb(pixels)]
     return torch.from_numpy(np.stack(found).astype(np.uint8))
 
 
 def superpixel_colours(pixels: Tensor, count: int, superpixels: int = 100) -> Tensor:
     """Return images painted in the average colour of each superpixel; see `clusters`."""
-    found = [_cluster(image, count, superpixels)[0] for image in pixels.numpy()]
+    found = [_cluster(image, count, superpixels)[0] for image in _rgb(pixels)]
     return torch.from_numpy(np.stack(found))
 
 
@@ -63,17 +65,22 @@ def areas(maps: Tensor, count: int) -> Tensor:
 
 
 def clusters_of_views(images: Tensor, count: int, superpixels: int = 100) -> Tensor:
-    """Return `clusters` of images `[B, 3, H, W]`, the same whatever their normalisation."""
+    """Return `clusters` of images `[B, C, H, W]`, the same whatever their normalisation."""
     return clusters(_pixels(images), count, superpixels).to(images.device)
 
 
 def segments_of_views(images: Tensor, superpixels: int = 100) -> Tensor:
-    """Return `segments` of images `[B, 3, H, W]`, the same whatever their normalisation."""
+    """Return `segments` of images `[B, C, H, W]`, the same whatever their normalisation."""
     return segments(_pixels(images), superpixels).to(images.device)
 
 
+def _rgb(pixels: Tensor) -> npt.NDArray[np.uint8]:
+    found: npt.NDArray[np.uint8] = as_channels(pixels, 3).numpy()
+    return found
+
+
 def _pixels(images: Tensor) -> Tensor:
-    """Return images `[B, 3, H, W]` as uint8 `[B, H, W, 3]` on the CPU."""
+    """Return images `[B, C, H, W]` as uint8 `[B, H, W, C]` on the CPU."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     pixels = ((images - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
     return pixels.permute(0, 2, 3, 1).cpu()

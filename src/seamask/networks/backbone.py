@@ -30,6 +30,7 @@ def build_backbone(
     stem: Stem = "auto",
     patch: int = 0,
     zero_init_last: bool = False,
+    channels: int = 3,
 ) -> tuple[nn.Module, str, dict[str, Any]]:
     """Build an encoder backbone with random weights that maps images to pooled features.
 
@@ -43,9 +44,10 @@ def build_backbone(
             that leaves at least 6×6 of them.
         zero_init_last: leave batch norms that timm starts at zero (the last of each residual
             branch) so; False starts all from ones, as ADIOS's and torchvision's ResNets do.
+        channels: C of the images.
 
     Returns:
-        The module, `[B, 3, H, W]` → `[B, F]`; and the timm name and keyword arguments
+        The module, `[B, C, H, W]` → `[B, F]`; and the timm name and keyword arguments
         that build it again: `timm.create_model(name, num_classes=0, **arguments)`.
 
     Raises:
@@ -65,7 +67,8 @@ def build_backbone(
         stem = "small" if architecture != plain or image_size < SMALL_STEM_BELOW else "standard"
     small = stem == "small"
     name = plain + SMALL_STEM if small else name.removesuffix(SMALL_STEM)
-    arguments = {"img_size": image_size}
+    always = {} if channels == 3 else {"in_chans": channels}
+    arguments = {**always, "img_size": image_size}
     if timm.models.is_model_in_modules(name, ["vision_transformer"]):
         arguments["patch_size"] = patch or _fitting_patch(name, image_size)
         if image_size % arguments["patch_size"]:
@@ -78,7 +81,8 @@ def build_backbone(
     try:
         model = timm.create_model(name, num_classes=0, **arguments)
     except TypeError:  # a model that takes any size
-        model, arguments = timm.create_model(name, num_classes=0), {}
+        arguments = always
+        model = timm.create_model(name, num_classes=0, **arguments)
     except (AssertionError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
     if not zero_init_last:

@@ -17,6 +17,12 @@ def feature_width(backbone: nn.Module) -> int:
     return int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
 
 
+def channels_of(backbone: nn.Module) -> int:
+    """Return the channels of the images that a backbone takes, by its first convolution."""
+    convolutions = (m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    return next((first.in_channels for first in convolutions), 3)
+
+
 def check_backbone(
     backbone: nn.Module, name: str, size: int, channels_last: bool = True, named: str = "--backbone"
 ) -> None:
@@ -50,7 +56,8 @@ def _reason(backbone: nn.Module, size: int, channels_last: bool) -> str | None:
     """Return why a backbone gives no features; None: it does."""
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.zeros(2, 3, size, size, device=device).contiguous(memory_format=layout)
+    shape = 2, channels_of(backbone), size, size
+    images = torch.zeros(shape, device=device).contiguous(memory_format=layout)
     try:
         with torch.no_grad():
             features = backbone(images)

@@ -20,8 +20,8 @@ class Encoder(nn.Module):
         channels_last: memory layout of the images inside.
 
     Attributes:
-        drop: share of a patch above which a ViT leaves a masked patch out, in (0, 1); 0: masked
-            pixels are blanked.
+        drop: share of a patch above which a ViT leaves a masked patch out, in (0, 1); 0: none is
+            left out.
     """
 
     drop: float = 0.0
@@ -34,11 +34,13 @@ class Encoder(nn.Module):
         self.to(memory_format=self.layout)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map images `[B, 3, H, W]`, without what `mask` `[B, 1, H, W]` removes, to `[B, D]`."""
+        """Map images `[B, 3, H, W]` to `[B, D]`.
+
+        `mask`, `[B, 1, H, W]`, says what was removed of them: patches that may be left out.
+        """
         if mask is not None and self.drop:
             features = encode_kept(cast(Any, self.backbone), images, mask, self.drop)
         else:
-            images = images if mask is None else images * (1 - mask)
             features = self.backbone(images.contiguous(memory_format=self.layout))
         return cast(Tensor, self.head(features))
 

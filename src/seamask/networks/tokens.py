@@ -83,15 +83,15 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
 def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Kept:
     """Encode images whose masked patches are left out of the sequence of tokens.
 
-    Masked pixels are blanked. On top, every other token attends to a token with the weight w, the
-    share of its patch that is kept: log w is added to the attention's logits, so that w = 0 is the
-    same as leaving it out. Tokens with 1 − w above the threshold are left out, and the sequences of
-    a batch cut to the longest; where a gradient for the mask is wanted, all tokens stay, and the
-    gradient goes through pixels and weights.
+    Their pixels are removed already. On top, every other token attends to a token with the weight
+    w, the share of its patch that is kept: log w is added to the attention's logits, so that w = 0
+    is the same as leaving it out. Tokens with 1 − w above the threshold are left out, and the
+    sequences of a batch cut to the longest; where a gradient for the mask is wanted, all tokens
+    stay, and the gradient goes through pixels and weights.
 
     Args:
         vit: with a class token or average pooling.
-        images: `[B, 3, H, W]`.
+        images: `[B, 3, H, W]`, without what the mask removes.
         mask: `[B, 1, H, W]` in [0, 1], 1 = removed.
         threshold: in (0, 1), a share of a patch.
 
@@ -99,7 +99,7 @@ def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
         The last block's tokens, after its norm.
     """
     prefix = vit.num_prefix_tokens
-    tokens = vit._pos_embed(vit.patch_embed(images * (1 - mask)))  # [B, P + T, D]
+    tokens = vit._pos_embed(vit.patch_embed(images))  # [B, P + T, D]
     first, tokens = tokens[:, :prefix], tokens[:, prefix:]
     patch = vit.patch_embed.patch_size
     weight = 1 - F.avg_pool2d(mask, patch).flatten(1)  # [B, T]

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seamask.networks.encoder import Encoder
-
-MaskedImages = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see
+from seamask.networks.removal import Masked
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -73,24 +72,19 @@ def stacked(network: nn.Module, views: int) -> Iterator[None]:
 
 
 def encode_views(
-    encoder: nn.Module, views: Sequence[MaskedImages], together: bool = False
+    encoder: nn.Module, views: Sequence[Masked], together: bool = False
 ) -> list[Tensor]:
     """Return the embeddings `[B, D]` of each of some views.
 
     Args:
-        encoder: an `Encoder`, which may leave masked patches out; other modules are given images
-            whose masked pixels are blanked.
-        views: images `[B, 3, H, W]`, and the mask `[B, 1, H, W]` of what is removed, or None.
+        encoder: an `Encoder`, which is told what was removed and may leave such patches out;
+            other modules are given images alone.
+        views: images `[B, 3, H, W]`, and what is removed of them.
         together: in one batch, batch norm still view by view (see `keep_views_apart`).
     """
     if together and len(views) > 1:
         with stacked(encoder, len(views)):
-            return list(encoder(torch.cat([_blanked(view) for view in views])).chunk(len(views)))
+            return list(encoder(torch.cat([view.seen() for view in views])).chunk(len(views)))
     if isinstance(encoder, Encoder):
-        return [encoder(*view) for view in views]
-    return [encoder(_blanked(view)) for view in views]
-
-
-def _blanked(view: MaskedImages) -> Tensor:
-    images, mask = view
-    return images if mask is None else images * (1 - mask)
+        return [encoder(view.seen(), view.mask) for view in views]
+    return [encoder(view.seen()) for view in views]

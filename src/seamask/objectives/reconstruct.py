@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seamask.base.errors import UserError
 from seamask.base.precision import at_least_float32
+from seamask.networks.check import channels_of
 from seamask.networks.encoder import Encoder
 from seamask.networks.maps import feature_map, grid_of_tokens
 from seamask.networks.tokens import kept_tokens
@@ -83,7 +84,7 @@ class ReconstructingEncoder(Encoder):
     """
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map images `[B, C, H, W]`, without what `mask` `[B, 1, H, W]` removes, to
+        """Map images `[B, C, H, W]`, of which `mask` `[B, 1, H, W]` was removed, to
         `[B, C · H · W + F]`.
         """
         seen = None
@@ -92,8 +93,7 @@ class ReconstructingEncoder(Encoder):
             tokens, weight = kept_tokens(vit, images, mask, self.drop).spread()
             features, seen = grid_of_tokens(tokens, images), grid_of_tokens(weight, images)
         else:
-            blanked = images if mask is None else images * (1 - mask)
-            features = feature_map(self.backbone, blanked.contiguous(memory_format=self.layout))
+            features = feature_map(self.backbone, images.contiguous(memory_format=self.layout))
         height, width = images.shape[2:]
         pixels = self.head(features, seen)[:, :, :height, :width]
         return torch.cat([pixels.flatten(1), features.mean((2, 3))], dim=1)
@@ -127,10 +127,9 @@ class Reconstruct(Objective):
                 f"{type(backbone).__name__} tells of none: take a ResNet or a ViT"
             )
         self.stride = int(info[-1]["reduction"])
-        first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
         features = int(getattr(backbone, "num_features", n_features))
         self.features = features
-        decoder = Decoder(features, self.stride, first.in_channels, c.decoder, c.decoder_width)
+        decoder = Decoder(features, self.stride, channels_of(backbone), c.decoder, c.decoder_width)
         return ReconstructingEncoder(backbone, decoder, channels_last)
 
     def of_view(self, encoded: Tensor, images: Tensor, mask: Tensor) -> Tensor:

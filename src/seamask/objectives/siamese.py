@@ -44,7 +44,7 @@ class PredictingEncoder(Encoder):
             self.target.requires_grad_(False)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map images `[B, 3, H, W]`, without what `mask` `[B, 1, H, W]` removes, to `[B, 2D]`.
+        """Map images `[B, 3, H, W]`, of which `mask` `[B, 1, H, W]` was removed, to `[B, 2D]`.
 
         These are the prediction and the target, which has no gradient.
         """

@@ -11,13 +11,14 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from seamask.base.channels import as_channels
 from seamask.base.files import atomic
 from seamask.base.progress import amount
 from seamask.data import VOID
 
 GAP = 4  # pixels between cells
 MARGIN = 92  # pixels for the row labels
-GREY = 128  # what a removed pixel looks like: the mean colour
+GREY = 128  # what a removed pixel looks like if nothing else is said
 
 # The 22 colours of maximum contrast (Kelly 1965) but for white, which is void; black comes first,
 # since class 0 is the background where there is one.
@@ -40,11 +41,12 @@ def mask_figure(
     averaged: int = 0,
     names: Sequence[str] | None = None,
     makers: Mapping[str, int] | None = None,
+    fills: Sequence[Tensor] | None = None,
 ) -> None:
     """Write a picture with one column per image: the image, its masks, the masked views.
 
     Args:
-        images: uint8 `[n, H, W, 3]`.
+        images: uint8 `[n, H, W, 1 or 3]`.
         masks: `[n, N, H, W]` in [0, 1], 1 = removed.
         path: of the PNG.
         cell: side in pixels of one picture at least; small images are enlarged by a whole factor.
@@ -55,10 +57,11 @@ def mask_figure(
         averaged: how many images that mean is over.
         names: of the images, written on them.
         makers: how many of the masks, in their order, each of several is the maker of.
+        fills: uint8 `[n, H, W, 3]` for each mask, what stands where it removes; None: grey.
     """
     height, width = images.shape[1:3]
     zoom = max(1, round(cell / width))
-    pictures = images.numpy()
+    pictures = as_channels(images, 3).numpy()
     shades = (masks.clamp(0, 1) * 255).round().byte().numpy()
     lines = [("image", list(pictures))]
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
@@ -76,7 +79,8 @@ def mask_figure(
         lines.append((label, grey))
     for k in range(masks.shape[1]):
         gone = masks[:, k, :, :, None].numpy()
-        views = pictures * (1 - gone) + GREY * gone
+        instead = GREY if fills is None else as_channels(fills[k], 3).numpy()
+        views = pictures * (1 - gone) + instead * gone
         lines.append((f"{whose[k]}view {numbers[k]}", list(views.round().astype(np.uint8))))
     w, h = width * zoom + GAP, height * zoom + GAP
     columns = len(pictures) + (mean is not None)
@@ -178,7 +182,7 @@ def segmentation_figure(
     Below it is a legend of the classes that occur. Colours repeat after 21 classes; void is white.
 
     Args:
-        images: uint8 `[3, H, W]` each, sizes vary.
+        images: uint8 `[1 or 3, H, W]` each, sizes vary.
         truths: uint8 `[H, W]` each; 255 = void.
         predictions: uint8 `[H, W]` each.
         classes: names, in the order of the labels.
@@ -186,8 +190,9 @@ def segmentation_figure(
         cell: height in pixels of every row; widths keep the aspect.
     """
     palette = _palette(len(classes))
+    pictures = [as_channels(image.permute(1, 2, 0), 3).numpy() for image in images]
     rows = [
-        ("image", [image.permute(1, 2, 0).numpy() for image in images], Image.Resampling.BILINEAR),
+        ("image", pictures, Image.Resampling.BILINEAR),
         ("truth", [palette[truth.numpy()] for truth in truths], Image.Resampling.NEAREST),
         ("prediction", [palette[p.numpy()] for p in predictions], Image.Resampling.NEAREST),
     ]

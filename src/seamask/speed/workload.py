@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from seamask.base.draws import derive_seed, generator
 from seamask.base.precision import autocast, chosen_precision
@@ -16,11 +16,12 @@ from seamask.game.players import View
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count, count_ranges
+from seamask.training.pairs import pairs_of
 from seamask.training.players import build_networks, build_players
-from seamask.training.stepper import WARM_UP, Pairs, Stepper, records
-from seamask.views import Views, crop_masks
+from seamask.training.stepper import WARM_UP, Stepper, records
+from seamask.views import Views
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+MEAN, STD = 0.5, 0.25
 
 
 class Workload:
@@ -40,10 +41,11 @@ class Workload:
         context = partial(autocast, device, chosen_precision(config.precision, device.type))
         self.players = build_players(config, networks, self.objective, device, autocast=context)
         self.encoder, self.masker = self.players.encoder, self.players.masker
-        self.views = Views(config.views, config.image_size, MEAN, STD)
+        channels = config.data.channels
+        self.views = Views(config.views, config.image_size, (MEAN,) * channels, (STD,) * channels)
         self.draw = generator(config.seed, "speed")
         side = config.data.size or config.image_size
-        shape = (config.batch_size, 3, side, side)
+        shape = (config.batch_size, channels, side, side)
         torch.manual_seed(derive_seed(config.seed, "speed"))
         self.images = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
         self.maps: dict[str, Tensor] = {}  # by their names in `View`
@@ -56,8 +58,9 @@ class Workload:
             most = 100 if name == "segments" else config.masks.n_masks
             labels = torch.randint(0, most, (config.batch_size, side, side), dtype=torch.uint8)
             self.maps[name] = labels.to(device)
+        self.see = partial(pairs_of, replace(config, accumulate=1), self.views)
         self.pair = self.make_views()
-        self.stepper = Stepper(self.players, self._see, records(config, self.players, device))
+        self.stepper = Stepper(self.players, self.see, records(config, self.players, device))
         self.metrics: dict[str, Tensor] = {}
         self.steps = 0
         if self.stepper.graph:
@@ -66,15 +69,7 @@ class Workload:
 
     def make_views(self) -> tuple[View, View]:
         """Return the two views of the batch."""
-        return self._see(self.images, self.maps, self.draw)[0]
-
-    def _see(self, images: Tensor, maps: dict[str, Tensor], draw: Generator) -> Pairs:
-        seen, geometry = self.views(images, draw, views=2)
-        size = self.config.image_size
-        both = {n: crop_masks(m.repeat(2, 1, 1), geometry, size) for n, m in maps.items()}
-        halves = {n: x.chunk(2) for n, x in {"images": seen, **both}.items()}
-        a, b = (View(**{n: half[i] for n, half in halves.items()}) for i in range(2))
-        return [(a, b)]
+        return self.see(self.images, self.maps, self.draw)[0]
 
     def step(self) -> None:
         """Take one step, views included, as the loop does; its named range is `step`."""

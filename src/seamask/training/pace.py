@@ -173,6 +173,9 @@ def operations(config: Config, small: bool = False) -> float:
         encoder = override(config, SMALL_ENCODER).encoder
         size = min(size, SMALL_SIZE)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        backbone, _, _ = build_backbone(encoder.backbone, size, encoder.stem, encoder.patch)
-        backbone.eval()(torch.zeros(1, 3, size, size))
+        channels = config.data.channels
+        backbone, _, _ = build_backbone(
+            encoder.backbone, size, encoder.stem, encoder.patch, channels=channels
+        )
+        backbone.eval()(torch.zeros(1, channels, size, size))
     return float(counter.get_total_flops())

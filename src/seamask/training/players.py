@@ -50,7 +50,7 @@ def build_networks(config: Config, objective: Objective, start: Start | None = N
     torch.manual_seed(derive_seed(config.seed, "encoder"))
     c = config.encoder
     backbone, name, arguments = build_backbone(
-        c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last
+        c.backbone, config.image_size, c.stem, c.patch, c.zero_init_last, config.data.channels
     )
     started = fill(backbone, start) if start else None
     encoder = objective.encoder(backbone, feature_width(backbone), c.channels_last)
@@ -58,7 +58,7 @@ def build_networks(config: Config, objective: Objective, start: Start | None = N
         if isinstance(part, Encoder):
             part.drop = config.masks.drop
     torch.manual_seed(derive_seed(config.seed, "masker"))
-    masker = build_masker(config.masks, config.image_size)
+    masker = build_masker(config.masks, config.image_size, config.data.channels)
     return Networks(encoder, masker, name, arguments, started)
 
 

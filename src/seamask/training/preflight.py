@@ -63,14 +63,16 @@ def preflight(config: Config, place: Place | None = None) -> None:
             f"--masks.role {config.masks.role}: --masker {config.masks.masker} learns nothing"
         )
     if not is_ours(type(networks.masker)):
-        check_masker(build_masker(config.masks, config.image_size), config.image_size)
+        size, channels = config.image_size, config.data.channels
+        check_masker(build_masker(config.masks, size, channels), size, channels)
     backbone, encoder = networks.encoder.backbone, config.encoder
     check_memory(config, networks, here)
     check_backbone(backbone, encoder.backbone, config.image_size, encoder.channels_last)
     if config.masks.drop:
         check_drops(backbone, networks.backbone_name)
     if objective.alone:  # on `meta` nothing is computed
-        images = torch.zeros(2, 3, config.image_size, config.image_size, device="meta")
+        shape = 2, config.data.channels, config.image_size, config.image_size
+        images = torch.zeros(shape, device="meta")
         objective.of_view(networks.encoder(images), images, images[:, :1])
 
 
@@ -134,5 +136,5 @@ def least_bytes(config: Config, networks: Networks) -> tuple[int, int]:
         for tensor in (*network.parameters(), *network.buffers()):
             weights += tensor.nbytes * (3 if tensor.requires_grad else 1)
     masks = 0 if config.masks.masker == "none" else config.masks.n_masks
-    images = config.micro_batch * config.image_size**2 * 4 * (2 * 3 + masks)
+    images = config.micro_batch * config.image_size**2 * 4 * (2 * config.data.channels + masks)
     return weights, images

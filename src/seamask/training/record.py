@@ -19,11 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base.channels import as_channels
+from seamask.base.draws import generator
 from seamask.base.files import atomic
 from seamask.evaluate.features import evaluating, extract, over_images
 from seamask.evaluate.following import predict
+from seamask.networks.removal import Masked
 from seamask.training.report import learned_masks, shown_images
 from seamask.training.run import Run
+from seamask.views.fill import fill
 
 EPOCHS = 32  # recorded, about, spread evenly
 SIDE = 96
@@ -72,7 +76,8 @@ def _hurts(run: Run, pixels: Tensor, masks: Tensor) -> Tensor:
 
     def distances(x: Tensor) -> Tensor:
         clean = backbone(x)
-        views = [x * (1 - mask) for mask in masks.to(x).split(1, dim=1)]
+        filled = fill(run.config.masks.fill, x, generator(0, "fill"))
+        views = [Masked(x, mask, filled).seen() for mask in masks.to(x).split(1, dim=1)]
         moved = [1 - F.cosine_similarity(clean, backbone(view), dim=1) for view in views]
         return torch.stack(moved, dim=1) if moved else x.new_zeros(len(x), 0)
 
@@ -96,7 +101,7 @@ def _record_features(run: Run) -> None:
 
 def _images(pixels: Tensor, side: int) -> Any:
     """Return images as bytes, their sides at most `side`: uint8 `[n, s, s, 3]`."""
-    small = _smaller(pixels.permute(0, 3, 1, 2) / 255, side)
+    small = _smaller(as_channels(pixels, 3).permute(0, 3, 1, 2) / 255, side)
     return _bytes(small).transpose(0, 2, 3, 1)
 
 

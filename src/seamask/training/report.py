@@ -26,6 +26,7 @@ from seamask.show.curves import curves_figure
 from seamask.show.figures import coloured, mask_figure
 from seamask.training.players import build_networks
 from seamask.training.run import Run
+from seamask.views.fill import filled_pixels
 
 FIGURE_IMAGES = 8
 JPEG = {
@@ -227,6 +228,7 @@ def draw_masks(run: Run, path: Path) -> None:
         budgets=budgets,
         mean=None if mean is None else mean[0],
         averaged=0 if more is None else len(more),
+        fills=[filled_pixels(c.fill, pixels, *data.normalization)] * masks.shape[1],
     )
 
 

@@ -21,12 +21,13 @@ from seamask.masks.superpixels import VERSION, clusters, segments
 from seamask.objectives import build_objective
 from seamask.runs import RunFolder
 from seamask.training.optim import learning_rate, set_learning_rate
+from seamask.training.pairs import pairs_of
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import Processes
 from seamask.training.start import Start
 from seamask.training.stepper import Stepper, records
 from seamask.training.window import Window
-from seamask.views import Views, crop_masks
+from seamask.views import Views
 
 
 class Step(NamedTuple):
@@ -104,7 +105,8 @@ class Run:
         }
         graph = records(config, self.players, processes.device)
         place = processes.rank, processes.world_size
-        self.stepper = Stepper(self.players, self._pairs, graph, *place)
+        see = partial(pairs_of, config, self.views)
+        self.stepper = Stepper(self.players, see, graph, *place)
         self.step = 0
         self.seconds = 0.0
         self.window = Window()
@@ -159,23 +161,6 @@ class Run:
         self.objective.update(self.networks.encoder, self.step / self.total_steps)
         health = BatchGenerator(rank, self.processes.world_size)
         return Step(metrics, rates, pairs[0], health.manual_seed(derive_seed(*draw, "health")))
-
-    def _pairs(
-        self, images: Tensor, maps: dict[str, Tensor], draw: Generator
-    ) -> list[tuple[View, View]]:
-        """Return two views of each part of a batch."""
-        n, size = self.config.accumulate, self.config.image_size
-
-        def pair(k: int, part: Tensor) -> tuple[View, View]:
-            seen, geometry = self.views(part, draw, views=2)
-            both = {"images": seen}
-            for name, labels in maps.items():
-                both[name] = crop_masks(labels.chunk(n)[k].repeat(2, 1, 1), geometry, size)
-            halves = {name: x.chunk(2) for name, x in both.items()}
-            a, b = (View(**{name: half[i] for name, half in halves.items()}) for i in range(2))
-            return a, b
-
-        return [pair(k, part) for k, part in enumerate(images.chunk(n))]
 
     def _set_learning_rates(self) -> dict[str, float]:
         optim, epochs = self.config.optim, self.config.epochs

@@ -102,7 +102,9 @@ def read_start(config: Config) -> Start | None:
 
 def _pretrained(config: Config) -> Start:
     c = config.encoder
-    _, name, arguments = build_backbone(c.backbone, config.image_size, c.stem, c.patch)
+    _, name, arguments = build_backbone(
+        c.backbone, config.image_size, c.stem, c.patch, channels=config.data.channels
+    )
     name = name.removesuffix(SMALL_STEM)
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, **arguments)

@@ -1,6 +1,7 @@
 """Colour operators with one parameter per image; each equals torchvision's on float images.
 
-Images are [B, 3, H, W] float32 in [0, 1] and stay so. They may be overwritten: use the result.
+Images are [B, 3, H, W] float32 in [0, 1] and stay so; of the first two, and of solarisation, also
+[B, 1, H, W]. They may be overwritten: use the result.
 Parameters are [B].
 """
 
@@ -62,7 +63,9 @@ def solarize(images: Tensor) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """[B, 3, ...] to [B, ...]: ITU-R 601 luma, with torchvision's digits."""
+    """[B, 3, ...] to [B, ...]: ITU-R 601 luma, with torchvision's digits; grey is its own."""
+    if images.shape[1] == 1:
+        return images[:, 0]
     r, g, b = images.unbind(1)
     return (0.2989 * r).add_(g, alpha=0.587).add_(b, alpha=0.114)
 

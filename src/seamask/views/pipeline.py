@@ -23,8 +23,8 @@ class Views:
     Args:
         config: the augmentations.
         size: side of the views in pixels.
-        mean: of the three channels, in [0, 1].
-        std: of the three channels, in the same unit.
+        mean: of each channel, in [0, 1].
+        std: of each channel, in the same unit.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Views:
     def __call__(
         self, images: Tensor, generator: torch.Generator, views: int = 1
     ) -> tuple[Tensor, ViewParameters]:
-        """Return views [V·B, 3, size, size], normalised float32, and what was done.
+        """Return views [V·B, C, size, size], normalised float32, and what was done.
 
         Args:
-            images: [B, 3, H, W] uint8 on any device.
+            images: [B, C, H, W] uint8 on any device, C = 3 or 1.
             generator: a CPU generator.
             views: V of each image, made together: the first of all images, then the second of all.
         """
@@ -70,7 +70,7 @@ def apply(
     [0, 1], as torchvision does for uint8 images (and does not for float images).
 
     Args:
-        images: [B, 3, H, W], uint8, or floating in [0, 1]; any strides. Not changed.
+        images: [B, C, H, W], uint8, or floating in [0, 1], C = 3 or 1; any strides. Not changed.
         params: of B views, on any device.
         size: side of the views in pixels.
         interpolation: `bicubic` or `bilinear`, always antialiased.
@@ -79,7 +79,7 @@ def apply(
             are.
 
     Returns:
-        [B, 3, size, size] float32 in [0, 1], contiguous: channel planes suit both the matrix
+        [B, C, size, size] float32 in [0, 1], contiguous: channel planes suit both the matrix
         products and the colour operators.
     """
     params = params.to(images.device)
@@ -89,7 +89,7 @@ def apply(
         if images.dtype == torch.uint8:
             planes.div_(255)
         views = crop_images(planes, params, size, interpolation).clamp_(0, 1)
-        for due, operator, arguments in _steps(params):
+        for due, operator, arguments in _steps(params, images.shape[1]):
             if every:
                 changed = operator(views.clone(), *arguments)
                 views = torch.where(due[:, None, None, None], changed, views)
@@ -103,13 +103,13 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
     """Return the deterministic view for evaluation: resize, centre crop, normalise.
 
     Args:
-        images: [B, 3, H, W] uint8.
-        mean: of the three channels, in [0, 1].
-        std: of the three channels.
+        images: [B, C, H, W] uint8.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
         size: the shorter side is resized to it (bicubic, antialiased) unless it has it already.
 
     Returns:
-        [B, 3, size, size] float32, contiguous.
+        [B, C, size, size] float32, contiguous.
     """
     views = images.float().div_(255)
     height, width = images.shape[2:]
@@ -128,22 +128,27 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
 Step = tuple[Tensor, Callable[..., Tensor], tuple[Tensor, ...]]
 
 
-def _steps(params: ViewParameters) -> list[Step]:
-    """List what follows the crop: which images [B] bool, the operator, its parameters."""
+def _steps(params: ViewParameters, channels: int) -> list[Step]:
+    """List what follows the crop: which images [B] bool, the operator, its parameters.
+
+    Grey images have no saturation and hue, and are grey: what would leave them be is left out.
+    """
     jitters: list[tuple[Callable[..., Tensor], Tensor]] = [
         (colour.brightness, params.brightness),
         (colour.contrast, params.contrast),
         (colour.saturation, params.saturation),
         (colour.hue, params.hue),
     ]
+    in_colour = channels == 3
     steps: list[Step] = [
         (params.jitter & (params.order[:, place] == which), operator, (parameter,))
         for place in range(4)
-        for which, (operator, parameter) in enumerate(jitters)
+        for which, (operator, parameter) in enumerate(jitters if in_colour else jitters[:2])
     ]
+    if in_colour:
+        steps.append((params.grayscale, colour.grayscale, ()))
     return [
         *steps,
-        (params.grayscale, colour.grayscale, ()),
         (params.sigma > 0, blur, (params.sigma,)),
         (params.solarize, colour.solarize, ()),
     ]

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from seamask.base.settings import Within
 
+Fill = Literal["mean", "noise", "blur", "other"]  # what stands where a mask removes something
+
 
 @dataclass(frozen=True)
 class ViewsConfig:

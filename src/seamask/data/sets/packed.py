@@ -76,9 +76,10 @@ def packed(root: Path, config: DataConfig) -> Source:
         about, size = meta["packed"], int(meta["size"])
         name, fingerprint = str(about["name"]), str(about["fingerprint"])
         known = about["normalization"]
-        normalization = known and Normalization(*(tuple(map(float, v)) for v in known))  # type: ignore[arg-type]
+        normalization = known and Normalization(*(tuple(map(float, v)) for v in known))
         said = About(str(about["split"]), tuple(map(str, about["notes"])))
         images = int(meta["splits"]["train"]["n"])
+        channels = int(meta["splits"]["train"].get("channels", 3))
         then = {setting: about["settings"][setting] for setting in FIXED}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -89,6 +90,11 @@ def packed(root: Path, config: DataConfig) -> Source:
         raise UserError(
             f"--data.size {config.size}: {printable(root)} was packed at {size} pixels; leave it "
             "out, or pack the images anew"
+        )
+    if config.channels != channels:
+        raise UserError(
+            f"--data.channels {config.channels}: {printable(root)} was packed with {channels}; "
+            f"take --data.channels {channels}, or pack the images anew"
         )
     for setting, was in then.items():
         if (asked := getattr(config, setting)) not in (getattr(type(config), setting), was):

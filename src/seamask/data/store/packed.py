@@ -1,6 +1,6 @@
 """The packed store: images decoded and resized once, then memory-mapped.
 
-A store is a folder (`store/arrays.py`) with, per split, `<split>.pixels` (raw uint8 [n, S, S, 3])
+A store is a folder (`store/arrays.py`) with, per split, `<split>.pixels` (raw uint8 [n, S, S, C])
 and, where there are any, `<split>.labels` (raw int64 [n]) and `<split>.objects` (raw uint8
 [n, S, S]).
 """
@@ -31,7 +31,7 @@ class Images:
     """One split. The tensors may be memory-mapped and read-only: never write to them.
 
     Attributes:
-        pixels: uint8 [n, S, S, 3], RGB, height before width.
+        pixels: uint8 [n, S, S, C], RGB or grey, height before width.
         labels: int64 [n], positions in `Data.classes`; None without labels.
         objects: uint8 [n, S, S]: 0 background, k = object k (of `shapes`, 1 is the main one), 255
             undecided; None without object masks.
@@ -113,9 +113,9 @@ def _read(folder: Path, meta: dict[str, Any], size: int) -> Store:
         raise ValueError("of another format or size")
     splits = {}
     for name, has in meta["splits"].items():
-        n = has["n"]
+        n, channels = has["n"], has.get("channels", 3)
         splits[name] = Images(
-            memory_map(folder / f"{name}.pixels", np.uint8, (n, size, size, 3)),
+            memory_map(folder / f"{name}.pixels", np.uint8, (n, size, size, channels)),
             memory_map(folder / f"{name}.labels", np.int64, (n,)) if has["labels"] else None,
             memory_map(folder / f"{name}.objects", np.uint8, (n, size, size))
             if has["objects"]
@@ -157,7 +157,8 @@ def meta_of(plan: Plan, size: int) -> dict[str, Any]:
 
 def about_split(split: Split, n: int) -> dict[str, Any]:
     """Return what a store notes of a split of `n` images."""
-    return {"n": n, "labels": split.labelled, "objects": split.segmented}
+    has = {"labels": split.labelled, "objects": split.segmented}
+    return {"n": n, "channels": split.channels, **has}
 
 
 def none_readable(label: str, total: int, path: str, reason: str) -> UserError:
@@ -194,7 +195,7 @@ def write_split(
 
 def _parts(split: Split, size: int) -> dict[str, int]:
     """Return {part: bytes per image} of the files of a split."""
-    parts = {"pixels": size * size * 3}
+    parts = {"pixels": size * size * split.channels}
     if split.labelled:
         parts["labels"] = 8
     if split.segmented:

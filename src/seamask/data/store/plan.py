@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from seamask.base.channels import as_channels
 from seamask.data.files.depth import Ranges
 
 
@@ -16,7 +18,7 @@ class Chunk:
     """Some decoded images on their way to the store.
 
     Attributes:
-        pixels: [k, S, S, 3].
+        pixels: [k, S, S, C].
         labels: [k].
         objects: [k, S, S].
         skipped: (path, reason) of images that are not among the k.
@@ -37,6 +39,7 @@ class Split:
         labelled: every chunk has labels.
         segmented: every chunk has objects.
         between: makes those of the images from a number to before another, where that can be.
+        channels: C of the chunks' pixels, 3 = RGB or 1 = grey.
     """
 
     total: int
@@ -44,6 +47,21 @@ class Split:
     labelled: bool
     segmented: bool = False
     between: Callable[[int, int], Iterable[Chunk]] | None = None
+    channels: int = 3
+
+    def with_channels(self, channels: int) -> Split:
+        """Return the same with images of 3 channels or 1; see `as_channels`."""
+
+        def turned(make: Callable[..., Iterable[Chunk]]) -> Callable[..., Iterator[Chunk]]:
+            def chunks(*between: int) -> Iterator[Chunk]:
+                for chunk in make(*between):
+                    pixels = as_channels(torch.from_numpy(chunk.pixels), channels)
+                    yield replace(chunk, pixels=pixels.numpy())
+
+            return chunks
+
+        between = turned(self.between) if self.between else None
+        return replace(self, chunks=turned(self.chunks), between=between, channels=channels)
 
 
 @dataclass(frozen=True)
@@ -59,3 +77,8 @@ class Plan:
     classes: tuple[str, ...] = ()
     ranges: Ranges = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    def with_channels(self, channels: int) -> Plan:
+        """Return the same with images of 3 channels or 1."""
+        splits = {name: split.with_channels(channels) for name, split in self.splits.items()}
+        return replace(self, splits=splits)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seamask.base.errors import UserError
 from seamask.evaluate.segment.fcn import FCN
+from seamask.networks.check import channels_of
 
 OVERLAP = 1 / 3  # of neighbouring windows
 
@@ -45,7 +46,7 @@ def refusal(model: FCN, height: int, width: int, device: torch.device) -> str | 
     """Return why the model cannot take an image of this size; None if it can."""
     model.eval()
     try:
-        model(torch.zeros(1, 3, height, width, device=device))
+        model(torch.zeros(1, channels_of(model), height, width, device=device))
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         return next(iter(str(error).splitlines()), type(error).__name__)
     return None
