@@ -2,14 +2,14 @@
 
 Runs where there is no GPU, on a stand-in for NVIDIA's driver and libraries that counts what it is
 asked for and does nothing (values are garbage, and so is what depends on them): such a library,
-loaded before torch, has `fake_reset()`, `fake_launches()`, `fake_library_calls()`, and `fake_dump()`,
-which writes `api`, name and number of each library call as lines of a table.
+loaded before torch, has `fake_reset()`, `fake_launches()`, `fake_library_calls()`, and
+`fake_dump()`, which writes a line `api`, name, number of each library call.
 
     pretend-gpu python benchmarks/on_pretend_gpu.py --size 64
 
 Host time is that of the asking alone: the median over steps on one thread. Waits are those that
-PyTorch knows of (`torch.cuda.set_sync_debug_mode`). With `--processes 2` it is one of two, whose messages, to NCCL, are
-counted and go nowhere.
+PyTorch knows of (`torch.cuda.set_sync_debug_mode`). With `--processes 2` this is one of two, and
+messages, which NCCL would send, are counted too.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def build_players(
     """
     encoder, masker, device = networks.encoder, networks.masker, processes.device
     if processes.world_size > 1:
-        synchronise_batchnorm(encoder, device)
+        synchronise_batchnorm(encoder)
     if config.masks.stack:
         keep_views_apart(encoder)
     encoder.to(device).train()
