@@ -18,6 +18,7 @@ from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
 from seamask.training.health import Health
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import Processes
 
 ROUNDS = 9
 CASES = {
@@ -34,7 +35,7 @@ def measure(recipe, changed):
     config = override(recipe_config(recipe), changed)
     objective = build_objective(config.objective)
     networks = build_networks(config, objective)
-    players = build_players(config, networks, objective, torch.device("cpu"))
+    players = build_players(config, networks, objective, Processes(torch.device("cpu")))
     health = Health(config, players, objective)
     size = config.image_size
     a, b = (View(torch.randn(config.batch_size, 3, size, size)) for _ in "ab")

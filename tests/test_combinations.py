@@ -14,6 +14,7 @@ from seamask.game.step import two_player_step
 from seamask.masks import MASKERS
 from seamask.objectives import OBJECTIVES, build_objective
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import Processes
 from seamask.views.fill import fill
 from seamask.views.settings import Fill
 
@@ -87,7 +88,7 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
     kind = FILLS[COMBINATIONS.index((objective, masker, budget, disjoint, backbone)) % len(FILLS)]
     loss = build_objective(config.objective)
     networks = build_networks(config, loss)
-    players = build_players(config, networks, loss, torch.device("cpu"))
+    players = build_players(config, networks, loss, Processes(torch.device("cpu")))
     encoder, network = networks.encoder, networks.masker
     seen = []  # after the encoder's step, and after the masker's
     for optimizer in (players.encoder_optimizer, players.masker_optimizer):

@@ -19,6 +19,7 @@ from seamask.game.step import two_player_step
 from seamask.objectives import build_objective
 from seamask.recipes import RECIPES, recipe_config
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import Processes
 
 FILE = Path(__file__).with_name("golden_losses.json")
 STEPS, BATCH, SIZE = 5, 8, 16
@@ -56,7 +57,7 @@ def small(recipe: str, device: str):
     networks = build_networks(config, objective)
     networks.encoder.double()
     networks.masker.double()
-    players = build_players(config, networks, objective, torch.device(device))
+    players = build_players(config, networks, objective, Processes(torch.device(device)))
     rng = np.random.default_rng(0)
     for network in (networks.encoder, networks.masker):
         draw_weights(network, rng)

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from runs import config_of, lines_of, weights_of
+from torch import nn
 
 import seamask
 from players import state
@@ -37,7 +37,9 @@ GAMES = {
         "masker": "simultaneous", "n_masks": 3, "masks.single": True, "masks.compare": ("both",),
         "penalties.entropy": 0.1,
     },
-    "BYOL, random patches": {"objective": "byol", "masker": "random-patch"},
+    "BYOL, random patches, batch norm with activations inside": {
+        "objective": "byol", "masker": "random-patch", "encoder.backbone": "test_efficientnet",
+    },
     "SimSiam, random blocks": {"objective": "simsiam", "masker": "random-block", "stack": True},
     "VICReg, budgets of superpixels": {"objective": "vicreg", "budget": "superpixel"},
     "MoCo, given masks, in parts": {
@@ -107,10 +109,10 @@ def test_four_processes_take_the_steps_of_one(tiny, tmp_path):
         )
 
 
-def test_batch_norm_that_cannot_be_shared_is_refused_on_the_cpu():
-    model = timm.create_model("mobilenetv3_small_050", num_classes=0)
-    with pytest.raises(UserError, match="BatchNormAct2d cannot share"):
-        synchronise_batchnorm(model, torch.device("cpu"))
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d(4), nn.BatchNorm2d(4, momentum=None)])
+def test_batch_norm_that_cannot_be_shared_is_refused(norm):
+    with pytest.raises(UserError, match=f"{type(norm).__name__} cannot share"):
+        synchronise_batchnorm(nn.Sequential(norm))
 
 
 @pytest.mark.ddp

@@ -9,6 +9,7 @@ from seamask.base.settings import override
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import Processes
 from seamask.training.stepper import records
 
 GPU = torch.device("cuda")
@@ -17,7 +18,9 @@ SMALL = {"image_size": 32, "masks.width": 4, "objective.hidden": (8,), "objectiv
 
 def players_of(config):
     objective = build_objective(config.objective)
-    return build_players(config, build_networks(config, objective), objective, torch.device("cpu"))
+    return build_players(
+        config, build_networks(config, objective), objective, Processes(torch.device("cpu"))
+    )
 
 
 @pytest.mark.parametrize(

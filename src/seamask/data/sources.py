@@ -32,7 +32,6 @@ from seamask.data.settings import DataConfig
 from seamask.data.store.chunks import bad_image
 from seamask.data.store.levels import levels_of, mean_and_std
 from seamask.data.store.packed import FORMAT, Images, Store, open_or_build
-from seamask.data.store.plan import Plan
 from seamask.data.whole import WholeImages
 
 __all__ = ["SOURCES", "Data", "choose", "find_source", "load"]

@@ -15,8 +15,12 @@ from seamask.networks.removal import Masked
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-class _PerView:
-    """Comes before a batch norm among the bases of a class; see `keep_views_apart`."""
+class PerView:
+    """Comes before a batch norm among the bases of a class; see `keep_views_apart`.
+
+    Attributes:
+        views: that are stacked in a batch.
+    """
 
     views = 1
 
@@ -31,16 +35,17 @@ class _PerView:
 
 @functools.cache
 def _per_view(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"PerView{kind.__name__}", (_PerView, kind), {})
+    return type(f"PerView{kind.__name__}", (PerView, kind), {})
 
 
 def keep_views_apart(network: nn.Module) -> nn.Module:
     """Give every batch norm of `network` (any kind) the ability that `stacked` asks for.
 
-    In place, with the very parameters, buffers and names; call it after `synchronise_batchnorm`.
+    In place, with the very parameters, buffers and names; norms of `synchronise_batchnorm`, which
+    comes before, have it.
     """
     for module in network.modules():
-        if isinstance(module, _BatchNorm) and not isinstance(module, _PerView):
+        if isinstance(module, _BatchNorm) and not isinstance(module, PerView):
             module.__class__ = _per_view(type(module))  # type: ignore[arg-type, assignment]
     return network
 
@@ -48,7 +53,7 @@ def keep_views_apart(network: nn.Module) -> nn.Module:
 def keeps_views_apart(network: nn.Module) -> bool:
     """Say whether every batch norm of a network keeps stacked views apart."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    return all(isinstance(norm, _PerView) for norm in norms)
+    return all(isinstance(norm, PerView) for norm in norms)
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def stacked(network: nn.Module, views: int) -> Iterator[None]:
         network: prepared by `keep_views_apart`; all else in it works image by image.
         views: equal parts that lie behind each other in the batch.
     """
-    norms = [m for m in network.modules() if isinstance(m, _PerView)]
+    norms = [m for m in network.modules() if isinstance(m, PerView)]
     for norm in norms:
         norm.views = views
     try:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from seamask.base.draws import derive_seed, generator
-from seamask.base.precision import autocast, chosen_precision
+from seamask.base.precision import chosen_precision
 from seamask.base.ranges import named
 from seamask.config import Config
 from seamask.game.players import View
@@ -18,6 +17,7 @@ from seamask.objectives import build_objective
 from seamask.speed.count import Cost, count, count_ranges
 from seamask.training.pairs import pairs_of
 from seamask.training.players import build_networks, build_players
+from seamask.training.processes import Processes
 from seamask.training.stepper import WARM_UP, Stepper, records
 from seamask.views import Views
 
@@ -30,16 +30,22 @@ class Workload:
     Where the step is recorded as a CUDA graph, the next one is: those before it are taken.
 
     Args:
-        config: of the run that is asked about; one process, no accumulation.
+        config: of the run that is asked about; no accumulation.
         device: where to compute.
+        rank: of this process, which takes `batch_size` images.
+        world_size: processes that train together, of which this one has joined the group.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(
+        self, config: Config, device: torch.device, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.config, self.device = config, device
-        self.objective = build_objective(config.objective)
+        precision = chosen_precision(config.precision, device.type)
+        processes = Processes(device, precision, rank, world_size)
+        gather = processes.gather if world_size > 1 else None
+        self.objective = build_objective(config.objective, gather, rank)
         self.networks = networks = build_networks(config, self.objective)
-        context = partial(autocast, device, chosen_precision(config.precision, device.type))
-        self.players = build_players(config, networks, self.objective, device, autocast=context)
+        self.players = build_players(config, networks, self.objective, processes)
         self.encoder, self.masker = self.players.encoder, self.players.masker
         channels = config.data.channels
         self.views = Views(config.views, config.image_size, (MEAN,) * channels, (STD,) * channels)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,13 @@ from seamask.base.draws import derive_seed
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, masked_share
 from seamask.masks import build_masker, weights_at
-from seamask.masks.penalties import alone
 from seamask.networks import Encoder, build_backbone
 from seamask.networks.check import feature_width
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.networks.view_batchnorm import keep_views_apart
 from seamask.objectives import OBJECTIVES, Objective
 from seamask.training.optim import build_optimizer
+from seamask.training.processes import Processes
 from seamask.training.start import Start, Started, fill
 
 
@@ -66,11 +65,7 @@ def build_players(
     config: Config,
     networks: Networks,
     objective: Objective,
-    device: torch.device,
-    processes: int = 1,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    average: Callable[[Sequence[nn.Parameter]], None] = lambda parameters: None,
-    average_masks: Callable[[Tensor], Tensor] = alone,
+    processes: Processes,
 ) -> TwoPlayers:
     """Put the networks on the device, in training mode, with optimisers and the rules of a run.
 
@@ -78,18 +73,14 @@ def build_players(
         config: all settings.
         networks: just built.
         objective: what they were built for.
-        device: where to train.
-        processes: that train together; above 1 they share the statistics of batch norm.
-        autocast: context of every network pass, for mixed precision.
-        average: averages gradients over the processes.
-        average_masks: averages a tensor over the processes, with gradient.
+        processes: that train together: where, in which precision, and what they share.
 
     Raises:
-        UserError: several processes on the CPU, and a batch norm that cannot be synchronised.
+        UserError: several processes, and a batch norm that cannot be synchronised.
     """
-    encoder, masker = networks.encoder, networks.masker
-    if processes > 1:
-        synchronise_batchnorm(encoder, device)
+    encoder, masker, device = networks.encoder, networks.masker, processes.device
+    if processes.world_size > 1:
+        synchronise_batchnorm(encoder)
     if config.masks.stack:
         keep_views_apart(encoder)
     encoder.to(device).train()
@@ -117,9 +108,9 @@ def build_players(
         single=config.masks.single,
         simultaneous=config.updates == "simultaneous",
         stack=config.masks.stack,
-        autocast=autocast,
-        average=average,
-        average_masks=average_masks,
+        autocast=processes.autocast,
+        average=processes.average_gradients,
+        average_masks=processes.average_with_gradient,
     )
     if config.compile:
         encoder.compile()

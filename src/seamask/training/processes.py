@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx
 
 from seamask.base.devices import kind_of
 from seamask.base.errors import UserError
+from seamask.base.messages import gathered, summed
 from seamask.base.precision import autocast
 from seamask.training.cluster import Place
 
@@ -69,8 +70,7 @@ class Processes:
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over processes; it is overwritten."""
         if self.world_size > 1:
-            distributed.all_reduce(tensor)
-            tensor /= self.world_size
+            summed(tensor).div_(self.world_size)
         return tensor
 
     def largest(self, tensor: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ class Processes:
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Return `[R, ...]`, the tensors of all R processes, with gradient."""
-        gathered: Tensor = _Gather.apply(tensor, self.rank, self.world_size)
-        return gathered
+        found: Tensor = _Gather.apply(tensor, self.rank)
+        return found
 
     def barrier(self) -> None:
         """Wait for the others."""
@@ -118,15 +118,10 @@ class _Gather(torch.autograd.Function):
     """The tensors of all processes, one after another; each gets its gradients of all of them."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, tensor: Tensor, rank: int, world_size: int) -> Tensor:
+    def forward(ctx: FunctionCtx, tensor: Tensor, rank: int) -> Tensor:
         ctx.rank = rank  # type: ignore[attr-defined]
-        tensor = tensor.contiguous()
-        gathered = [torch.empty_like(tensor) for _ in range(world_size)]
-        distributed.all_gather(gathered, tensor)
-        return torch.stack(gathered)
+        return gathered(tensor)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        total = gradient.clone()
-        distributed.all_reduce(total)
-        return total[ctx.rank], None, None  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return summed(gradient.clone())[ctx.rank], None  # type: ignore[attr-defined]

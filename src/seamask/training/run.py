@@ -85,16 +85,7 @@ class Run:
         self.started = started.record() if started else None  # for the manifest
         if isinstance(masker := self.networks.masker, FrozenMasker):
             masker.normalized_by(*self.data.normalization)
-        self.players = build_players(
-            config,
-            self.networks,
-            self.objective,
-            processes.device,
-            processes.world_size,
-            processes.autocast,
-            processes.average_gradients,
-            processes.average_with_gradient,
-        )
+        self.players = build_players(config, self.networks, self.objective, processes)
         self.views = Views(config.views, config.image_size, *self.data.normalization)
         resident = is_resident(self.data.train, config.data.resident, processes.device)
         self.image_loader = Loader(self.data.train.pixels, processes.device, resident)
