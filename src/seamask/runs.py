@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -309,6 +310,13 @@ class RunFolder:
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         with atomic(self.metrics) as temporary:
             temporary.write_text("".join(kept))
+
+    def weights(self) -> str:
+        """Return 16 hex digits of sha256 of the encoder's weights; none of those not there yet."""
+        try:
+            return hashlib.sha256(self.encoder.read_bytes()).hexdigest()[:16]
+        except FileNotFoundError:
+            return ""
 
     def read_manifest(self) -> dict[str, Any]:
         """Return what `manifest.json` says.

@@ -119,6 +119,7 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
         encoder, task, data.name, protocol, config.seed, metrics, seconds, data.fingerprint,
         commit(), processor(), split=data.split, normalization=normalization,
         skipped=data.skipped, notes=tuple(notes), images=_counts(data),
+        weights=context.subject.weights,
     )  # fmt: skip
     if folder is None:
         return result

@@ -39,6 +39,7 @@ class Subject:
         normalization: of the images that it was trained on; None: it was not.
         run: the folder of the run it comes from, if any.
         config: the settings of that run.
+        weights: which ones of that run; see `RunFolder.weights`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Subject:
     normalization: Normalization | None = None
     run: RunFolder | None = None
     config: Config | None = None
+    weights: str = ""
 
     def masker(self, size: int) -> nn.Module:
         """Return the run's mask network, in eval mode.
@@ -100,7 +102,9 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
         run = RunFolder.of_run(path)
         config = run.read_config()
         size = image_size or config.image_size
-        return Subject(name, load_encoder(path), size, _normalization(run), run, config)
+        weights = run.weights()  # before they are read: the run may be about to write others
+        encoder = load_encoder(path)
+        return Subject(name, encoder, size, _normalization(run), run, config, weights)
     if path.suffix == ".safetensors":
         return _exported(name, path, image_size)
     if timm.is_model(name):

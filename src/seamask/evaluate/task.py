@@ -214,6 +214,7 @@ class Result:
             numbers.
         images: how many were `held_out` and measured, to `learn` from, and the `classes` they have;
             as far as there are. Where none are held out, `not_held_out` were there to be measured.
+        weights: which ones of a run; see `RunFolder.weights`. A run that goes on has others.
     """
 
     encoder: str
@@ -233,6 +234,7 @@ class Result:
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     images: dict[str, int] = field(default_factory=dict)
+    weights: str = ""
 
     def to_json(self) -> str:
         """Return one JSON object, in one line."""

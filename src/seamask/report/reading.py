@@ -31,7 +31,7 @@ class Told:
         images: uint8 `[n, S, S, 3]`, whose masks are recorded; None before the first epoch.
         epochs: {epoch: arrays by name}, as `seamask.training.record` writes them.
         features: arrays by name, as `seamask.training.record` writes them; empty: none yet.
-        evaluations: what `seamask evaluate` left, the latest last.
+        evaluations: what `seamask evaluate` found of the weights that are there, the latest last.
     """
 
     folder: RunFolder
@@ -86,6 +86,7 @@ def read_run(path: Path | str, most: int) -> Told:
     """
     folder = RunFolder.of_run(path)
     recorded = folder.all_recorded()
+    weights = folder.weights()
     chosen = np.linspace(0, len(recorded) - 1, min(most, len(recorded))).round().astype(int)
     epochs = {folder.epoch_of(recorded[k]): _arrays(recorded[k]) for k in chosen.tolist()}
     return Told(
@@ -96,7 +97,11 @@ def read_run(path: Path | str, most: int) -> Told:
         images=_arrays(folder.shown).get("images") if most else None,
         epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},
         features=_arrays(folder.features) if most else {},
-        evaluations=read_evaluations(folder.evaluations),
+        evaluations=[
+            result
+            for result in read_evaluations(folder.evaluations)
+            if result.get("weights", "") in ("", weights)
+        ],
     )
 
 
