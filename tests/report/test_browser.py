@@ -24,6 +24,7 @@ def open_page(browser, path, width, scheme):
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda r: r.url.startswith("data:") or faults.append(r.url))
+    page.set_default_timeout(300_000)  # a busy machine
     page.goto(path.as_uri())
     page.wait_for_load_state("load")
     faults.remove(path.as_uri())

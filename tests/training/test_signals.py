@@ -84,7 +84,7 @@ def test_ctrl_c_of_a_terminal_reaches_every_process_and_still_saves(tiny, tmp_pa
         [sys.executable, "-m", "seamask", "pretrain", "--out", str(out), *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
