@@ -60,13 +60,13 @@ def line_length(stream: Any = None) -> int | None:
         stream: that is asked; None: `sys.stdout`.
     """
     stream = sys.stdout if stream is None else stream
-    if stream is None or not stream.isatty():
-        return None
     try:
+        if stream is None or not stream.isatty():
+            return None
         columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):  # a stream that stands for a terminal's, without its file
-        columns = 0
-    return max(NARROWEST, columns or USUAL)  # a line that was never told its size says 0
+    except (OSError, ValueError):  # it is closed, or has no file
+        return None
+    return max(NARROWEST, columns or USUAL)  # a terminal that was never told its size says 0
 
 
 def print_prose(text: str, stream: Any = None) -> None:
