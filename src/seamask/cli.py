@@ -25,7 +25,7 @@ seamask: self-supervised visual pretraining with learned, adversarial masks
   seamask masks RUN IMAGE|FOLDER ...     draw the masks of a run on any image
   seamask masks RUN --data DIR           write the masks of a folder's images
   seamask embed RUN --data DIR           write features: .parquet, .npz, .csv
-  seamask evaluate RUN TASK              knn, linear, finetune, segment, masks, ...
+  seamask evaluate RUN TASK              knn, linear, finetune, masks, ...
   seamask report RUN ... [--watch]       one HTML file: masks, health, curves
   seamask runs [FOLDER]                  list runs: how far, what they found
   seamask study NAME                     methods × seeds × evaluations: a table

@@ -78,7 +78,7 @@ def test_what_a_command_says_in_the_end_fits_a_terminal(show, columns, capsys):
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80])
-@pytest.mark.parametrize("words", [("--help",), ("masks", "--help"), ("evaluate", "--help")])
+@pytest.mark.parametrize("words", [("--help",), ("evaluate", "--help")])
 def test_help_fits_a_terminal(words, columns, capsys):
     call(*words)
     fits(lambda: call(*words), capsys.readouterr().out, columns)

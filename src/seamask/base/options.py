@@ -216,6 +216,7 @@ def _description(function: Callable[..., None]) -> str:
     text = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
     head, _, body = text.partition("\n\n")
     # Indented, since tyro joins lines that begin with a letter, and does not wrap them again.
+    head = fitted(head, less=2).replace("\n", "\n  ")
     return f"{head}\n\n{textwrap.indent(fitted(body, less=2), '  ')}".rstrip()
 
 

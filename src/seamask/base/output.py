@@ -116,13 +116,13 @@ def fitted(text: str, less: int = 0) -> str:
             else:
                 rows.append((line, ""))
         column = 2 + max(len(name) for name, _ in rows)
-        indent = " " * (len(paragraph) - len(paragraph.lstrip()))
+        indent = " " * (len(paragraph) - len(paragraph.lstrip()) + HANGING)
         for name, said in rows:
             beside = f"{name:<{column}}{said}".rstrip()
             if width - column >= NARROWEST or not said:
                 parts.append(flow(beside, width, subsequent_indent=" " * column))
             else:
-                below = flow(said, width, initial_indent=4 * " ", subsequent_indent=4 * " ")
+                below = flow(said, width, initial_indent=indent, subsequent_indent=indent)
                 parts.append(f"{flow(name, width, subsequent_indent=indent)}\n{below}")
         parts[-len(rows) :] = ["\n".join(parts[-len(rows) :])]
     return "\n\n".join(parts)
