@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import seamask
 from command import call
 from seamask.base.errors import UserError
 from seamask.base.options import parse
@@ -29,12 +30,25 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, cache):
+    """Where a reader is who has a run, `runs/mine`."""
+    folder = tmp_path_factory.mktemp("reader")
+    seamask.pretrain(
+        out=folder / "runs/mine", backbone="resnet18", image_size=32, epochs=1, batch_size=16,
+        device="cpu", threads=1,
+        **{"data.cache": str(cache), "data.shapes_train": 16, "data.shapes_test": 16,
+           "encoder.stem": "standard", "masks.width": 4, "log.masks_every": 0},
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
-def test_examples_run(page):
+def test_examples_run(page, reader, monkeypatch):
+    monkeypatch.chdir(reader)
     scope = {}
     for block in blocks(page, "python"):
-        if 'checkpoint_path="runs/' in block.split("#")[0]:
-            continue  # a run that the reader has made
         exec(block, scope)
 
 

@@ -11,33 +11,34 @@ from collections.abc import Sequence
 import seamask
 from seamask.base.errors import UserError, printable, unknown
 from seamask.base.memory import no_memory
-from seamask.base.output import Lasting, close_failed, lasting_output, print_prose
+from seamask.base.output import Lasting, close_failed, fitted, lasting_output, print_prose
 from seamask.base.signals import Interrupt, Interrupted, Stopped, handled
 
 HELP = """\
-seamask: self-supervised visual pretraining with learned, sequential adversarial masks
+seamask: self-supervised visual pretraining with learned, adversarial masks
 
-    seamask pretrain                              pretrain on the built-in images
-    seamask pretrain --data DIR --out runs/mine   pretrain on your own, labels not needed
-    seamask pretrain RECIPE [--SETTING VALUE ...] start from a recipe and change settings
-    seamask pretrain --config FILE                start from settings in a file (config.yaml)
-    seamask resume RUN                            go on with a run that was stopped
-    seamask masks RUN IMAGE|FOLDER ... [--out PNG]   draw the masks of a run on any image
-    seamask masks RUN --data DIR --out DIR           write the masks of every image of a folder
-    seamask embed RUN --data DIR --out FILE       write features: .parquet, .npz, .csv
-    seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
-    seamask report RUN ... [--watch]              one HTML file: masks, health, neighbours, curves
-    seamask runs [FOLDER]                         list runs: how far, what they found
-    seamask study NAME [--out DIR]                methods × seeds × evaluations: a table
-    seamask data pack --data DATA --size PX [--out DIR] pack images ahead of time
-    seamask data imagenet100s --imagenet DIR      make ImageNet100s from an ImageNet folder
-    seamask bench [RECIPE] [--SETTING VALUE ...]  how fast it trains here, and what is faster
-    seamask recipes [NAME]                        list the recipes; or the settings of one
+  seamask pretrain                       pretrain on the built-in images
+  seamask pretrain --data DIR            on your own, labels not needed
+  seamask pretrain RECIPE [--SETTING V]  from a recipe, with other settings
+  seamask pretrain --config FILE         from settings in a file (config.yaml)
+  seamask resume RUN                     go on with a run that was stopped
+  seamask masks RUN IMAGE|FOLDER ...     draw the masks of a run on any image
+  seamask masks RUN --data DIR           write the masks of a folder's images
+  seamask embed RUN --data DIR           write features: .parquet, .npz, .csv
+  seamask evaluate RUN TASK              knn, linear, finetune, masks, ...
+  seamask report RUN ... [--watch]       one HTML file: masks, health, curves
+  seamask runs [FOLDER]                  list runs: how far, what they found
+  seamask study NAME                     methods × seeds × evaluations: a table
+  seamask data pack --data DATA ...      pack images ahead of time
+  seamask data imagenet100s ...          make ImageNet100s from ImageNet
+  seamask bench [RECIPE]                 how fast it trains, what is faster
+  seamask recipes [NAME]                 list the recipes; the settings of one
 
-    seamask pretrain [RECIPE] --help              every setting: default, unit, source
-    seamask evaluate RUN TASK --help              the same of an evaluation
-    seamask COMMAND --plugin FILE.py ...          add a masker, objective, data set, penalty, task
-    seamask --version
+  seamask pretrain [RECIPE] --help       every setting: default, unit, source
+  seamask evaluate RUN TASK --help       the same of an evaluation
+  seamask COMMAND --help                 the same of every other command
+  seamask COMMAND --plugin FILE.py ...   add a masker, objective, data set, ...
+  seamask --version
 """
 
 
@@ -119,7 +120,7 @@ def _check_printed(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> None:
     """Run one command."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+        print(fitted(HELP))
         return
     name, *rest = arguments
     if name == "--version":

@@ -17,7 +17,7 @@ from tyro.conf import Suppress, arg
 
 from seamask.base.errors import UserError
 from seamask.base.options import check_names, command, free_settings, parse, take, words_of
-from seamask.base.output import print_prose
+from seamask.base.output import fitted, print_prose
 from seamask.base.paths import check_writable, local
 from seamask.base.progress import amount
 from seamask.base.settings import read_yaml
@@ -208,7 +208,7 @@ def evaluate(arguments: list[str]) -> None:
     if len(words) < 2:
         if not asked_for_help:
             raise UserError("usage: seamask evaluate RUN TASK; see `seamask evaluate --help`")
-        print(inspect.getdoc(evaluate))
+        print(fitted(inspect.getdoc(evaluate) or ""))
         return
     from seamask.evaluate import TASKS, task_config
     from seamask.evaluate.evaluation import NotKept, run_evaluation

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import default_run
+from command import call
 from seamask.base.documents import read_json
-from seamask.base.output import print_prose
+from seamask.base.output import fitted, print_prose
 from seamask.evaluate.board import RIVALS
 from seamask.evaluate.saliency import MEASURES
 from seamask.evaluate.task import Result
@@ -74,6 +75,21 @@ def bench() -> None:
 def test_what_a_command_says_in_the_end_fits_a_terminal(show, columns, capsys):
     show()
     fits(show, capsys.readouterr().out, columns)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("words", [("--help",), ("evaluate", "--help")])
+def test_help_fits_a_terminal(words, columns, capsys):
+    call(*words)
+    fits(lambda: call(*words), capsys.readouterr().out, columns)
+
+
+def test_what_is_said_of_a_name_stands_beside_it_or_below():
+    text = "A paragraph.\n\n  one  the first of them\n       and more\n  other  the next"
+    wide, narrow = (on_terminal(n, lambda: print(fitted(text))) for n in (30, 22))
+    beside = "  one    the first of them and\n         more\n  other  the next\n"
+    assert wide == f"A paragraph.\n\n{beside}"
+    assert "  one\n    the first of them\n    and more\n" in narrow
 
 
 def test_on_a_usual_terminal_metrics_stand_in_one_table_beside_their_rivals():

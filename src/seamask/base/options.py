@@ -9,7 +9,6 @@ import functools
 import inspect
 import io
 import itertools
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
@@ -19,6 +18,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from seamask.base.documents import parse_yaml
 from seamask.base.errors import UserError, shown, unknown
+from seamask.base.output import fitted
 from seamask.base.papers import papers_in
 from seamask.base.settings import (
     Within,
@@ -215,10 +215,9 @@ def _description(function: Callable[..., None]) -> str:
     """Return what a docstring says before its arguments, as wide as the terminal."""
     text = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
     head, _, body = text.partition("\n\n")
-    width = min(shutil.get_terminal_size().columns, 100) - 2
-    paragraphs = (p if p[:1] == " " else textwrap.fill(p, width) for p in body.split("\n\n"))
     # Indented, since tyro joins lines that begin with a letter, and does not wrap them again.
-    return "\n\n".join([head, textwrap.indent("\n\n".join(paragraphs), "  ")]).rstrip()
+    head = fitted(head, less=2).replace("\n", "\n  ")
+    return f"{head}\n\n{textwrap.indent(fitted(body, less=2), '  ')}".rstrip()
 
 
 def _form(start: Any, root: type, see: str, helps: bool, prefix: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import textwrap
@@ -59,13 +60,13 @@ def line_length(stream: Any = None) -> int | None:
         stream: that is asked; None: `sys.stdout`.
     """
     stream = sys.stdout if stream is None else stream
-    if stream is None or not stream.isatty():
-        return None
     try:
+        if stream is None or not stream.isatty():
+            return None
         columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):  # a stream that stands for a terminal's, without its file
-        columns = 0
-    return max(NARROWEST, columns or USUAL)  # a line that was never told its size says 0
+    except (OSError, ValueError):  # it is closed, or has no file
+        return None
+    return max(NARROWEST, columns or USUAL)  # a terminal that was never told its size says 0
 
 
 def print_prose(text: str, stream: Any = None) -> None:
@@ -86,6 +87,45 @@ def print_prose(text: str, stream: Any = None) -> None:
                 break_on_hyphens=False,
             )  # fmt: skip
         print(line, file=stream, flush=True)
+
+
+def fitted(text: str, less: int = 0) -> str:
+    """Return help as wide as the terminal: paragraphs flow, and so does what is beside a name.
+
+    Paragraphs of indented lines are names, two spaces or more, and what is said of them; where
+    little room is left beside the names, it stands below.
+
+    Args:
+        text: of paragraphs.
+        less: so many characters than a line of the terminal holds.
+    """
+    width = (line_length() or USUAL) - less
+    flow = functools.partial(textwrap.fill, break_long_words=False, break_on_hyphens=False)
+    parts = []
+    for paragraph in text.rstrip().split("\n\n"):
+        if paragraph[:1] != " ":
+            parts.append(flow(paragraph, width))
+            continue
+        rows: list[tuple[str, str]] = []
+        for line in paragraph.splitlines():
+            name, _, said = line.rstrip().rpartition("  ")
+            if name.strip():
+                rows.append((name.rstrip(), said))
+            elif rows and line[: len(rows[-1][0])].isspace():  # more of what is said
+                rows[-1] = (rows[-1][0], f"{rows[-1][1]} {said}")
+            else:
+                rows.append((line, ""))
+        column = 2 + max(len(name) for name, _ in rows)
+        indent = " " * (len(paragraph) - len(paragraph.lstrip()) + HANGING)
+        for name, said in rows:
+            beside = f"{name:<{column}}{said}".rstrip()
+            if width - column >= NARROWEST or not said:
+                parts.append(flow(beside, width, subsequent_indent=" " * column))
+            else:
+                below = flow(said, width, initial_indent=indent, subsequent_indent=indent)
+                parts.append(f"{flow(name, width, subsequent_indent=indent)}\n{below}")
+        parts[-len(rows) :] = ["\n".join(parts[-len(rows) :])]
+    return "\n\n".join(parts)
 
 
 def in_columns(rows: Sequence[Sequence[str]], left: int = 1) -> str:
