@@ -25,6 +25,7 @@ seamask: self-supervised visual pretraining with learned, sequential adversarial
     seamask masks RUN IMAGE|FOLDER ... [--out PNG]   draw the masks of a run on any image
     seamask masks RUN --data DIR --out DIR           write the masks of every image of a folder
     seamask embed RUN --data DIR --out FILE       write features: .parquet, .npz, .csv
+    seamask export RUN --to onnx [--out DIR]      write encoder and masker for other programs
     seamask evaluate RUN TASK [--data DATA]       knn, linear, finetune, segment, masks, cluster
     seamask report RUN ... [--watch]              one HTML file: masks, health, neighbours, curves
     seamask runs [FOLDER]                         list runs: how far, what they found

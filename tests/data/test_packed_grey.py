@@ -25,5 +25,5 @@ def test_a_pack_has_the_channels_that_it_was_made_with(tmp_path, write, open_dat
         open_data(tmp_path / "grey")
     given = open_data(tmp_path / "grey", channels=1, normalize=Normalize.parse("0.2/0.3"))
     assert given.normalization == ((0.2,), (0.3,))
-    with pytest.raises(UserError, match="is of red, green, blue, and --data.channels is 1"):
+    with pytest.raises(UserError, match=r"is of red, green, blue, and --data.channels is 1"):
         open_data(tmp_path / "grey", channels=1, normalize=Normalize.parse("1,2,3/1,1,1"))
