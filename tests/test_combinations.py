@@ -26,7 +26,7 @@ BACKBONES = {
     "test_vit": {"encoder.patch": 8},
     "test_vit, dropping": {"encoder.patch": 8, "masks.drop": 0.5},
 }
-FILLS = get_args(Fill)  # taken in turns
+FILLS, CHANNELS = get_args(Fill), (3, 3, 3, 3, 1)  # taken in turns
 # What only sequential masks can do; what is drawn or given heeds no budget.
 VARIANTS = [
     (masker, budget, disjoint)
@@ -53,12 +53,12 @@ def test_every_pair_is_there():
         assert set(itertools.product(*pair)) - there <= {("reconstruct", ("none", "0.3", False))}
 
 
-def batch(kind):
+def batch(kind, channels):
     draw = torch.Generator().manual_seed(1)
     maps = torch.ones(8, 32, 32, dtype=torch.uint8)
     maps[:, :12] = 2
     maps[:, 20:, 9:30] = 3
-    images = (torch.randn(8, 3, 32, 32, generator=draw) for _ in "ab")
+    images = (torch.randn(8, channels, 32, 32, generator=draw) for _ in "ab")
     return tuple(View(x, maps, maps, maps, fill(kind, x, draw)) for x in images)
 
 
@@ -76,8 +76,11 @@ def moved(before, after):
     ids=["-".join(map(str, c)) for c in COMBINATIONS],
 )
 def test_two_steps(objective, masker, budget, disjoint, backbone):
+    turn = COMBINATIONS.index((objective, masker, budget, disjoint, backbone))
+    kind, channels = FILLS[turn % len(FILLS)], CHANNELS[turn % len(CHANNELS)]
     config = check(override(Config(), {
-        "objective": objective, "masker": masker, "budget": budget, "masks.disjoint": disjoint,
+        "data.channels": channels, "objective": objective, "masker": masker, "budget": budget,
+        "masks.disjoint": disjoint,
         "backbone": backbone.split(",")[0], "image_size": 32, "batch_size": 8, "n_masks": 3,
         "masks.width": 4, "objective.hidden": (8,), "objective.out_dim": 8, "objective.queue": 16,
         "objective.predictor": 8, "objective.prototypes": 16, "objective.decoder": 1,
@@ -85,7 +88,6 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
         "optim.encoder.optimizer": "sgd", "optim.masker.optimizer": "sgd",
         **BACKBONES[backbone],
     }))  # fmt: skip
-    kind = FILLS[COMBINATIONS.index((objective, masker, budget, disjoint, backbone)) % len(FILLS)]
     loss = build_objective(config.objective)
     networks = build_networks(config, loss)
     players = build_players(config, networks, loss, Processes(torch.device("cpu")))
@@ -102,7 +104,8 @@ def test_two_steps(objective, masker, budget, disjoint, backbone):
             optimizer.step = step_and_look
     for step in range(2):
         seen = [(state(encoder), state(network))]
-        metrics = two_player_step(players, [batch(kind)], torch.Generator().manual_seed(step))
+        pair = batch(kind, channels)
+        metrics = two_player_step(players, [pair], torch.Generator().manual_seed(step))
         loss.update(encoder, step / 2)
         assert all(torch.isfinite(value) for value in metrics.values())
         assert moved(seen[0][0], seen[1][0])  # the encoder moved

@@ -25,6 +25,7 @@ seamask: self-supervised visual pretraining with learned, adversarial masks
   seamask masks RUN IMAGE|FOLDER ...     draw the masks of a run on any image
   seamask masks RUN --data DIR           write the masks of a folder's images
   seamask embed RUN --data DIR           write features: .parquet, .npz, .csv
+  seamask export RUN --to onnx           encoder and masker for other programs
   seamask evaluate RUN TASK              knn, linear, finetune, masks, ...
   seamask report RUN ... [--watch]       one HTML file: masks, health, curves
   seamask runs [FOLDER]                  list runs: how far, what they found

@@ -186,6 +186,27 @@ def embed(
     print_embedded(write_features(run, data, out, device), out)
 
 
+@command
+def export(
+    run: Run, /, *, to: Literal["onnx"], out: Annotated[str, arg(metavar="DIR")] = ""
+) -> None:
+    """Write a run's encoder, and its masker if it is learned, for programs without PyTorch.
+
+    What they give there is compared with what they give here. For timm and transformers nothing is
+    to be written: a run's folder is what they load.
+
+    Args:
+        run: a run's folder
+        to: encoder.onnx and masker.onnx map images [batch, C, S, S], normalised by the mean and std
+            of their metadata, to features [batch, F] and masks [batch, N, S, S].
+        out: folder to write to, default RUN/onnx.
+    """
+    from seamask.export import export_onnx
+
+    for file, differ in export_onnx(run, out or local(run) / to):
+        print(f"{file}: differs from PyTorch by {differ:.1g} of its largest number, at most")
+
+
 def evaluate(arguments: list[str]) -> None:
     """usage: seamask evaluate RUN TASK [--data DATA] [--SETTING VALUE ...]
 
@@ -438,6 +459,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "resume": resume,
     "masks": masks,
     "embed": embed,
+    "export": export,
     "evaluate": evaluate,
     "report": report,
     "runs": runs,

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
-from seamask.base.errors import UserError
+from seamask.base.errors import UserError, first_line, printable
 from seamask.base.files import atomic
+from seamask.base.paths import check_writable, local
 from seamask.data import Normalization
 from seamask.masks import build_masker, read_trained
 from seamask.masks.frozen import is_frozen
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import feature_width
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.runs import RunFolder
+
+ONNX_TOLERANCE = 1e-3  # of the largest number: float32, added in another order
+TRIED = 1, 3  # images of a batch, neither of which is traced
 
 
 def save_weights(module: nn.Module, path: Path, about: dict[str, str] | None = None) -> None:
@@ -128,6 +139,102 @@ def timm_config(
             "crop_mode": "center",
         },
     }
+
+
+class _OfImages(nn.Module):
+    """A network that is given images and nothing else."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.network(images)
+        return found
+
+
+def export_onnx(run: Path | str, out: Path | str) -> list[tuple[Path, float]]:
+    """Write a run's encoder, and its masker if it is learned, as ONNX; compare what they give.
+
+    `images`, float32 `[batch, C, S, S]`, normalised as the file's metadata `mean` and `std` say
+    (JSON), become `features` `[batch, F]` or `masks` `[batch, N, S, S]`.
+
+    Args:
+        run: a run's folder.
+        out: folder for `encoder.onnx` and `masker.onnx`.
+
+    Returns:
+        Each file, and by how much numbers of onnxruntime and of PyTorch differ, at most.
+
+    Raises:
+        UserError: no run, packages that are missing, or a network that ONNX cannot hold, or that
+            gives other numbers there; of that one no file is left.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # torch.onnx needs it
+    except ImportError as error:
+        raise UserError(f"--to onnx needs {error.name}: pip install 'seamask[onnx]'") from error
+    folder, place = RunFolder.of_run(run), local(out, "--out")
+    check_writable(place, "--out")
+    config, normalization = folder.read_config(), folder.read_normalization()
+    networks = {"encoder": ("features", convolve_small_maps(load_encoder(run)))}
+    masker = load_masker(run)
+    if masker.learned or is_frozen(config.masks.masker):
+        networks["masker"] = ("masks", masker)
+    shape = len(normalization.mean), config.image_size, config.image_size
+    written = []
+    for name, (output, network) in networks.items():
+        alone, file = _OfImages(network).eval(), place / f"{name}.onnx"
+        try:
+            with _quiet():
+                program = torch.onnx.export(
+                    alone, (torch.randn(2, *shape),), dynamo=True, verbose=False,
+                    input_names=["images"], output_names=[output],
+                    dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                )  # fmt: skip
+            assert program is not None
+            program.model.metadata_props.update(
+                mean=json.dumps(normalization.mean), std=json.dumps(normalization.std)
+            )
+            model = program.model_proto.SerializeToString()
+            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            differ = 0.0
+            for batch in TRIED:
+                images = torch.randn(batch, *shape)
+                (theirs,) = session.run(None, {"images": images.numpy()})
+                with torch.no_grad():
+                    ours = alone(images)
+                error = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(1)
+                differ = max(differ, float(error))
+        except Exception as error:  # the exporter and the runtime raise very different things
+            why = "exact budgets are met by a search" if config.masks.budget.exact else ""
+            raise UserError(
+                f"{printable(run)}: ONNX cannot hold its {name}: {why or first_line(error)[:120]}"
+            ) from error
+        if not differ <= ONNX_TOLERANCE:
+            raise UserError(
+                f"{printable(run)}: its {name} gives other numbers in ONNX: they differ by "
+                f"{differ:.2g} of the largest"
+            )
+        with atomic(file) as temporary:
+            temporary.write_bytes(model)
+        written.append((file, differ))
+    return written
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, torch's exporter does not talk of itself."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def loading_code(name: str, arguments: dict[str, Any], path: Path | str) -> str:

@@ -42,7 +42,7 @@ PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are sa
 FILES = (
     "config.yaml", "metrics.jsonl", "masks", "curves.png", "checkpoints", "encoder.safetensors",
     "model.safetensors", "masker.safetensors", "config.json", "manifest.json", "features.npz",
-    "report.html", "tensorboard", "wandb", "mlflow", "evaluations",
+    "report.html", "tensorboard", "wandb", "mlflow", "evaluations", "onnx",
 )  # fmt: skip
 ONE_START = ("out", "overwrite", "resume")
 # Settings that make no other run: where it lies, how it is started and on what it computes. Other

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from seamask.base.output import in_columns, print_prose
 from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
+from seamask.report.words import SIGNS
 
 if TYPE_CHECKING:
     from seamask.evaluate.embed import Embedded
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 NEAR = 0.25  # of the budget: a mask that is so far off has met it
 FEW = 50  # held-out images below which an accuracy says little
 SHOWN_SKIPPED = 10  # unreadable images named at the end
-MASK_SIGNS = (  # of a run's results: sign, words, factor, digits
-    ("coverage", "removed, %", 100, 0),
-    ("from_image", "from the image, %", 100, 0),
-    ("rank", "effective rank", 1, 2),
-    ("binary", "black or white, %", 100, 0),
-    ("overlap", "overlap, %", 100, 0),
-    ("empty", "empty images, %", 100, 0),
-    ("full", "removed whole, %", 100, 0),
-    ("adds", "adds (in training)", 1, 2),
-)
 
 
 def print_summary(summary: Summary) -> None:
@@ -77,7 +68,7 @@ def _print_health(summary: Summary) -> None:
     results = summary.results
     n = sum(name.startswith("mask/rank_") for name in results)
     rows: list[tuple[str, ...]] = [("masks", *(f"mask {k}" for k in range(1, n + 1)), "asked")]
-    for sign, label, factor, digits in MASK_SIGNS:
+    for sign, (label, factor, digits) in SIGNS.items():
         names = [f"mask/{sign}_{k}" for k in range(1, n + 1)]
         if n and set(names) <= set(results):
             asked = f"{100 * summary.asked:g}" if sign == "coverage" and summary.asked else ""

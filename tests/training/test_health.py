@@ -290,7 +290,7 @@ def test_the_end_of_a_run_says_how_its_masks_are(tiny, tmp_path, capsys):
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert re.search(r"masks +mask 1 +mask 2 +mask 3 +asked\n  removed, %( +\d+){3} +20\n", said)
-    for label in ("from the image, %", "effective rank", "empty images, %", "adds (in training)"):
+    for label in ("from the image, %", "effective rank", "empty images, %", "adds to the loss"):
         assert re.search(rf"  {re.escape(label)}( +-?[\d.]+){{3}}\n", said), label
     assert "\nscored on 32 held-out images\n" in said
     assert re.search(r"accuracy +trained +untrained +chance\n  kNN.* 12.5 %\n", said)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm
 import torch
 from runs import config_of
 from safetensors.torch import load_file, save_file
@@ -61,6 +62,46 @@ def test_what_does_not_fit_stays_random_and_is_named(config, tmp_path):
     assert networks.started.random == (first,)
     assert set(networks.started.unused) == {first, "fc.weight"}
     assert f"random as before: {first}; not used: " in str(networks.started)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_timms_weights_are_fitted_to_our_size_patches_and_channels(
+    config, tmp_path, monkeypatch, channels
+):
+    theirs = timm.create_model("test_vit")  # of 160 pixels, patches of 16
+    theirs_weights = {name: torch.randn_like(w) for name, w in theirs.state_dict().items()}
+    save_file(theirs_weights, tmp_path / "theirs.safetensors")
+    (tag,) = timm.list_pretrained("test_vit.*")
+    known = timm.models._registry._model_pretrained_cfgs[tag]
+    monkeypatch.setattr(known, "file", str(tmp_path / "theirs.safetensors"))
+    vit = settings.override(config, {
+        "encoder.backbone": "test_vit", "encoder.patch": 8, "encoder.init": "imagenet",
+        "data.channels": channels,
+    })  # fmt: skip
+    networks = encoder_of(vit)
+    ours, started = networks.encoder.backbone.state_dict(), networks.started
+    assert started.source == f"timm's {tag}"
+    assert not started.random
+    assert started.loaded == len(ours)
+    alike = [name for name in ours if ours[name].shape == theirs_weights[name].shape]
+    assert all(torch.equal(ours[name], theirs_weights[name]) for name in alike)
+    assert {*ours} - {*alike} == {"pos_embed", "patch_embed.proj.weight"}
+    assert ours["patch_embed.proj.weight"].shape[1:] == (channels, 8, 8)
+    if channels == 1:  # as for three equal channels
+        colours = encoder_of(settings.override(vit, {"data.channels": 3}))
+        images = torch.randn(2, 1, 32, 32)
+        found = networks.encoder.backbone.eval()(images)
+        expected = colours.encoder.backbone.eval()(images.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match="timm found no pretrained weights of test_re") as error:
+        start_run(settings.override(config, {"encoder.init": "imagenet"}))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_nothing_can_start_from(config, tmp_path):

@@ -120,8 +120,8 @@ def write_masks(
         progress.skip(before)
         for start in range(0, len(missing), AT_ONCE):
             part = missing[start : start + AT_ONCE]
-            for name, whole, masks in _seen(seer, part, skipped):
-                arrays = _as_images(masks, whole.size, kind)
+            for path, name, sides, masks in _seen(seer, part, skipped):
+                arrays = _as_images(masks, sides, kind)
                 places = files(name)
                 looked_at = places.pop() if overlay else None
                 if file_format == "npz":
@@ -135,8 +135,8 @@ def write_masks(
                     for place, array in zip(places, arrays, strict=True):
                         _write_png(array, place)
                 if looked_at is not None:
-                    soft = _as_images(masks, whole.size, "soft")
-                    _write_png(_small(whole, soft), looked_at)
+                    soft = _as_images(masks, sides, "soft")
+                    _write_png(_small(read_image(path), soft), looked_at)
             progress.advance(len(part))
     if len(skipped) == len(photos):
         raise none_readable(skipped)
@@ -168,18 +168,18 @@ def _claim(folder: Path, about: _About) -> None:
 
 def _seen(
     seer: Seer, photos: list[tuple[Path, str]], skipped: list[tuple[str, str]]
-) -> Iterator[tuple[str, Image.Image, Tensor]]:
-    """Yield the name of each image that can be read, the image, and its masks `[N, S, S]`."""
+) -> Iterator[tuple[Path, str, tuple[int, int], Tensor]]:
+    """Yield each image that can be read: file, name, width and height, masks `[N, S, S]`."""
     read = []
     for path, name in photos:
         try:
-            read.append((name, path, seer.read(path)))
+            read.append((path, name, *seer.look(path)))
         except UserError as error:
             skipped.append(unreadable(path, error))
     if read:
-        masks = seer.masks([square for *_, square in read])
-        for (name, path, _), own in zip(read, masks, strict=True):
-            yield name, read_image(path), own
+        masks = seer.masks([square for _, _, square, _ in read])
+        for (path, name, _, sides), own in zip(read, masks, strict=True):
+            yield path, name, sides, own
 
 
 def _as_images(masks: Tensor, size: tuple[int, int], kind: Kind) -> list[npt.NDArray[np.uint8]]:

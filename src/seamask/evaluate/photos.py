@@ -19,7 +19,7 @@ from seamask.base.errors import UserError, printable
 from seamask.base.paths import absolute, check_writable, local
 from seamask.base.progress import Progress
 from seamask.config import Config
-from seamask.data.files.decode import EXTENSIONS, allow, read_square
+from seamask.data.files.decode import EXTENSIONS, allow, read_square_and_sides
 from seamask.data.files.depth import as_ranges
 from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
@@ -84,8 +84,12 @@ class Seer:
         Raises:
             UserError: it cannot be read.
         """
+        return self.look(path, size)[0]
+
+    def look(self, path: Path, size: int = 0) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+        """Return what `read` does, and the whole image's width and height."""
         allow(self.config.data.max_megapixels)
-        return read_square(path, size or self.size, self._ranges)
+        return read_square_and_sides(path, size or self.size, self._ranges)
 
     def masks(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         """Return the masks of images as they were read, `[n, N, size, size]` in [0, 1]."""

@@ -33,13 +33,17 @@ class Look:
         with held_still(self.encoder):
             return attention_map(getattr(self.encoder, "backbone", self.encoder), self.images)
 
+    @property
+    def compares(self) -> bool:
+        """Whether there is a loss: inside a step."""
+        return self.loss_under is not None
+
     @torch.no_grad()
-    def losses(self, masks: Tensor) -> Tensor | None:
+    def losses(self, masks: Tensor) -> Tensor:
         """Return the loss of each image under each of some masks, `[B, K, H, W]` → `[B, K]`.
 
-        One encoder pass a mask. None outside a step.
+        One encoder pass a mask; only inside a step.
         """
-        if self.loss_under is None:
-            return None
+        assert self.loss_under is not None
         with held_still(self.encoder):
             return torch.stack([self.loss_under(m) for m in masks.split(1, dim=1)], dim=1)

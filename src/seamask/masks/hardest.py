@@ -17,7 +17,7 @@ class HardestMasker(nn.Module):
     """Draw each mask K times; take, of each image, the one under which its loss is highest.
 
     The loss is the encoder's own, of the step that is about to be taken: K · N forward passes and
-    one of the clean view. Masks that are drawn outside a step are the first of the K.
+    one of the clean view. Outside a step, where there is no loss, one is drawn.
 
     Args:
         among: draws the masks to choose from.
@@ -47,13 +47,14 @@ class HardestMasker(nn.Module):
             segments: of superpixels, for masks that are made of them.
             encoder: that is asked for its losses.
         """
-        drawn = [
-            masks_of(self.among, images, generator=generator, segments=segments)
-            for _ in range(self.candidates if encoder else 1)
-        ]
-        losses = encoder.losses(torch.cat(drawn, dim=1)) if encoder else None  # [B, K · N]
-        if losses is None:
-            return drawn[0]
+
+        def draw() -> Tensor:
+            return masks_of(self.among, images, generator=generator, segments=segments)
+
+        if encoder is None or not encoder.compares:
+            return draw()
+        drawn = [draw() for _ in range(self.candidates)]
+        losses = encoder.losses(torch.cat(drawn, dim=1))  # [B, K · N]
         best = losses.unflatten(1, (-1, self.n_masks)).argmax(1)  # [B, N]
         masks = torch.stack(drawn, dim=1)  # [B, K, N, H, W]
         return masks.take_along_dim(best[:, None, :, None, None], dim=1)[:, 0]

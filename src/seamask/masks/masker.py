@@ -38,11 +38,12 @@ class Seen(Protocol):
     def attention(self) -> Tensor:
         """Return how much the encoder attends to each place, `[B, h, w]`."""
 
-    def losses(self, masks: Tensor) -> Tensor | None:
-        """Return the loss of each image under each of some masks, `[B, K, H, W]` → `[B, K]`.
+    @property
+    def compares(self) -> bool:
+        """Whether there is a loss to ask for: inside a step, where images are compared."""
 
-        None where there is nothing to compare with: outside a step.
-        """
+    def losses(self, masks: Tensor) -> Tensor:
+        """Return the loss of each image under each of some masks, `[B, K, H, W]` → `[B, K]`."""
 
 
 CONTRACT = (

@@ -16,16 +16,12 @@ from seamask.base.paths import local, slug
 from seamask.base.statistics import paired, spread
 from seamask.report.plots import Points, plot
 from seamask.report.reading import Told, read_evaluations, read_run
-from seamask.report.words import OBJECTS, PROBES
+from seamask.report.words import OBJECTS, PROBES, SIGNS
 from seamask.runs import NO_OTHER_RUN
 
 STUDY = "study.yaml"
 SAME = (*NO_OTHER_RUN, "seed", "compile")  # what makes no other method of a run; nor does `log.*`
-HEALTH = {  # means over masks: sign, words, factor
-    "coverage": ("removed, %", 100), "from_image": ("comes from the image, %", 100),
-    "rank": ("effective rank", 1), "empty": ("empty images, %", 100),
-    "overlap": ("overlap, %", 100), "adds": ("adds to the loss", 1),
-}  # fmt: skip
+HEALTH = ("coverage", "from_image", "rank", "empty", "overlap", "adds")  # signs, means over masks
 Values = dict[str, dict[int, float]]
 """{column: {seed: value}}."""
 
@@ -139,9 +135,9 @@ def _values(run: Told) -> Iterable[tuple[str, float]]:
         if name in run.results:
             yield f"{label}{', %' if name in PROBES else ''}", run.results[name]
     yield from _evaluated(run.evaluations)
-    for sign, (words, factor) in HEALTH.items():
-        if (mean := _mean(run.results, f"mask/{sign}_")) is not None:
-            yield f"masks: {words}", factor * mean
+    for name in HEALTH:
+        if (mean := _mean(run.results, f"mask/{name}_")) is not None:
+            yield f"masks: {SIGNS[name].words}", SIGNS[name].factor * mean
     if "embedding/rank" in run.results:
         yield "embeddings: rank", run.results["embedding/rank"]
 

@@ -14,18 +14,28 @@ OBJECTS = {
     "mask/iou": "IoU of masks with objects", "mask/iou_random": "IoU of random blocks",
     "mask/iou_colour": "IoU of colour clusters",
 }  # fmt: skip
-SIGNS = {  # of masks: name in the log, words, factor, digits
-    "coverage": ("removed, %", 100, 0),
-    "from_image": ("comes from the image, %", 100, 0),
-    "rank": ("effective rank", 1, 1),
-    "binary": ("black or white, %", 100, 0),
-    "overlap": ("overlap, %", 100, 0),
-    "empty": ("empty images, %", 100, 0),
-    "full": ("removed whole, %", 100, 0),
-    "border": ("in the outer eighth, % (44: even)", 100, 0),
-    "adds": ("adds to the loss", 1, 2),
-}
 COLOUR = "colour clusters"
+
+
+class Sign(NamedTuple):
+    """How a sign of masks is shown: in words, times a factor, with so many digits."""
+
+    words: str
+    factor: int
+    digits: int
+
+
+SIGNS = {  # by name in the log
+    "coverage": Sign("removed, %", 100, 0),
+    "from_image": Sign("from the image, %", 100, 0),
+    "rank": Sign("effective rank", 1, 1),
+    "binary": Sign("black or white, %", 100, 0),
+    "overlap": Sign("overlap, %", 100, 0),
+    "empty": Sign("empty images, %", 100, 0),
+    "full": Sign("removed whole, %", 100, 0),
+    "border": Sign("in outer eighth, %", 100, 0),  # 44: as much as elsewhere
+    "adds": Sign("adds to the loss", 1, 2),  # in training
+}
 
 
 class Verdict(NamedTuple):

@@ -55,6 +55,7 @@ _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pill
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
 LARGE = 16_000_000  # pixels of a JPEG 2000 from which on not all of it is decoded
+SIDES = "seamask sides"  # of `info`: width and height of the whole image, upright
 PLANAR, SAMPLES, BITS = 284, 277, 258  # tags of a TIFF
 TURNS = {  # by the camera's note on how it was held
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -119,8 +120,15 @@ def read_square(
     Raises:
         UserError: it is missing or cannot be used; the message gives the reason.
     """
+    return read_square_and_sides(path, size, ranges)[0]
+
+
+def read_square_and_sides(
+    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """Read what `read_square` does, and the whole image's width and height, upright."""
     with _or_user_error(path), opened(path, size, ranges) as image:
-        return square(image, size)
+        return square(image, size), image.info[SIDES]
 
 
 @contextmanager
@@ -149,6 +157,7 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
     """
     with ExitStack() as stack:
         with reasons(), _header(file) as image:
+            sides = image.size
             whole = image.width * image.height
             if size:
                 image.draft("RGB", (size, size))
@@ -160,6 +169,7 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
                 whole >>= 2 * halvings
             stack.enter_context(_together.take(whole))
             rgb = _rgb(image, ranges)
+            rgb.info[SIDES] = sides if rgb.size == image.size else sides[::-1]  # turned
         del image  # it takes as much memory as the result
         yield rgb
 
