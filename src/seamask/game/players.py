@@ -20,7 +20,7 @@ from seamask.masks.budget import Budget
 from seamask.masks.masker import masks_of
 from seamask.masks.penalties import PENALTIES, Average, alone
 from seamask.masks.role import Role
-from seamask.networks.view_batchnorm import encode_views, keeps_views_apart
+from seamask.networks.view_batchnorm import MaskedImages, encode_views, keeps_views_apart
 
 # What is compared, by name: pairs of views, clean (a, b) or masked (ma, mb). A loss is the mean
 # over its directed terms, of which a pair has two (ADIOS's SimSiam): so `each` weighs as much as
@@ -195,14 +195,14 @@ class TwoPlayers:
 
         @functools.cache
         def clean() -> Tensor:
-            (z,) = encode_views(self.encoder, [(other.images, None)])
+            (z,) = encode_views(self.encoder, [MaskedImages(other.images)])
             return z
 
         def loss_under(mask: Tensor) -> Tensor:
             if self.of_view is None and self.each is None:
                 kind = type(self.masker).__name__
                 raise UserError(f"each is None: {kind} asks for the loss of each image")
-            (z,) = encode_views(self.encoder, [(view.images, mask)])
+            (z,) = encode_views(self.encoder, [MaskedImages(view.images, mask)])
             if self.of_view is not None:
                 return self.of_view(z, view.images, mask)
             assert self.each is not None

@@ -5,13 +5,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seamask.networks.encoder import Encoder
 
-MaskedImages = tuple[Tensor, Tensor | None]  # images, and the mask of what the encoder does not see
+
+class MaskedImages(NamedTuple):
+    """Images `[B, 3, H, W]`, and what the encoder does not see of them.
+
+    Attributes:
+        images: whole.
+        mask: `[B, 1, H, W]` of what is removed, or None.
+        longest: what `Encoder.most_kept` says of the mask, if it was asked.
+    """
+
+    images: Tensor
+    mask: Tensor | None = None
+    longest: int | None = None
+
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -85,17 +99,17 @@ def encode_views(
     Args:
         encoder: an `Encoder`, which may leave masked patches out; other modules are given images
             whose masked pixels are blanked.
-        views: images `[B, 3, H, W]`, and the mask `[B, 1, H, W]` of what is removed, or None.
+        views: of a batch.
         together: in one batch, batch norm still view by view (see `keep_views_apart`).
     """
     if together and len(views) > 1:
         with stacked(encoder, len(views)):
             return list(encoder(torch.cat([_blanked(view) for view in views])).chunk(len(views)))
     if isinstance(encoder, Encoder):
-        return [encoder(*view) for view in views]
+        # One of a plugin may not know of `longest`.
+        return [encoder(*(view if view.longest is not None else view[:2])) for view in views]
     return [encoder(_blanked(view)) for view in views]
 
 
 def _blanked(view: MaskedImages) -> Tensor:
-    images, mask = view
-    return images if mask is None else images * (1 - mask)
+    return view.images if view.mask is None else view.images * (1 - view.mask)

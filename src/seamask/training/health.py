@@ -17,7 +17,7 @@ from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View
 from seamask.masks import NoMasker
 from seamask.masks.signs import effective_rank, mask_grams, mask_signs
-from seamask.networks.view_batchnorm import encode_views
+from seamask.networks.view_batchnorm import MaskedImages, encode_views
 from seamask.objectives import Objective
 from seamask.report.troubles import troubles
 
@@ -82,7 +82,7 @@ class Health:
             if self.masked:
                 masks = self.players.masks_of(b, a, self.players.target(b), generator)
             given = [] if masks is None else masks[:IMAGES].split(1, dim=1)
-            seen = [(few_a, None), (few_b, None), *((few_b, mask) for mask in given)]
+            seen = [MaskedImages(few_a), *(MaskedImages(few_b, mask) for mask in (None, *given))]
             with self.players.autocast():
                 z_a, z_b, *z_masked = encode_views(self.players.encoder, seen, self.players.stack)
         found["embedding/alignment"] = alignment(*map(self.objective.embedding, (z_a, z_b)))
