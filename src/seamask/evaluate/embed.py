@@ -16,6 +16,7 @@ from seamask.base.devices import check_device, kind_of
 from seamask.base.errors import UserError, check_choice
 from seamask.base.files import atomic
 from seamask.base.paths import check_writable, local
+from seamask.base.precision import use_precision
 from seamask.base.progress import Progress
 from seamask.data.files.decode import allow, read_square
 from seamask.data.files.depth import Ranges, as_ranges
@@ -70,6 +71,7 @@ def embed(
     if file.suffix == ".parquet":
         _check_pyarrow()
     check_device(device)
+    use_precision("fp32")
     subject = open_subject(encoder)
     backbone, size = subject.backbone.to(kind_of(device)), subject.image_size
     config = subject.config.data if subject.config else DataConfig()

@@ -17,6 +17,7 @@ from seamask.base.files import atomic
 from seamask.base.memory import memory_errors
 from seamask.base.output import lasting_output
 from seamask.base.paths import absolute, check_writable, local
+from seamask.base.precision import use_precision
 from seamask.base.provenance import commit, processor
 from seamask.base.registry import with_parts
 from seamask.data import SOURCES, Data, Segmentation, load, load_segmentation
@@ -169,6 +170,7 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     from seamask.evaluate.subject import open_subject  # imports timm
 
     device = torch_device(config.device, config.threads)
+    use_precision("fp32")
     own_sizes = "pixels" in task.needs
     subject = open_subject(encoder, 0 if own_sizes else config.image_size, config.seed)
     subject.backbone.to(device)

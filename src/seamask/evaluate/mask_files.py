@@ -21,6 +21,7 @@ from seamask.base.documents import read_json
 from seamask.base.errors import UserError, printable
 from seamask.base.files import atomic, is_empty
 from seamask.base.paths import check_writable, local
+from seamask.base.precision import use_precision
 from seamask.base.progress import Progress
 from seamask.data.files.decode import read_image
 from seamask.evaluate.following import THRESHOLD
@@ -90,6 +91,7 @@ def write_masks(
             with two of a name; an output folder that is inside it or holds other masks.
     """
     check_device(device)
+    use_precision("fp32")
     seer = Seer(run, kind_of(device))
     source, folder = local(os.fspath(data), "--data"), local(os.fspath(out), "--out")
     if not source.is_dir():

@@ -53,9 +53,9 @@ class View(NamedTuple):
     segments: Tensor | None = None
     fill: Tensor | None = None
 
-    def under(self, mask: Tensor) -> Masked:
-        """Return the view under a mask `[B, 1, H, W]`, as an encoder is given it."""
-        return Masked(self.images, mask, self.fill)
+    def under(self, mask: Tensor, longest: int | None = None) -> Masked:
+        """Return the view under a mask `[B, 1, H, W]`, as an encoder is given it; see `Masked`."""
+        return Masked(self.images, mask, self.fill, longest)
 
 
 def _nothing(given: object) -> None:

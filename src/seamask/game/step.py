@@ -24,10 +24,11 @@ from torch.optim import Optimizer
 
 from seamask.base.errors import UserError
 from seamask.base.ranges import named
-from seamask.game.held import held_still
+from seamask.game.held import counted_once, held_still
 from seamask.game.players import TwoPlayers, View, terms
 from seamask.masks.choice import draw_one, take_one
 from seamask.masks.penalties import PENALTIES, all_penalties, alone
+from seamask.networks.encoder import Encoder
 from seamask.networks.removal import Masked
 from seamask.networks.view_batchnorm import encode_views
 
@@ -112,8 +113,9 @@ def turns(
 
     # 1. The encoder lowers the loss through the masks as they are.
     players.encoder_optimizer.zero_grad(set_to_none=True)
-    for part in parts:
-        part.metrics["loss/encoder"] = part.backward(train=True, ask_masks=at_once)
+    with counted_once(players.encoder):
+        for part in parts:
+            part.metrics["loss/encoder"] = part.backward(train=True, ask_masks=at_once)
     anchors = tuple(part.anchor for part in parts)
     yield Turn("encoder", players.encoder, players.encoder_optimizer, anchors)
 
@@ -134,6 +136,18 @@ def turns(
 
 
 OTHER = {"a": "b", "b": "a"}
+
+
+class Given(NamedTuple):
+    """A mask as the encoder is given it.
+
+    Attributes:
+        mask: `[B, 1, H, W]`, without its graph.
+        longest: see `Encoder.most_kept`.
+    """
+
+    mask: Tensor
+    longest: int | None = None
 
 
 class _Part:
@@ -162,7 +176,7 @@ class _Part:
         self.choice = draw_one(first, generator) if players.single else None
         self.metrics = describe(torch.cat([m.detach() for m in self.masks.values()]))
         self.loss: Tensor  # of the masks, as last asked
-        self.given: list[dict[str, Tensor]]  # mask k of each view `[B, 1, H, W]`, without its graph
+        self.given: list[dict[str, Given]]  # mask k of each view
         self.anchor: Tensor  # what the encoder made of the first view compared, `[B, D]`
 
     def draw_masks(self, generator: Generator | None) -> None:
@@ -190,8 +204,15 @@ class _Part:
         """
         players = self.players
         split = zip(*(m.split(1, dim=1) for m in self.used().values()), strict=True)
+        masks = [mask for of_views in split for mask in cut(of_views, gather=ask_masks)]
+        encoder, each = players.encoder, len(self.masked)
+        if isinstance(encoder, Encoder):
+            given = [*map(Given, masks, encoder.most_kept(masks))]
+        else:
+            given = [*map(Given, masks)]
         self.given = [
-            dict(zip(self.masked, cut(masks, gather=ask_masks), strict=True)) for masks in split
+            dict(zip(self.masked, given[k : k + each], strict=True))
+            for k in range(0, len(given), each)
         ]
         scale = self.share / (len(self.given) if players.reduction == "mean" else 1)
         total = torch.zeros((), device=self.views["a"].images.device)
@@ -199,8 +220,8 @@ class _Part:
         before = [] if players.stack and train else self.clean
         clean = dict(zip(before, self._encode(before, []), strict=True))
         leaves = dict(zip(clean, cut(clean.values()), strict=True))
-        for masks in [self.given] if players.stack else [[one] for one in self.given]:
-            loss = scale * self._loss(leaves, masks)
+        for part in [self.given] if players.stack else [[one] for one in self.given]:
+            loss = scale * self._loss(leaves, part)
             with named("encoder passes"):
                 loss.backward()
             total += loss.detach()
@@ -209,7 +230,7 @@ class _Part:
         self.loss = total / self.share
         return self.loss
 
-    def _loss(self, clean: dict[str, Tensor], given: Sequence[dict[str, Tensor]]) -> Tensor:
+    def _loss(self, clean: dict[str, Tensor], given: Sequence[dict[str, Given]]) -> Tensor:
         """Return the sum of the losses of some masks; clean views not in `clean` are encoded."""
         players = self.players
         names = [view for view in self.clean if view not in clean]
@@ -221,7 +242,7 @@ class _Part:
             with named("losses"):
                 for (a, b), directions, weight in self.terms:
                     if players.of_view is not None:
-                        images, mask = self.views[a[1]].images, masks[a[1]]
+                        images, mask = self.views[a[1]].images, masks[a[1]].mask
                         total = total + weight * players.of_view(z[a], images, mask).mean()
                         continue
                     compare = players.objective if directions == 2 else players.one_way
@@ -230,10 +251,10 @@ class _Part:
         self.anchor = z[self.clean[0] if self.clean else self.terms[0].views[0]].detach()
         return cast(Tensor, total)
 
-    def _encode(self, clean: Sequence[str], given: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+    def _encode(self, clean: Sequence[str], given: Sequence[dict[str, Given]]) -> list[Tensor]:
         """Return embeddings `[B, D]` of clean views, then of the views under each mask."""
         seen = [Masked(self.views[name].images) for name in clean]
-        seen += [self.views[name].under(m) for masks in given for name, m in masks.items()]
+        seen += [self.views[name].under(*m) for masks in given for name, m in masks.items()]
         with named("encoder passes"), self.players.autocast():
             return encode_views(self.players.encoder, seen, self.players.stack)
 
@@ -244,7 +265,7 @@ class _Part:
             weights = self.players.penalty_weights.items()
             price = torch.as_tensor(sum(w * penalties[name] for name, w in weights))
         used = self.used()
-        asked = [torch.cat([m[name].grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
+        asked = [torch.cat([m[name].mask.grad for m in self.given], dim=1) for name in used]  # type: ignore[misc]
         factor = self.players.factor(asked[0])
         with named("mask network"):
             send([*used.values()], [-factor * g for g in asked], self.share * price)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from seamask.networks.tokens import encode_kept
+from seamask.networks.tokens import encode_kept, most_kept
 
 
 class Encoder(nn.Module):
@@ -33,16 +33,28 @@ class Encoder(nn.Module):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.layout)
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, mask: Tensor | None = None, longest: int | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]` to `[B, D]`.
 
-        `mask`, `[B, 1, H, W]`, says what was removed of them: patches that may be left out.
+        `mask`, `[B, 1, H, W]`, says what was removed of them: patches that may be left out. Where
+        they are, `longest` is what `most_kept` says of the mask.
         """
         if mask is not None and self.drop:
-            features = encode_kept(cast(Any, self.backbone), images, mask, self.drop)
+            features = encode_kept(cast(Any, self.backbone), images, mask, self.drop, longest)
         else:
             features = self.backbone(images.contiguous(memory_format=self.layout))
         return cast(Tensor, self.head(features))
+
+    def most_kept(self, masks: Sequence[Tensor]) -> Sequence[int | None]:
+        """Return how many patches of an image each mask `[B, 1, H, W]` leaves at most.
+
+        None: none is left out. The device is waited for once, not in each pass.
+        """
+        if not self.drop or not masks or masks[0].requires_grad:
+            return [None] * len(masks)
+        return most_kept(cast(Any, self.backbone), masks, self.drop)
 
 
 def projector(

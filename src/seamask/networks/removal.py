@@ -14,11 +14,13 @@ class Masked(NamedTuple):
         images: `[B, C, H, W]`, normalised.
         mask: `[B, 1, H, W]` in [0, 1], 1 = removed; None: nothing is.
         fill: `[B, C, H, W]`, what stands where something was removed; None: zero, the mean colour.
+        longest: what `Encoder.most_kept` says of the mask, if it was asked.
     """
 
     images: Tensor
     mask: Tensor | None = None
     fill: Tensor | None = None
+    longest: int | None = None
 
     def seen(self) -> Tensor:
         """Return `x (1 − m) + fill m`, `[B, C, H, W]`; its gradient for m is `fill − x`."""

@@ -59,8 +59,8 @@ class SyncBatchNorm(PerView, _BatchNorm):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _normalise(self, x: Tensor) -> Tensor:
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += self.views
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += self.views
         out: Tensor = _Normalise.apply(x, self.weight, self.bias, self)
         return out
 

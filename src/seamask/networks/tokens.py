@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -64,13 +65,19 @@ class Kept(NamedTuple):
         )
 
 
-def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Tensor:
+def encode_kept(
+    vit: VisionTransformer,
+    images: Tensor,
+    mask: Tensor,
+    threshold: float,
+    longest: int | None = None,
+) -> Tensor:
     """Encode images whose masked patches are left out; see `kept_tokens`.
 
     Returns:
         Features `[B, F]`.
     """
-    first, tokens, weight, _, _ = kept_tokens(vit, images, mask, threshold)
+    first, tokens, weight, _, _ = kept_tokens(vit, images, mask, threshold, longest)
     if vit.global_pool == "avg":
         share = weight / weight.sum(1, keepdim=True)
         x = (tokens * share[:, :, None]).sum(1)
@@ -80,7 +87,28 @@ def encode_kept(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
     return features
 
 
-def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold: float) -> Kept:
+def most_kept(vit: VisionTransformer, masks: Sequence[Tensor], threshold: float) -> list[int]:
+    """Return how many patches of an image each of some masks `[B, 1, H, W]` leaves at most.
+
+    The device is waited for once. The masks are of one shape.
+    """
+    kept = [1 - _weights(vit, mask) <= threshold for mask in masks]
+    found: list[int] = torch.stack(kept).sum(2).amax(1).clamp(min=1).tolist()
+    return found
+
+
+def _weights(vit: VisionTransformer, mask: Tensor) -> Tensor:
+    """Return the share of each patch that is kept, `[B, T]`."""
+    return 1 - F.avg_pool2d(mask, vit.patch_embed.patch_size).flatten(1)
+
+
+def kept_tokens(
+    vit: VisionTransformer,
+    images: Tensor,
+    mask: Tensor,
+    threshold: float,
+    longest: int | None = None,
+) -> Kept:
     """Encode images whose masked patches are left out of the sequence of tokens.
 
     Their pixels are removed already. On top, every other token attends to a token with the weight
@@ -94,6 +122,7 @@ def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
         images: `[B, 3, H, W]`, without what the mask removes.
         mask: `[B, 1, H, W]` in [0, 1], 1 = removed.
         threshold: in (0, 1), a share of a patch.
+        longest: what `most_kept` says of the mask; None: it is asked, and the device waited for.
 
     Returns:
         The last block's tokens, after its norm.
@@ -101,13 +130,13 @@ def kept_tokens(vit: VisionTransformer, images: Tensor, mask: Tensor, threshold:
     prefix = vit.num_prefix_tokens
     tokens = vit._pos_embed(vit.patch_embed(images))  # [B, P + T, D]
     first, tokens = tokens[:, :prefix], tokens[:, prefix:]
-    patch = vit.patch_embed.patch_size
-    weight = 1 - F.avg_pool2d(mask, patch).flatten(1)  # [B, T]
+    weight = _weights(vit, mask)
     order, total = None, weight.shape[1]
     left_out = 1 - weight > threshold
     weight = weight.clamp(min=FAINT)
     if not mask.requires_grad:
-        longest = int((~left_out).sum(1).max().clamp(min=1))
+        if longest is None:
+            (longest,) = most_kept(vit, [mask], threshold)
         order = left_out.byte().argsort(dim=1, stable=True)[:, :longest]  # [B, T'], the kept first
         weight = weight.masked_fill(left_out, NOTHING).gather(1, order)
         tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))

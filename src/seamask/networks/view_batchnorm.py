@@ -91,5 +91,11 @@ def encode_views(
         with stacked(encoder, len(views)):
             return list(encoder(torch.cat([view.seen() for view in views])).chunk(len(views)))
     if isinstance(encoder, Encoder):
-        return [encoder(view.seen(), view.mask) for view in views]
+        # One of a plugin may not know of `longest`.
+        return [
+            encoder(view.seen(), view.mask)
+            if view.longest is None
+            else encoder(view.seen(), view.mask, view.longest)
+            for view in views
+        ]
     return [encoder(view.seen()) for view in views]

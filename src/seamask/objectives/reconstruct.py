@@ -83,14 +83,16 @@ class ReconstructingEncoder(Encoder):
         channels_last: memory layout of the images inside.
     """
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, mask: Tensor | None = None, longest: int | None = None
+    ) -> Tensor:
         """Map images `[B, C, H, W]`, of which `mask` `[B, 1, H, W]` was removed, to
         `[B, C · H · W + F]`.
         """
         seen = None
         if mask is not None and self.drop:
             vit = cast(Any, self.backbone)
-            tokens, weight = kept_tokens(vit, images, mask, self.drop).spread()
+            tokens, weight = kept_tokens(vit, images, mask, self.drop, longest).spread()
             features, seen = grid_of_tokens(tokens, images), grid_of_tokens(weight, images)
         else:
             features = feature_map(self.backbone, images.contiguous(memory_format=self.layout))

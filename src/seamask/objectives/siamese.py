@@ -43,14 +43,18 @@ class PredictingEncoder(Encoder):
         if self.target is not None:
             self.target.requires_grad_(False)
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, mask: Tensor | None = None, longest: int | None = None
+    ) -> Tensor:
         """Map images `[B, 3, H, W]`, of which `mask` `[B, 1, H, W]` was removed, to `[B, 2D]`.
 
         These are the prediction and the target, which has no gradient.
         """
-        projection = super().forward(images, mask)
+        projection = super().forward(images, mask, longest)
         with torch.no_grad():
-            target = projection if self.target is None else self.target(images, _detached(mask))
+            target = projection
+            if self.target is not None:
+                target = self.target(images, _detached(mask), longest)
         return torch.cat([self.predictor(projection), target.detach()], dim=1)
 
     @torch.no_grad()
