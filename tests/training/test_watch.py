@@ -17,6 +17,7 @@ from seamask.base.errors import UserError
 from seamask.training import watch
 from seamask.training.cluster import started_by
 watch.SILENCE = 8.0
+time.sleep(float(sys.argv[3]))
 try:
     with watch.Watch(started_by(os.environ), float(sys.argv[2])) as here:
         first = here.place.rank == 0
@@ -43,9 +44,9 @@ def environ(rank, port, size=2):
             "MASTER_PORT": str(port)}  # fmt: skip
 
 
-def start(rank, port, do, seconds=60):
+def start(rank, port, do, late=0):
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, do, str(seconds)], env=os.environ | environ(rank, port),
+        [sys.executable, "-c", CHILD, do, "60", str(late)], env=os.environ | environ(rank, port),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -82,7 +83,8 @@ def start(rank, port, do, seconds=60):
 )
 def test_what_ends_one_ends_all(do, codes, says):
     port = free_port()
-    both = [start(rank, port, do) for rank in (0, 1)]
+    late = 9 if codes == [0, 0] else 0  # the first comes after more than the silence of one
+    both = [start(0, port, do, late), start(1, port, do)]
     before = time.monotonic()
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == codes, said

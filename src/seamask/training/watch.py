@@ -75,9 +75,9 @@ class Watch:
         self.host = socket.gethostname()
         self.over = threading.Event()
         self.ended: Ended | None = None
-        self.contact = time.monotonic()
         self.store = self._connect(keeps=place.rank == 0 and not place.served)
         self._own = self._connect(keeps=False)  # of the thread
+        self.contact = time.monotonic()  # from here on: the first may have come late
 
     def _connect(self, keeps: bool) -> Store:
         """Connect to the store, or keep it."""
