@@ -205,8 +205,8 @@ def export_onnx(run: Path | str, out: Path | str) -> list[tuple[Path, float]]:
                 (theirs,) = session.run(None, {"images": images.numpy()})
                 with torch.no_grad():
                     ours = alone(images)
-                error = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(1)
-                differ = max(differ, float(error))
+                apart = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(1)
+                differ = max(differ, float(apart))
         except Exception as error:  # the exporter and the runtime raise very different things
             why = "exact budgets are met by a search" if config.masks.budget.exact else ""
             raise UserError(
