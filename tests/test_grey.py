@@ -11,6 +11,7 @@ from PIL import Image
 import seamask
 from command import call
 from seamask.base.channels import as_channels
+from seamask.evaluate.evaluation import evaluate
 from seamask.masks.superpixels import clusters, segments
 from seamask.networks.check import channels_of
 from seamask.runs import RunFolder
@@ -80,9 +81,9 @@ def test_a_run_of_grey_images_and_what_is_made_of_it(tiny, tmp_path, capsys):
     colour, grey = np.load(tmp_path / "f.npz")["features"]
     np.testing.assert_allclose(colour, grey, rtol=1e-5, atol=1e-6)  # the encoder sees the same
     for task, changed in (("knn", {}), ("masks", {}), ("segment", {"epochs": 1})):
-        found = seamask.evaluate(run, task, device="cpu", threads=1, **changed)
+        found = evaluate(run, task, device="cpu", threads=1, **changed)
         assert len(found.normalization["mean"]) == 1
-    assert seamask.evaluate(run / "encoder.safetensors", "knn", device="cpu", **{
+    assert evaluate(run / "encoder.safetensors", "knn", device="cpu", **{
         name: tiny[name] for name in ("data.cache", "data.shapes_train", "data.shapes_test")
     }).metrics  # fmt: skip
     capsys.readouterr()
