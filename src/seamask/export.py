@@ -231,8 +231,9 @@ def _why_not(masks: MaskerSettings, name: str) -> str:
     return "hard masks take a stable sort" if name == "masker" and masks.hard else ""
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _first_cause(error.__cause__)
+def _first_cause(error: Exception) -> Exception:
+    cause = error.__cause__
+    return _first_cause(cause) if isinstance(cause, Exception) else error
 
 
 @contextmanager
