@@ -11,6 +11,7 @@ from PIL import Image
 import seamask
 from command import call
 from seamask.base.channels import as_channels
+from seamask.evaluate.evaluation import evaluate
 from seamask.masks.superpixels import clusters, segments
 from seamask.networks.check import channels_of
 from seamask.runs import RunFolder
@@ -73,16 +74,16 @@ def test_a_run_of_grey_images_and_what_is_made_of_it(tiny, tmp_path, capsys):
         with torch.no_grad():
             torch.testing.assert_close(model(images), encoder(images))
     photos.mkdir()
-    Image.fromarray(colours(40, 50).numpy()).save(photos / "1.png")
-    Image.fromarray(colours(40, 50).numpy()).convert("L").save(photos / "grey.png")
+    Image.fromarray(colours(32, 32).numpy()).save(photos / "1.png")
+    Image.fromarray(colours(32, 32).numpy()).convert("L").save(photos / "grey.png")
     assert call("masks", run, photos, "--out", tmp_path / "m.png") == 0
     assert call("embed", run, "--data", photos, "--out", tmp_path / "f.npz") == 0
     colour, grey = np.load(tmp_path / "f.npz")["features"]
-    np.testing.assert_allclose(colour, grey, rtol=1e-4, atol=1e-5)  # the encoder sees the same
+    np.testing.assert_allclose(colour, grey, rtol=1e-5, atol=1e-6)  # the encoder sees the same
     for task, changed in (("knn", {}), ("masks", {}), ("segment", {"epochs": 1})):
-        found = seamask.evaluate(run, task, device="cpu", threads=1, **changed)
+        found = evaluate(run, task, device="cpu", threads=1, **changed)
         assert len(found.normalization["mean"]) == 1
-    assert seamask.evaluate(run / "encoder.safetensors", "knn", device="cpu", **{
+    assert evaluate(run / "encoder.safetensors", "knn", device="cpu", **{
         name: tiny[name] for name in ("data.cache", "data.shapes_train", "data.shapes_test")
     }).metrics  # fmt: skip
     capsys.readouterr()

@@ -21,6 +21,7 @@ from seamask.base.paths import check_writable, local
 from seamask.data import Normalization
 from seamask.masks import build_masker, read_trained
 from seamask.masks.frozen import is_frozen
+from seamask.masks.settings import MaskerSettings
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import feature_width
@@ -205,12 +206,12 @@ def export_onnx(run: Path | str, out: Path | str) -> list[tuple[Path, float]]:
                 (theirs,) = session.run(None, {"images": images.numpy()})
                 with torch.no_grad():
                     ours = alone(images)
-                error = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(1)
-                differ = max(differ, float(error))
+                apart = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(1)
+                differ = max(differ, float(apart))
         except Exception as error:  # the exporter and the runtime raise very different things
-            why = "exact budgets are met by a search" if config.masks.budget.exact else ""
             raise UserError(
-                f"{printable(run)}: ONNX cannot hold its {name}: {why or first_line(error)[:120]}"
+                f"{printable(run)}: ONNX cannot hold its {name}: "
+                f"{_why_not(config.masks, name) or first_line(_first_cause(error))[:120]}"
             ) from error
         if not differ <= ONNX_TOLERANCE:
             raise UserError(
@@ -221,6 +222,18 @@ def export_onnx(run: Path | str, out: Path | str) -> list[tuple[Path, float]]:
             temporary.write_bytes(model)
         written.append((file, differ))
     return written
+
+
+def _why_not(masks: MaskerSettings, name: str) -> str:
+    """Say what of a masker ONNX has no operation for; empty: nothing that is known."""
+    if name == "masker" and masks.budget.exact:
+        return "exact budgets are met by a search"
+    return "hard masks take a stable sort" if name == "masker" and masks.hard else ""
+
+
+def _first_cause(error: Exception) -> Exception:
+    cause = error.__cause__
+    return _first_cause(cause) if isinstance(cause, Exception) else error
 
 
 @contextmanager
