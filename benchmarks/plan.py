@@ -31,14 +31,12 @@ ASSUMED = {
     "ask": 20e-6,  # seconds of the host for one operation: 19 to 21 measured on an H200's machine
     "replay": 2e-3,  # seconds of the host for a recorded step: 1.5 to 3 measured there
     "ask for a message": 50e-6,  # seconds of the host
-    "wait": 20e-6,  # seconds until the device, which has run dry, is given work again
     "message": 20e-6,  # seconds of a small message inside a machine
     "doubling": 10e-6,  # seconds more each time that machines double
     "decode": 250.0,  # JPEGs of ImageNet's size a second and core, decoded and resized
 }
 FLOATS = 4  # bytes of a gradient
 NORMS = 20  # layers of batch norm of ResNet-18; each asks its like for statistics, both ways
-LOOKS = 3  # waits of PyTorch's SyncBatchNorm in each forward pass of a layer
 MACHINE = 8  # GPUs
 
 
@@ -132,7 +130,7 @@ def step(cost: Cost, asked: Asked, weights: int, gpus: int, batch: int, recorded
     """Return seconds of a step by what they go to: one GPU's, which has `batch / gpus` images.
 
     What the host asks for and what the device does overlap: the longer counts. Messages are the
-    device's; only one process is recorded today, and several wait in every batch norm.
+    device's; only one process is recorded today.
     """
     mine = batch / gpus
     doublings = math.log2(max(1, gpus // MACHINE))
@@ -144,18 +142,14 @@ def step(cost: Cost, asked: Asked, weights: int, gpus: int, batch: int, recorded
         "gradients": sent(weights * FLOATS, gpus, link),
         "statistics": messages * (ASSUMED["message"] + doublings * ASSUMED["doubling"]),
     }
-    host = {"host": ASSUMED["replay"], "waits": 0.0}
-    if not recorded:
-        asks = asked.operations * ASSUMED["ask"] + messages * ASSUMED["ask for a message"]
-        waits = NORMS * LOOKS * asked.forward if gpus > 1 else 0
-        host = {"host": asks, "waits": waits * ASSUMED["wait"]}
-    return parts, host
+    asks = asked.operations * ASSUMED["ask"] + messages * ASSUMED["ask for a message"]
+    return parts, ASSUMED["replay"] if recorded else asks
 
 
 def plan() -> None:
     columns = (
         "run", "settings", "GPUs", "batch", "computing", "memory", "gradients", "statistics",
-        "host", "waits", "a step", "in all", "images/s and GPU", "first bottleneck",
+        "host", "a step", "in all", "images/s and GPU", "first bottleneck",
     )  # fmt: skip
     print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     work = Workload(at(64, 2), torch.device("cpu"))
@@ -168,10 +162,10 @@ def plan() -> None:
                 whole = batch * max(1, gpus // MACHINE)  # the GPUs of a machine share a batch
                 for recorded in [True] if gpus == 1 else [False, True]:
                     parts, host = step(cost, asked, weights, gpus, whole, recorded)
-                    device, asking = sum(parts.values()), sum(host.values())
-                    seconds = max(device, asking)
-                    limits = parts if device > asking else host
-                    shown = " | ".join(f"{1e3 * s:.1f}" for s in (parts | host).values())
+                    device = sum(parts.values())
+                    seconds = max(device, host)
+                    limits = parts if device > host else {"host": host}
+                    shown = " | ".join(f"{1e3 * s:.1f}" for s in (*parts.values(), host))
                     print(
                         f"| {name}, {epochs} epochs | {words}{', recorded' * recorded} | {gpus} | "
                         f"{whole:,} | {shown} | {1e3 * seconds:.0f} | "
