@@ -32,6 +32,7 @@ from seamask.training.health import (
 )
 from seamask.training.players import build_networks
 from seamask.training.players import build_players as networks_players
+from seamask.training.processes import Processes
 
 
 def health_of(masker=None, config=None, **rules):
@@ -108,7 +109,7 @@ def test_looking_waits_for_no_device(recipe, monkeypatch):
     })  # fmt: skip
     objective = build_objective(config.objective)
     networks = build_networks(config, objective)
-    players = networks_players(config, networks, objective, torch.device("meta"))
+    players = networks_players(config, networks, objective, Processes(torch.device("meta")))
     health = Health(config, players, objective)
     pair = tuple(View(torch.empty(4, 3, 32, 32, device="meta")) for _ in "ab")
     two_player_step(players, [pair], torch.Generator())

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from seamask.base.channels import as_channels
 from seamask.data.files.depth import Ranges
 
 
@@ -51,6 +49,10 @@ class Split:
 
     def with_channels(self, channels: int) -> Split:
         """Return the same with images of 3 channels or 1; see `as_channels`."""
+
+        import torch  # here: settings and help do not wait for it
+
+        from seamask.base.channels import as_channels
 
         def turned(make: Callable[..., Iterable[Chunk]]) -> Callable[..., Iterator[Chunk]]:
             def chunks(*between: int) -> Iterator[Chunk]:
