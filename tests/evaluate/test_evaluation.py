@@ -373,7 +373,7 @@ def test_the_command_prints_a_table_or_one_json_object(run, tmp_path, capsys):
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert "knn on shapes" in said
-    assert re.search(r"^accuracy +[\d.]+ +[\d.]+ %", said, re.MULTILINE)  # and chance
+    assert re.search(r"^accuracy, % +[\d.]+ +[\d.]+$", said, re.MULTILINE)  # and chance
     assert re.search(r"^\d+ held-out images of 8 classes, \d+ to learn from", said, re.MULTILINE)
     with pytest.raises(SystemExit):
         main([str(a) for a in [*arguments, "--json"]])
