@@ -1,8 +1,6 @@
 """Jobs of a real Slurm of two nodes."""
 
-import re
 import subprocess
-import time
 
 import pytest
 from jobs import plugin, pretrain, shell, steps, wait_for
@@ -14,13 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ddp, pytest.mark.slurm]
 
 SCRIPT = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks=2 --ntasks-per-node=1 --requeue --open-mode=append
-srun --kill-on-bad-exit=0 {command}
-code=$?
-date "+srun ended with $code at %s.%N"
-if [ $code -eq 138 ]; then scontrol requeue $SLURM_JOB_ID; fi
-exit $code
+srun --kill-on-bad-exit=1 {command}
 """
-STOPS = 10  # seconds from a signal to the last exit: 5 where each node has cores of its own
 
 
 def submit(script, output, cluster, *more):
@@ -37,12 +30,6 @@ def state(job, cluster):
     shown = ["scontrol", "show", "job", job]
     text = subprocess.run(shown, env=cluster, capture_output=True, text=True).stdout
     return text.split("JobState=")[1].split()[0]
-
-
-def start_again(job, output, cluster):
-    """Start a job as soon as it is back in the queue, where it waits for two minutes otherwise."""
-    wait_for(lambda: state(job, cluster) == "PENDING", output.read_text)
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], env=cluster, check=True)
 
 
 def wait_until_done(job, output, cluster):
@@ -62,21 +49,16 @@ def test_a_job_over_both_nodes_equals_one_process_also_when_requeued(cluster, ca
         jobs[out] = submit(SCRIPT.format(command=shell(*words)), log, cluster), log
     job, log = jobs[queued]
     wait_for(lambda: steps(queued) >= 3, log.read_text)
-    asked = time.time()
-    subprocess.run(["scancel", "--signal=USR1", job], env=cluster, check=True)
-    start_again(job, log, cluster)
-    ended = re.search(r"srun ended with 138 at ([\d.]+)", log.read_text())
-    assert float(ended[1]) - asked < STOPS, log.read_text()
-    stopped = steps(queued)
-    wait_for(lambda: steps(queued) >= stopped + 3, log.read_text)
     subprocess.run(["scontrol", "requeue", job], env=cluster, check=True)
-    start_again(job, log, cluster)
+    # A job that is requeued waits for two minutes otherwise.
+    wait_for(lambda: state(job, cluster) == "PENDING", log.read_text)
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], env=cluster, check=True)
     assert call(*pretrain(alone, cache)) == 0
     for job, log in jobs.values():
         wait_until_done(job, log, cluster)
     said = jobs[queued][1].read_text()
-    assert said.count("2 processes on 2 nodes, started by srun") == 3
-    assert said.count("goes on after step") == 2
+    assert said.count("2 processes on 2 nodes, started by srun") == 2
+    assert "goes on after step" in said
     assert_same_weights(left, queued)
     # In single precision roundings grow from step to step; other views would be in the first digit.
     for near, ours, theirs in zip((1e-5, 1e-3), lines_of(left), lines_of(alone), strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,9 @@ def build_players(
         average_masks=processes.average_with_gradient,
     )
     if config.compile:
+        # Dynamo looks at `.grad` of what it is given, and is warned of it: masked images are not
+        # leaves.
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a")
         encoder.compile()
         masker.compile()
     return players
