@@ -86,7 +86,6 @@ def read_run(path: Path | str, most: int) -> Told:
     """
     folder = RunFolder.of_run(path)
     recorded = folder.all_recorded()
-    weights = folder.weights()
     chosen = np.linspace(0, len(recorded) - 1, min(most, len(recorded))).round().astype(int)
     epochs = {folder.epoch_of(recorded[k]): _arrays(recorded[k]) for k in chosen.tolist()}
     return Told(
@@ -97,11 +96,7 @@ def read_run(path: Path | str, most: int) -> Told:
         images=_arrays(folder.shown).get("images") if most else None,
         epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},
         features=_arrays(folder.features) if most else {},
-        evaluations=[
-            result
-            for result in read_evaluations(folder.evaluations)
-            if result.get("weights", "") in ("", weights)
-        ],
+        evaluations=_of_its_weights(folder),
     )
 
 
@@ -112,6 +107,15 @@ def _arrays(path: Path) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
+
+
+def _of_its_weights(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the results of the weights that are there, and those that do not say of which."""
+    found = read_evaluations(folder.evaluations)
+    if not any(result.get("weights") for result in found):
+        return found  # most runs have none: their weights are not read
+    known = ("", folder.weights())
+    return [result for result in found if result.get("weights", "") in known]
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:

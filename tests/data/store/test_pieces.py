@@ -48,7 +48,9 @@ def test_a_pack_is_the_store_of_its_images_and_a_source_by_itself(tmp_path, phot
     assert sorted(os.listdir(tmp_path)) == ["cache", "moved", "photos"]
 
 
-def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypatch):
+@pytest.fixture
+def made(monkeypatch):
+    """Names of pieces that were begun; who begins the third dies."""
     made = []
     write_split = pieces.write_split
 
@@ -59,6 +61,10 @@ def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypa
         return write_split(writer, *rest)
 
     monkeypatch.setattr(pieces, "write_split", die_at_third)
+    return made
+
+
+def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypatch, made):
     with pytest.raises(KeyboardInterrupt):
         packed(photos, tmp_path / "pack")
     # Joined in part: the second piece is in the whole, which has bytes of a third, too.
@@ -83,18 +89,8 @@ def test_what_a_killed_one_has_made_is_not_made_again(tmp_path, photos, monkeypa
 
 
 def test_training_goes_on_with_what_a_killed_one_has_packed_for_it(
-    tmp_path, photos, open_data, monkeypatch
+    tmp_path, photos, open_data, made
 ):
-    made = []
-    write_split = pieces.write_split
-
-    def die_at_third(writer, *rest):
-        made.append(writer.folder.name)
-        if len(made) == 3:
-            raise KeyboardInterrupt
-        return write_split(writer, *rest)
-
-    monkeypatch.setattr(pieces, "write_split", die_at_third)
     with pytest.raises(KeyboardInterrupt):
         packed(photos, None, cache=str(tmp_path / "cache"))
     data = open_data(photos)
