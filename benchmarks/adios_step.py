@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from seamask.masks import all_penalties
 from seamask.networks.small_maps import convolve_small_maps
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 CLASSES = 100
 

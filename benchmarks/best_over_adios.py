@@ -5,7 +5,7 @@ import torch
 from adios_step import AdiosOrder
 from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_turns, median, ratio
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 LIGHT = {"masks.downscale": 4}
 SIMULTANEOUS = {"updates": "simultaneous"}

@@ -10,7 +10,7 @@ import torch
 
 from harness import Row, benchmark, recipe
 from seamask.data import Loader, permutation
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 STORED = 20_000  # images
 STEPS = 6

@@ -23,8 +23,8 @@ from harness import machine, recipe
 from seamask.base.devices import torch_device
 from seamask.speed.bench import matrix_rate
 from seamask.speed.timing import in_turns
-from seamask.speed.workload import Workload
 from seamask.training.stepper import WARM_UP
+from seamask.training.workload import Workload
 
 LIGHT = {"updates": "simultaneous", "masks.single": True, "masks.downscale": 4}
 VARIANTS = {

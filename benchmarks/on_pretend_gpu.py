@@ -31,8 +31,8 @@ from seamask.base.precision import chosen_precision, use_precision
 from seamask.base.settings import override
 from seamask.config import Config
 from seamask.recipes import RECIPES, recipe_config
-from seamask.speed.workload import Workload
 from seamask.training.stepper import can_record
+from seamask.training.workload import Workload
 
 MORE = {  # options beside recipes: what they change of imagenet100s-sequential
     "exact budgets": {"masks.budget": "exact:0.25"},

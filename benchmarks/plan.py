@@ -18,8 +18,8 @@ from seamask.config import Config
 from seamask.game.held import held_still
 from seamask.networks.small_maps import convolve_small_maps
 from seamask.recipes import recipe_config
-from seamask.speed.count import Cost, count
-from seamask.speed.workload import Workload, counted
+from seamask.speed.count import Cost, count, counted
+from seamask.training.workload import Workload
 
 ASSUMED = {
     "operations": 250e12,  # bf16 convolutions, a second: a quarter of an H100's peak

@@ -18,7 +18,7 @@ from harness import HEAD, Row
 FILES = (
     "step_over_floor", "step_over_adios", "best_over_adios", "memory_of_masks", "views_over_pil",
     "views_over_kornia", "data_wait", "end_to_end_lightly", "store_build", "startup",
-    "linear_probe", "token_dropping", "small_maps",
+    "linear_probe", "token_dropping", "small_maps", "step_over_simclr",
 )  # fmt: skip
 
 

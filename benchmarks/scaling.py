@@ -35,7 +35,7 @@ from seamask.data import load
 from seamask.networks.sync_batchnorm import synchronise_batchnorm
 from seamask.recipes import recipe_config
 from seamask.runs import RunFolder
-from seamask.speed.workload import counted
+from seamask.speed.count import counted
 from seamask.training.cluster import Place
 from seamask.training.launch import joined
 from seamask.training.run import Run

@@ -3,7 +3,7 @@
 from adios_step import AdiosOrder
 from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_turns, median, ratio
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 ADIOS, ALONE = "order of ADIOS", "the order alone"
 

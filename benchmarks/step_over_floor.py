@@ -2,7 +2,7 @@
 
 from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_ranges, median, ratio
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 NETWORKS = {
     "paper's U-Net, width 32": ({}, 1.20),

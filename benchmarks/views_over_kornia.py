@@ -8,7 +8,7 @@ from torch import nn
 
 from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_turns, median, ratio
-from seamask.speed.workload import MEAN, STD, Workload
+from seamask.training.workload import MEAN, STD, Workload
 
 
 def kornia_views(size):

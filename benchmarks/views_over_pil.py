@@ -5,7 +5,7 @@ from torchvision import transforms as T
 
 from harness import Row, benchmark, recipe
 from seamask.speed.timing import in_turns, median, ratio
-from seamask.speed.workload import MEAN, STD, Workload
+from seamask.training.workload import MEAN, STD, Workload
 
 
 def pil_pipeline(size):

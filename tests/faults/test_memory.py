@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from seamask.base.devices import memory_total
 from seamask.base.errors import UserError
 from seamask.base.memory import memory_asked, memory_errors
 from seamask.base.settings import override
 from seamask.objectives import build_objective
 from seamask.recipes import recipe_config
 from seamask.training import start_run
+from seamask.training.memory import _held, check_memory, follow, least_bytes
 from seamask.training.players import build_networks
-from seamask.training.preflight import check_memory, least_bytes, preflight
+from seamask.training.preflight import preflight
 from seamask.training.spawn import UNGUARDED, silent_end
 from training.runs import after_each_step, config_of
 
@@ -99,6 +101,29 @@ def test_the_least_is_no_more_than_what_is_taken(tiny):
 def test_more_than_there_is_is_refused_before_anything_is_built(tiny, changed, says):
     with pytest.raises(UserError, match=says):
         preflight(override(recipe_config("shapes-seamask"), {**tiny, **changed}))
+
+
+@pytest.mark.parametrize("changed", [{}, {"masks.masker": "none"}, {"objective.name": "byol"}])
+def test_two_small_steps_tell_what_a_large_one_takes(tiny, changed):
+    config = override(recipe_config("shapes-seamask"), {**tiny, **changed})
+    taken, large = follow(config), _held(override(config, {"batch_size": 24}))
+    assert len(large) == len(taken.bytes) > 100
+    assert taken.of(24) == pytest.approx(large.max(), rel=0.01)
+    assert taken.of(24) > taken.of(2)
+    with torch.device("meta"):
+        networks = build_networks(config, build_objective(config.objective))
+    assert taken.of(16) > sum(least_bytes(config, networks))
+
+
+def test_a_batch_that_would_not_fit_is_refused_by_what_small_steps_take(tiny):
+    there = memory_total(torch.device("cpu"))
+    each = 32**2 * 4 * (2 * 3 + recipe_config("shapes-seamask").masks.n_masks)
+    batch = 2 ** int(np.log2(there / each / 2))  # its images alone would fit
+    config = override(recipe_config("shapes-seamask"), {**tiny, "batch_size": batch})
+    assert preflight(config) == ""
+    with pytest.raises(UserError, match=r"about .* GiB, and .* or --accumulate \d+ or more"):
+        preflight(config, closely=True)
+    assert preflight(override(config, {"batch_size": 16}), closely=True) == ""
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from seamask.base.settings import override
 from seamask.cli import main
 from seamask.recipes import recipe_config
 from seamask.speed.bench import Bench, spread, training_images
-from seamask.speed.count import Cost, count, count_ranges
+from seamask.speed.count import Cost, count, count_ranges, counted
 from seamask.speed.timing import in_ranges, in_turns, median, ratio
-from seamask.speed.workload import Workload, counted
+from seamask.training.workload import Workload
 
 TINY = {"image_size": 16, "batch_size": 8, "masks.width": 8, "masks.downscale": 1}
 

@@ -10,8 +10,8 @@ from seamask.base.settings import override
 from seamask.game.players import View
 from seamask.masks.unet import UNet
 from seamask.recipes import RECIPES, recipe_config
-from seamask.speed.workload import Workload
 from seamask.training.stepper import WARM_UP, Stepper
+from seamask.training.workload import Workload
 from seamask.views import crop_masks
 
 pytestmark = [

@@ -11,9 +11,9 @@ from runs import config_of, lines_of
 from seamask.base.settings import override
 from seamask.recipes import recipe_config
 from seamask.speed.timing import in_turns
-from seamask.speed.workload import Workload
 from seamask.training import pace, start_run
 from seamask.training.pace import first_views, step_seconds, views_of
+from seamask.training.workload import Workload
 
 
 @pytest.mark.parametrize(("changed", "views", "first"), [

@@ -26,10 +26,10 @@ from seamask.config import Config
 from seamask.data import SOURCES, find_source
 from seamask.masks import build_masker
 from seamask.networks.settings import SMALL_ENCODER
-from seamask.speed.count import Cost
+from seamask.speed.count import Cost, counted
 from seamask.speed.memory import peak_bytes
 from seamask.speed.timing import Times, in_ranges, in_turns, ratio
-from seamask.speed.workload import Workload, counted
+from seamask.training.workload import Workload
 
 STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
 PROBE = 8  # images of the batch that tells how large that may be

@@ -13,7 +13,7 @@ import torch
 
 from seamask.base.devices import use_cpu
 from seamask.config import Config, packed, unpacked
-from seamask.speed.workload import Workload
+from seamask.training.workload import Workload
 
 STEPS = 2  # the second has the optimisers' state too
 

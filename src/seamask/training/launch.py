@@ -198,10 +198,16 @@ def _new(config: Config, place: Place) -> Iterator[Plan]:
                 yield plan
             return
     folder = RunFolder.for_new_run(config)
-    preflight(config, place)
+    _look_ahead(config, place)
     config = _settled(config, place)
     with folder.claimed():
         yield Plan(config, folder, None)
+
+
+def _look_ahead(config: Config, place: Place) -> None:
+    """Refuse what cannot work; say what memory it takes, where that may be short."""
+    if memory := preflight(config, place, closely=True):
+        print_prose(memory)
 
 
 @contextmanager
@@ -243,7 +249,7 @@ def _check_same(then: Config, now: Config, fixed: Sequence[str] = ()) -> None:
 def _going_on(folder: RunFolder, config: Config, place: Place) -> Iterator[Plan]:
     """Plan to go on with a run with settings that make the same of it."""
     with folder.naming_plugins(), folder.claimed():
-        preflight(config, place)
+        _look_ahead(config, place)
         config = _settled(config, place)
         latest = folder.latest_checkpoint()
         if latest is not None:

@@ -1,4 +1,4 @@
-"""The training step of given settings on random images, and what its parts cost."""
+"""The training step of given settings on random images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from seamask.base.precision import chosen_precision
 from seamask.base.ranges import named
 from seamask.config import Config
 from seamask.game.players import View
-from seamask.networks.small_maps import convolve_small_maps
 from seamask.objectives import build_objective
-from seamask.speed.count import Cost, count, count_ranges
 from seamask.training.pairs import pairs_of
 from seamask.training.players import build_networks, build_players
 from seamask.training.processes import Processes
@@ -86,35 +84,3 @@ class Workload:
             self.metrics = taken[1]
             self.objective.update(self.networks.encoder, 0.0)
         self.steps += 1
-
-
-SMALL = (2, 4)  # images of the batches on which costs are counted
-VIEWED = 32  # images of the batch on which those of the views are: what happens to each is drawn
-
-
-def counted(config: Config) -> dict[str, Cost]:
-    """Return what each named range of a step costs per image, and the whole `step`.
-
-    Counted on two small batches on the CPU: a cost is a constant (weights, optimisers) and a part
-    that grows with the batch, so those of any batch follow. The pairs of a contrastive loss, which
-    grow with its square, are taken to grow with the batch: they are less than 0.1 %.
-
-    Args:
-        config: of the run; its batch size says over how many images the constant is spread.
-    """
-    small, large = (_counted(replace(config, batch_size=n)) for n in SMALL)
-    a, b = SMALL
-    found = {}
-    for name in small:
-        slope = (large[name] - small[name]) / (b - a)
-        constant = small[name] - slope * a
-        found[name] = slope + constant / config.batch_size
-    many = Workload(replace(config, batch_size=VIEWED), torch.device("cpu"))
-    views = count(many.make_views) / VIEWED
-    return found | {"views": views, "step": found["step"] - found["views"] + views}
-
-
-def _counted(config: Config) -> dict[str, Cost]:
-    work = Workload(config, torch.device("cpu"))
-    convolve_small_maps(work.encoder)  # what every implementation has to do
-    return count_ranges(work.step)
