@@ -55,6 +55,12 @@ STEP = re.compile(r"step-\d+\.pt")
 EPOCH = re.compile(r"epoch-\d+\.npz")
 
 
+def makes_other_run(setting: str) -> bool:
+    """Say whether another value of a setting, by its dotted path, is another run: whether it is a
+    choice, and no place, no way to start or compute the same, nothing that is only written."""
+    return setting not in NO_OTHER_RUN and not setting.startswith("log.")
+
+
 def resolved(config: Config) -> dict[str, Any]:
     """Return the settings of a run as plain values, without those of one start."""
     lines = settings.to_dict(config)

@@ -68,7 +68,9 @@ def test_a_report_is_used_with_keys_and_asks_nothing_of_anyone(browser, runs, tm
     page.keyboard.press("ArrowRight")
     assert page.inner_html("#picked") != before
     page.click("#tab-curves")
-    page.wait_for_selector("#plots canvas")
+    page.focus(".u-series:nth-child(2) th")
+    page.keyboard.press("Enter")
+    assert page.locator(".u-series.u-off").count() == 1
     assert faults == []
 
     write_report(*runs.values(), out=tmp_path / "both.html")

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from command import call
 from seamask.base.settings import leaves
 from seamask.commands import parse_pretrain
 from seamask.report import words
-from seamask.report.command import ONE_START, command_of
+from seamask.report.command import NOT_SAID, changed, command_of
 from seamask.report.comparing import Group, table
 from seamask.report.page import write_report
 from seamask.report.plots import MOST, thinned
 from seamask.report.reading import read_run
 from seamask.report.watching import watch
 from seamask.runs import RunFolder
+from seamask.show.curves import SHARES
 from seamask.training.record import EPOCHS, due, overlaps
 
 
@@ -87,12 +89,47 @@ def test_the_command_of_a_report_starts_the_same_run(runs):
         assert said[:2] == ["seamask", "pretrain"]
         again = parse_pretrain(said[2:])
         for path, _ in leaves(type(config)):
-            if path not in ONE_START:
+            if path not in (*NOT_SAID, "data.root"):  # of generated images, it says nothing
                 name, *rest = path.split(".")
                 then, now = getattr(config, name), getattr(again, name)
                 for part in rest:
                     then, now = getattr(then, part), getattr(now, part)
                 assert then == now, path
+
+
+def test_what_differs_are_choices_and_no_places(runs):
+    config = RunFolder(runs["random"]).read_config()
+    moved = replace(config, threads=7, data=replace(config.data, root="/elsewhere", resident="no"))
+    assert [path for path, *_ in changed(moved)] == [path for path, *_ in changed(config)]
+    assert {"epochs", "masks.masker"} < {path for path, *_ in changed(config)}
+    assert not {"threads", "log.every"} & {path for path, *_ in changed(config)}
+    assert "--data.root" not in command_of(moved, Path("a"))  # images that are generated
+    named = replace(moved, data=replace(moved.data, source="cifar10"))
+    assert "--data.root /elsewhere" in command_of(named, Path("a"))
+
+
+def test_a_run_without_masks_shows_none(runs, tmp_path):
+    folder = shutil.copytree(runs["random"], tmp_path / "run")
+    settings = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(settings.replace("masker: random-block", "masker: none"))
+    page = write_report(folder)
+    assert "This run has no masks." in page.read_text()
+    data = data_of(page)
+    assert data["runs"][0]["frames"] == []
+    titles = {plot["title"] for plot in data["plots"]}
+    assert SHARES in {plot["title"] for plot in data_of(runs["random"] / "report.html")["plots"]}
+    assert SHARES not in titles
+    assert "loss" in titles
+
+
+def test_a_mask_has_one_colour_on_all_of_the_page(runs):
+    plots = data_of(runs["learned"] / "report.html")["plots"]
+    curves = [curve for plot in plots for curve in plot["curves"] if not curve["dashed"]]
+    masks = {(c["label"], c["colour"]) for c in curves if c["label"].startswith("mask ")}
+    assert masks == {("mask 1", 0), ("mask 2", 1), ("mask 3", 2)}
+    for plot in plots:
+        own = [curve["colour"] for curve in plot["curves"] if not curve["dashed"]]
+        assert len(set(own)) == len(own)
 
 
 def test_a_run_that_is_not_there_or_damaged_is_told_of_what_there_is(runs, tmp_path, capsys):

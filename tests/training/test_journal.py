@@ -25,4 +25,4 @@ def test_a_run_soon_says_how_long_it_will_take(tiny, tmp_path, capfd):
     logged = [found for found in lines_of(tmp_path / "run") if "lr/mask" in found][1]
     rate, wait = logged["images_per_second"], logged["data_wait"]
     assert line.startswith(f"{few(rate)} images/s, {wait:.1%} of the time waiting for data")
-    assert "more for 2 epochs, probes and figures not counted" in line
+    assert "to the end of epoch 2, probes and figures not counted" in line

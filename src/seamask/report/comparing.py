@@ -17,10 +17,10 @@ from seamask.base.statistics import paired, spread
 from seamask.report.plots import Points, plot
 from seamask.report.reading import Told, read_evaluations, read_run
 from seamask.report.words import OBJECTS, PROBES, SIGNS
-from seamask.runs import NO_OTHER_RUN
+from seamask.runs import makes_other_run
 
 STUDY = "study.yaml"
-SAME = (*NO_OTHER_RUN, "seed", "compile")  # what makes no other method of a run; nor does `log.*`
+SAME = ("seed", "compile")  # what makes another run, but of the same method
 HEALTH = ("coverage", "from_image", "rank", "empty", "overlap", "adds")  # signs, means over masks
 Values = dict[str, dict[int, float]]
 """{column: {seed: value}}."""
@@ -125,7 +125,7 @@ def _settings(run: Told) -> dict[str, Any]:
     return {
         path: settings.plain(settings.get(run.config, path))
         for path, _ in settings.leaves(type(run.config))
-        if path not in SAME and not path.startswith("log.")
+        if path not in SAME and makes_other_run(path)
     }
 
 
@@ -230,11 +230,12 @@ def plots(groups: Sequence[Group]) -> list[dict[str, Any]]:
         "effective rank of embeddings": of("embedding/rank"),
         "images per second": of("images_per_second"),
     }
+    colours = {group.name: k for k, group in enumerate(g for g in groups if g.runs)}
     found = []
     for title, value in panels.items():
         curves = {g.name: points for g in groups if len(points := _over_seeds(g, value)) > 1}
         if curves:
-            found.append(plot(title, curves))
+            found.append(plot(title, curves, colours))
     return found
 
 

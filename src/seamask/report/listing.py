@@ -13,7 +13,6 @@ from seamask.base.paths import local
 from seamask.base.settings import plain
 from seamask.plugins import command
 from seamask.report.command import changed
-from seamask.report.comparing import SAME
 from seamask.report.reading import Told, read_run
 
 SCORES = {"probe/knn": ("kNN", 1), "probe/linear": ("linear", 1), "mask/iou": ("IoU", 2)}
@@ -90,11 +89,10 @@ def _scores(run: Told) -> Iterator[str]:
 
 
 def _given(run: Told) -> list[str]:
-    """Return the recipe, and the settings that differ from it and matter, as texts."""
+    """Return the recipe, and the settings that differ from it, as texts."""
     found = [run.config.recipe]
     for path, _, now in changed(run.config):
-        if path == "seed" or (path not in SAME and not path.startswith("log.")):
-            value = plain(now)
-            words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            found.append(f"{path} {words}")
+        value = plain(now)
+        words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        found.append(f"{path} {words}")
     return found

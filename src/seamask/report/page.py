@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,8 @@ def render_run(run: Told, refresh: int = 0) -> str:
         skipped=(manifest.get("data") or {}).get("skipped") or [],
         command=command_of(run.config, run.folder.path),
         load=manifest.get("load", ""),
+        masked=run.masked,
+        learned=run.learned,
         mask_count=masks["masks"],
         data=data,
     )
@@ -197,11 +199,19 @@ def _plots(run: Told) -> list[dict[str, Any]]:
         plot(
             panel.title,
             panel.curves,
+            _colours(panel.curves),
             target if panel.title == SHARES else (),
             asinh=panel.title == PENALTIES,
         )
         for panel in panels(run.lines, paid)
     ]
+
+
+def _colours(labels: Collection[str]) -> dict[str, int]:
+    """Return the number of each curve's colour: of a mask its own, as on all of the page."""
+    found = {m: int(m.removeprefix("mask ")) - 1 for m in labels if m.startswith("mask ")}
+    free = iter(sorted(set(range(len(labels))) - set(found.values())))
+    return {label: found[label] if label in found else next(free) for label in labels}
 
 
 def _how_to_compare(run: Told) -> str:

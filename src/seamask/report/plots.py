@@ -14,6 +14,7 @@ MOST = 300  # points of a curve; more are averaged
 def plot(
     title: str,
     curves: Mapping[str, Points],
+    colours: Mapping[str, int],
     target: Points = (),
     asinh: bool = False,
 ) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def plot(
     Args:
         title: of the panel.
         curves: {label: (x, y) of its points}.
+        colours: {label: number of its colour}, so that what it is of has one on all of the page.
         target: of a line that is drawn dashed.
         asinh: the y axis is logarithmic, but near 0.
     """
@@ -33,7 +35,12 @@ def plot(
         "title": title,
         "x": x,
         "curves": [
-            {"label": label, "y": [points.get(at) for at in x], "dashed": label not in curves}
+            {
+                "label": label,
+                "y": [points.get(at) for at in x],
+                "colour": colours.get(label, 0),
+                "dashed": label not in curves,
+            }
             for label, points in drawn.items()
         ],
         "asinh": asinh,

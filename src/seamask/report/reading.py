@@ -69,6 +69,11 @@ class Told:
         return max((step / epoch for epoch, step in whole.items()), default=1.0)
 
     @property
+    def masked(self) -> bool:
+        """Whether it has masks."""
+        return self.config.masks.masker != "none"
+
+    @property
     def learned(self) -> bool:
         """Whether its masks are."""
         return any("lr/mask" in line for line in self.lines)
@@ -86,12 +91,16 @@ def read_run(path: Path | str, most: int) -> Told:
     """
     folder = RunFolder.of_run(path)
     recorded = folder.all_recorded()
+    config, lines = folder.read_config(), folder.read_metrics()
+    if config.masks.masker == "none":  # logged and recorded is one that removes nothing
+        recorded = []
+        lines = [{n: v for n, v in line.items() if not n.startswith("mask/")} for line in lines]
     chosen = np.linspace(0, len(recorded) - 1, min(most, len(recorded))).round().astype(int)
     epochs = {folder.epoch_of(recorded[k]): _arrays(recorded[k]) for k in chosen.tolist()}
     return Told(
         folder=folder,
-        config=folder.read_config(),
-        lines=folder.read_metrics(),
+        config=config,
+        lines=lines,
         manifest=folder.read_manifest() if folder.manifest.exists() else {},
         images=_arrays(folder.shown).get("images") if most else None,
         epochs={epoch: arrays for epoch, arrays in epochs.items() if "masks" in arrays},

@@ -103,7 +103,7 @@ def signs_table(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     for sign, (words, factor, digits) in SIGNS.items():
         names = [f"mask/{sign}_{k}" for k in range(1, n + 1)]
         if n and set(names) <= results.keys():
-            found.append((words, [f"{factor * results[name]:.{digits}f}" for name in names]))
+            found.append((words, [_digits(factor * results[name], digits) for name in names]))
     return found
 
 
@@ -122,6 +122,10 @@ def scores_table(run: Told) -> list[tuple[str, str, str]]:
     for name, value in (object_scores(run) or {}).items():
         rows.append((f"best mask’s IoU with objects, {name}", f"{value:.3f}", ""))
     return rows
+
+
+def _digits(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _before(results: Mapping[str, Any], name: str) -> str:

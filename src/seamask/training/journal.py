@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from seamask.base.devices import memory_used
-from seamask.base.progress import Progress, amount, duration, few
+from seamask.base.progress import Progress, duration, few
 from seamask.report.troubles import in_short
 from seamask.training.health import Health
 from seamask.training.loggers import Logger, open_loggers
@@ -104,6 +104,6 @@ class Journal:
         left = (run.total_steps - run.step) * config.batch_size / rate
         return (
             f"{few(rate)} images/s, {wait:.1%} of the time waiting for data, {gib:.1f} GiB taken: "
-            f"{duration(left)} more for {amount(config.epochs, 'epoch')}, probes and figures not "
+            f"{duration(left)} to the end of epoch {config.epochs:,}, probes and figures not "
             "counted; `seamask bench` says where the time goes and what would be faster"
         )

@@ -60,14 +60,13 @@ def record(run: Run) -> None:
 
 
 def overlaps(masks: Tensor) -> Tensor:
-    """Return what share of what mask i removes mask j removes too, `[N, N]`; 1 with itself.
+    """Return what share of what mask i removes mask j removes too, `[N, N]`, as `signs` do.
 
     Args:
         masks: `[B, N, H, W]` in [0, 1].
     """
     flat = masks.float().transpose(0, 1).flatten(1)  # [N, B · H · W]
-    both = torch.stack([torch.minimum(mask, flat).sum(1) for mask in flat])
-    return both / flat.sum(1, keepdim=True).clamp(min=1e-6)
+    return flat @ flat.T / flat.sum(1, keepdim=True).clamp(min=1e-6)
 
 
 def _hurts(run: Run, pixels: Tensor, masks: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from seamask.data.registry import IMAGENET
 from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
-from seamask.runs import NO_OTHER_RUN, resolved
+from seamask.runs import NO_OTHER_RUN, makes_other_run, resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
 from seamask.training.run import Run
@@ -33,7 +33,7 @@ MAY_CHANGE = ("epochs", "data.source", "data.objects", *NO_OTHER_RUN)
 
 def may_change(setting: str) -> bool:
     """Say whether a setting, by its dotted path, may differ when a run goes on."""
-    return setting in MAY_CHANGE or setting.startswith("log.")
+    return setting in MAY_CHANGE or not makes_other_run(setting)
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,7 @@ def test_data_that_is_not_there(tmp_path, photos, write, open_data):
     (tmp_path / "file.jpg").write_text("x")
     for source, words in {
         "cifr10": "did you mean 'cifar10'",
+        tmp_path / "cifar11": "did you mean 'cifar10'",  # as a command makes it
         tmp_path
         / "nowhere": "no such folder or file; give a folder or an archive of images, or one of cif",
         tmp_path / "file.jpg": "this is a file of no kind that holds images; give a folder",

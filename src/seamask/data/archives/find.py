@@ -78,7 +78,7 @@ def existing(source: str) -> Path:
             )
     elif not path.exists():
         names = sorted(SOURCES)
-        near = difflib.get_close_matches(source.lower(), names, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(path.name.lower(), names, n=1, cutoff=0.6)
         hint = (
             f"did you mean {near[0]!r}?"
             if near

@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const SIDE = 192; // pixels at which masks are drawn, whatever the size they are kept in
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 function make(name, parent, props = {}, ...children) {
   const element = Object.assign(document.createElement(name), props);
@@ -162,7 +162,7 @@ function distributions() {
     make("div", card, { className: "axis" }, make("span", null, {}, "0 %"), make("span", null, {}, "removed of an image"), make("span", null, {}, "100 %"));
     return { mean, bars, text: make("p", card) };
   });
-  make("p", box, { className: "hint" }, "Left: the mean of each mask over more images. What can be made out in it does not come from the image; grey all over is healthy. Right: how many images lose how much.");
+  make("p", box, { className: "hint" }, "Left: the mean of each mask over more images. What can be made out in it does not come from the image; one tone all over is healthy. Right: how many images lose how much.");
   make("h3", box, {}, "Overlap");
   const table = make("table", make("div", box, { className: "scroll" }));
   make("p", box, { className: "hint" }, "Share of what the mask of the row removes that the mask of the column removes, too.");
@@ -250,7 +250,7 @@ function curves() {
     const axis = { stroke: () => ink("--soft"), grid: { stroke: () => ink("--line"), width: 1 },
       ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const number = (u, value) => short(4)(value);
-    return new uPlot({
+    const drawing = new uPlot({
       width: figure.clientWidth,
       height,
       cursor: { sync: { key: "step" }, y: false },
@@ -262,9 +262,9 @@ function curves() {
         values: (u, ticks) => ticks.map(short(3)),
         ...(plot.asinh && { splits: (u, a, low, high) => decades.filter((at) => low <= at && at <= high) }),
       }],
-      series: [{ label: $("embedding") ? "step" : "epoch", value: number }, ...plot.curves.map((curve, k) => ({
+      series: [{ label: $("embedding") ? "step" : "epoch", value: number }, ...plot.curves.map((curve) => ({
         label: curve.label,
-        stroke: () => ink(curve.dashed ? "--ink" : `--c${(curve.colour ?? k) % 8}`),
+        stroke: () => ink(curve.dashed ? "--ink" : `--c${curve.colour % 8}`),
         width: curve.dashed ? 1 : 1.6,
         dash: curve.dashed ? [5, 4] : undefined,
         spanGaps: true,
@@ -279,6 +279,16 @@ function curves() {
         u.ctx.fillRect(x - 1, u.bbox.top, devicePixelRatio, u.bbox.height);
       }] },
     }, [plot.x, ...plot.curves.map((curve) => curve.y)], figure);
+    for (const name of figure.querySelectorAll(".u-series:not(:first-child) th")) {
+      name.tabIndex = 0;
+      name.setAttribute("role", "button");
+      name.onkeydown = (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        name.click();
+        event.preventDefault();
+      };
+    }
+    return drawing;
   }
 
   for (const plot of data.plots) {
