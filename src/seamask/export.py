@@ -85,7 +85,7 @@ def load_masker(run: Path | str) -> nn.Module:
     config = folder.read_config()
     if is_frozen(config.masks.masker):  # its file holds the trained one
         normalization = folder.read_normalization()
-        return read_trained(folder.masker).normalized_by(normalization.mean, normalization.std)
+        return read_trained(folder.masker).normalized_by(*normalization)
     masker = build_masker(config.masks, config.image_size, config.data.channels)
     return read_weights(masker, folder.masker)
 
