@@ -172,13 +172,3 @@ def test_onnx_gives_the_same_numbers_for_any_batch(tiny, tmp_path, monkeypatch, 
         (found,) = session.run(None, {"images": images.numpy()})
         expected = features_of(network, images)
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)
-    exact = {"masks.budget": "exact:0.25", "masks.masker": "sequential"}
-    seamask.pretrain(out=tmp_path / "exact", **tiny | vit | exact)
-    capsys.readouterr()
-    assert call("export", tmp_path / "exact", "--to", "onnx") == 2
-    said = capsys.readouterr().err
-    assert said.endswith(
-        "exact: ONNX cannot hold its masker: exact budgets are met by a search; its encoder is "
-        "written\n"
-    )
-    assert [file.name for file in (tmp_path / "exact/onnx").iterdir()] == ["encoder.onnx"]
