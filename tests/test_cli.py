@@ -236,6 +236,7 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     ("pretrain --epochs 1.5", "--epochs is '1.5': expected INT; see"),
     ("pretrain --epochs=", "--epochs is empty: give it a value"),
     ("pretrain --budget a", "--budget is 'a': expected 0.25, exact:0.25, "),
+    ("pretrain --masks.role a", "--masks.role is 'a': expected a factor such as 1, or -1->1: "),
     ("pretrain --penalties.budget a", "--penalties.budget is 'a': expected FLOAT; see"),
     ("pretrain --epochs 3 4", "--epochs is '3 4': expected INT; see"),
     ("pretrain --views.scale 0.1", "--views.scale is '0.1': expected FLOAT FLOAT; see"),

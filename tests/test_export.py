@@ -143,7 +143,7 @@ def test_damaged_and_missing_weights(run, tmp_path):
 
 @pytest.mark.slow
 def test_onnx_gives_the_same_numbers_for_any_batch(tiny, tmp_path, monkeypatch, capsys):
-    vit = {"encoder.backbone": "test_vit", "encoder.patch": 8, "epochs": 1}
+    vit = {"encoder.backbone": "test_vit", "encoder.patch": 8, "epochs": 1, "masks.hard": True}
     seamask.pretrain(out=tmp_path / "run", **tiny | vit)
     asked = "export", tmp_path / "run", "--to", "onnx", "--out", tmp_path / "onnx"
     capsys.readouterr()

@@ -52,6 +52,7 @@ def test_a_setting_that_is_there_already_is_refused(tmp_path):
         (None, "no such file"),
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named"),
         ("1 +", "SyntaxError"),
+        (PLUGIN.replace("= {default}", ""), "'centre': .*Centre'> is no frozen dataclass whose"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_one_line(content, says, tmp_path):

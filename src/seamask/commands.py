@@ -204,7 +204,7 @@ def export(
     from seamask.export import export_onnx
 
     for file, differ in export_onnx(run, out or local(run) / to):
-        print(f"{file}: differs from PyTorch by {differ:.1g} of its largest number, at most")
+        print(f"{file}: differs from PyTorch by {differ:.1g} of its largest number")
 
 
 def evaluate(arguments: list[str]) -> None:

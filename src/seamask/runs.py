@@ -36,6 +36,7 @@ from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config, check
+from seamask.data.normalize import Normalization
 from seamask.plugins import command, flags, loaded_plugins
 
 PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
@@ -363,20 +364,6 @@ class RunFolder:
 def finite(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by name without those that are no number (NaN, inf), which JSON has not."""
     return {n: v for n, v in line.items() if not isinstance(v, float) or math.isfinite(v)}
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """What images are normalised by: of each channel, red, green, blue or grey."""
-
-    mean: tuple[float, ...]
-    std: Annotated[tuple[float, ...], Within(0, above=True)]
-
-    def __post_init__(self) -> None:
-        if len(self.mean) not in (1, 3):
-            raise UserError(f"mean is {[*self.mean]}: expected one number, or three")
-        if len(self.std) != len(self.mean):
-            raise UserError(f"std is {[*self.std]}: expected as many numbers as of the mean")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from seamask.base.errors import UserError
-from seamask.data.normalize import Normalize
+from seamask.data.normalize import IMAGENET, Normalization, Normalize
 from seamask.data.packing import pack
-from seamask.data.registry import IMAGENET
 from seamask.data.settings import DataConfig
 from seamask.data.sources import load
 
@@ -33,7 +32,7 @@ def test_a_folder_is_normalised_by_its_own_training_images(tmp_path, write, open
     assert packed.normalization == data.normalization
     for asked, found in (
         ("imagenet", IMAGENET),
-        ("0.1,0.2,0.3/0.5", ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))),
+        ("0.1,0.2,0.3/0.5", Normalization((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))),
     ):
         other = open_data(tmp_path / "photos", holdout=0.3, normalize=Normalize.parse(asked))
         assert other.normalization == found
@@ -42,7 +41,7 @@ def test_a_folder_is_normalised_by_its_own_training_images(tmp_path, write, open
 
 def test_a_data_set_with_a_name_keeps_its_numbers(cache):
     config = DataConfig(cache=str(cache), shapes_train=16, shapes_test=16)
-    assert load(config, 32, progress=False).normalization == ((0.5,) * 3, (0.18,) * 3)
+    assert load(config, 32, progress=False).normalization == Normalization((0.5,) * 3, (0.18,) * 3)
 
 
 @pytest.mark.parametrize("text", ["mine", "0.5", "0.5/0", "0.5,0.5/1", "1/nan", "0/1/2", "/"])

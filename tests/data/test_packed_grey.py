@@ -5,7 +5,7 @@ import torch
 
 from seamask.base.channels import as_channels
 from seamask.base.errors import UserError
-from seamask.data.normalize import Normalize
+from seamask.data.normalize import Normalization, Normalize
 from seamask.data.packing import pack
 from seamask.data.settings import DataConfig
 
@@ -24,6 +24,6 @@ def test_a_pack_has_the_channels_that_it_was_made_with(tmp_path, write, open_dat
     with pytest.raises(UserError, match=r"--data.channels 3: .* was packed with 1; take"):
         open_data(tmp_path / "grey")
     given = open_data(tmp_path / "grey", channels=1, normalize=Normalize.parse("0.2/0.3"))
-    assert given.normalization == ((0.2,), (0.3,))
+    assert given.normalization == Normalization((0.2,), (0.3,))
     with pytest.raises(UserError, match=r"is of red, green, blue, and --data.channels is 1"):
         open_data(tmp_path / "grey", channels=1, normalize=Normalize.parse("1,2,3/1,1,1"))

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from command import parts_of_seamask
 from seamask.base.errors import UserError
-from seamask.data import DataConfig, load_segmentation
+from seamask.data import SOURCES, DataConfig, Plan, Source, load_segmentation
 from seamask.data import segmentation as segmentation_module
 from seamask.data.sets import scenes
+from seamask.data.sets.voc import read_voc
 
 
 @pytest.fixture
@@ -131,12 +133,22 @@ def test_no_label_maps(tmp_path, root, write, write_voc, segment):
     with pytest.raises(UserError, match="SegmentationClass holds no PNG of an image in JPEGImages"):
         segment(root)
     for source in (tmp_path / "photos", "cifar10"):
-        with pytest.raises(
-            UserError, match=rf"--data {source} has no SegmentationClass: .*voc2012"
-        ):
+        with pytest.raises(UserError, match=rf"--data {source} has no classes for its pixels: "):
             segment(source)
     with pytest.raises(UserError, match="no such folder or file; did you mean 'voc2012'"):
         segment("voc201")
+
+
+def test_a_source_of_a_plugin_has_class_maps(root, write_voc, segment):
+    write_voc(root, {"train": ["a"], "val": ["b"]})
+    with parts_of_seamask():
+
+        @SOURCES.register("mine")
+        def mine(config, size, seed):
+            return Source("mine", str, Plan, class_maps=lambda: read_voc(root))
+
+        data = segment("mine")
+    assert (data.name, names(data.train), names(data.test)) == ("mine", ["a"], ["b"])
 
 
 def test_shapes(segment, open_data):
@@ -144,7 +156,7 @@ def test_shapes(segment, open_data):
     images = open_data("shapes", shapes_train=40, shapes_test=8, limit=24).train
     assert data.classes == ("background", *scenes.CLASSES)
     assert (len(data.train), len(data.test)) == (24, 8)
-    assert data.normalization == (scenes.MEAN, scenes.STD)
+    assert (*data.normalization,) == (scenes.MEAN, scenes.STD)
     for row in range(24):
         image, classes = data.train[row]
         assert (image.dtype, classes.dtype) == (torch.uint8, torch.uint8)
@@ -154,5 +166,5 @@ def test_shapes(segment, open_data):
         assert (classes[objects == 1] == images.labels[row] + 1).all()
         assert (classes[objects > 1] == 255).all()
     assert any((data.train[row][1] == 255).any() for row in range(24))
-    with pytest.raises(UserError, match="shapes-test is 0"):
+    with pytest.raises(UserError, match="shapes holds nothing out to test on"):
         segment("shapes", shapes_train=4, shapes_test=0)

@@ -9,6 +9,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from command import call
+from seamask.data.normalize import IMAGENET
 from seamask.evaluate.features import extract
 from seamask.evaluate.subject import open_subject
 
@@ -34,8 +35,7 @@ def test_features_of_a_folder(photos, tmp_path, capsys):
     paths = ["a/0.png", "a/2.png", "b/1.png"]
     subject = open_subject("untrained:test_resnet")
     pixels = torch.from_numpy(np.stack([np.asarray(Image.open(photos / p)) for p in paths]))
-    normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    expected = extract(subject.backbone, pixels, 96, *normalization).numpy()
+    expected = extract(subject.backbone, pixels, 96, IMAGENET).numpy()
     table = parquet.read_table(tmp_path / "f.parquet").to_pydict()
     with np.load(tmp_path / "f.npz") as file:
         arrays = dict(file)

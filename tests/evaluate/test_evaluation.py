@@ -351,7 +351,7 @@ def folder_of_scenes(root, classes, per_class=4):
     ("knn", 0, "no labelled images are held out"),
     ("linear", 0, "no labelled images are held out"),
     ("finetune", 0, "no labelled images are held out"),
-    ("segment", 0, "has no SegmentationClass"),
+    ("segment", 0, "has no classes for its pixels"),
     ("masks", 0, "has no object masks"),
 ])  # fmt: skip
 def test_data_that_does_not_fit_the_task(run, task, classes, says, tmp_path, cache, capsys):

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from seamask.data import Normalization
 from seamask.evaluate import Features, features
 from seamask.evaluate.features import extract
 
@@ -18,7 +19,7 @@ def test_features_are_those_of_eval_mode_and_leave_the_backbone_as_it_was(monkey
     backbone.train()
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     pixels = torch.randint(0, 256, (10, 16, 16, 3), dtype=torch.uint8)
-    found = extract(backbone, pixels, 16, MEAN, STD)
+    found = extract(backbone, pixels, 16, Normalization(MEAN, STD))
     assert backbone.training
     assert all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
     images = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
+from seamask.data import Normalization
 from seamask.evaluate import features, following, mean_best_iou, object_scores, predict
 from seamask.evaluate.following import resized
 from seamask.masks import RandomBlockMasker
 
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+NORMALIZATION = Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 def test_predicted_masks_come_in_the_order_of_the_images(monkeypatch):
@@ -23,11 +24,11 @@ def test_predicted_masks_come_in_the_order_of_the_images(monkeypatch):
 
     monkeypatch.setattr(features, "BATCH", 3)
     pixels = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 8, 8, 3) * 30
-    masks = predict(Brightness(), pixels, 8, MEAN, STD)
+    masks = predict(Brightness(), pixels, 8, NORMALIZATION)
     assert masks.shape == (7, 1, 8, 8)
     assert (masks.mean((1, 2, 3)).diff() > 0).all()
     maps = torch.arange(7)[:, None, None].expand(7, 8, 8)
-    assert torch.equal(predict(Brightness(), pixels, 8, MEAN, STD, maps)[:, 0], maps.float())
+    assert torch.equal(predict(Brightness(), pixels, 8, NORMALIZATION, maps)[:, 0], maps.float())
 
 
 def test_mean_best_iou_by_hand():

@@ -277,8 +277,10 @@ def _reader(option: str, hint: Any, see: str) -> PrimitiveConstructorSpec[Any]:
 
 def _without_reader(hint: Any) -> Any:
     """Return a type without the reader of `settings.written`, in whose place ours comes."""
-    kept = [m for m in getattr(hint, "__metadata__", ()) if type(m) is not PrimitiveConstructorSpec]
-    return Annotated[(hint.__origin__, *kept)] if kept else hint
+    if not (metadata := getattr(hint, "__metadata__", ())):
+        return hint
+    kept = [m for m in metadata if type(m) is not PrimitiveConstructorSpec]
+    return Annotated[(hint.__origin__, *kept)] if kept else hint.__origin__
 
 
 class _SaidError(Exception):

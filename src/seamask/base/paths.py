@@ -65,19 +65,19 @@ def check_writable(path: Path, name: str = "", file: bool = False) -> None:
     """Refuse a place where no file can be made, before time is spent on what belongs there.
 
     Args:
-        path: of a file or a folder, which need not exist, nor its parents.
+        path: of a folder, or of a file, which need not exist, nor its parents.
         name: of the setting that names it.
         file: it is to be a file.
 
     Raises:
-        UserError: it is a folder where a file is wanted, or the nearest folder that exists is none,
-            or may not be written to.
+        UserError: it is a folder where a file is wanted, or the other way round; or what is there
+            of its path is no folder, or may not be written to.
     """
     said = f"{name} {printable(path)}".strip()
     if file and path.is_dir():
         raise UserError(f"{said}: is a folder; name a file")
     nearest = next((p for p in (path, *path.parents) if p.exists()), Path())
-    if nearest != path and not nearest.is_dir():
+    if not nearest.is_dir() and (nearest != path or not file):
         raise UserError(f"{said}: {printable(nearest)} is a file, not a folder")
     if not os.access(nearest, os.W_OK | (os.X_OK if nearest.is_dir() else 0)):
         raise UserError(

@@ -45,7 +45,17 @@ class Registry(Mapping[str, P]):
         Args:
             name: that settings give it.
             settings: a frozen dataclass, whose every field has a default; None: it has none.
+
+        Raises:
+            TypeError: the name is no text, or the settings are no such dataclass.
         """
+        if not isinstance(name, str):
+            raise TypeError(f'a {self.kind} is registered as .register("NAME"), not {name!r}')
+        if settings is not None and not _is_whole(settings):
+            raise TypeError(
+                f"settings of {self.kind} {name!r}: {settings!r} is no frozen dataclass whose "
+                "every field has a default"
+            )
 
         def add(part: P) -> P:
             self._parts[name] = part
@@ -80,6 +90,17 @@ class Registry(Mapping[str, P]):
     def settings(self) -> tuple[type, ...]:
         """The settings of all parts that have some."""
         return tuple(self._settings.values())
+
+
+def _is_whole(settings: type) -> bool:
+    return (
+        dataclasses.is_dataclass(settings)
+        and settings.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        and all(
+            dataclasses.MISSING is not f.default or dataclasses.MISSING is not f.default_factory
+            for f in dataclasses.fields(settings)
+        )
+    )
 
 
 def registered_by(module: str) -> bool:

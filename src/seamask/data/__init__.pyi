@@ -1,11 +1,13 @@
 from .files.decode import read_image as read_image
 from .files.maps import VOID as VOID
+from .normalize import Normalization as Normalization
 from .packing import pack as pack
-from .registry import Normalization as Normalization
 from .registry import Source as Source
 from .segmentation import Segmentation as Segmentation
 from .segmentation import load_segmentation as load_segmentation
 from .sets.imagenet100s import make_imagenet100s as make_imagenet100s
+from .sets.voc import Item as Item
+from .sets.voc import VocLayout as VocLayout
 from .settings import AnyData as AnyData
 from .settings import DataConfig as DataConfig
 from .sources import SOURCES as SOURCES

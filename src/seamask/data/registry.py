@@ -9,24 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from seamask.base.registry import Registry
+from seamask.data.normalize import IMAGENET, Normalization
+from seamask.data.sets.voc import VocLayout
 from seamask.data.store.plan import Plan
 from seamask.data.whole import WholeImages
-
-Values = tuple[float, ...]  # one for each channel
-
-
-class Normalization(NamedTuple):
-    """Statistics of the channels, red, green, blue or grey, of values in [0, 1]."""
-
-    mean: Values
-    std: Values
-
-
-IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-IMAGENET_GREY = Normalization((0.449,), (0.226,))  # their means, as torchvision's of one channel
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,10 @@ class Source:
         images: training images, unreadable ones included; None where that is not known yet.
         normalization: of its images; None: their own, computed while the store is made.
         takes_objects: its training images get the object masks of `--data.objects`.
+        main_object: object 1 of an image of its store is what the image's label names, so that a
+            class is known for every pixel: 0 is background, other objects are ignored.
+        class_maps: list images with a map of classes each, for segmentation; see
+            `load_segmentation`. Raises `UserError` where there are none.
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
         jpeg: how its JPEGs were decoded (`--data.jpeg`), where the store is made already.
@@ -71,6 +64,8 @@ class Source:
     normalization: Normalization | None = IMAGENET
     images: int | None = None
     takes_objects: bool = False
+    main_object: bool = False
+    class_maps: Callable[[], VocLayout] | None = None
     about: Callable[[], About] = About
     packed: Path | None = None
     jpeg: str = ""

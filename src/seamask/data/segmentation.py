@@ -19,16 +19,13 @@ from seamask.base.files import atomic
 from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
-from seamask.data.archives.find import existing, source_name
 from seamask.data.files.decode import BadImage, allow, opened
 from seamask.data.files.depth import Ranges
 from seamask.data.files.maps import VOID, check_value, largest, read_map
-from seamask.data.registry import IMAGENET, IMAGENET_GREY, SOURCES, Normalization
-from seamask.data.sets import scenes
-from seamask.data.sets.voc import Item, VocLayout, fingerprint, is_voc, missing_map, read_voc
-from seamask.data.sets.voc2012 import read_sbd, read_voc2012
+from seamask.data.normalize import Normalization, imagenet
+from seamask.data.sets.voc import Item, VocLayout, fingerprint, missing_map
 from seamask.data.settings import DataConfig
-from seamask.data.sources import choose, load
+from seamask.data.sources import Data, choose, find_source, load
 from seamask.data.store.chunks import Reading
 from seamask.data.store.packed import Images
 
@@ -65,7 +62,9 @@ class Segmentation:
 def load_segmentation(
     config: DataConfig, image_size: int, seed: int = 0, progress: bool = True
 ) -> Segmentation:
-    """Open `shapes`, `voc2012` or a folder in Pascal VOC layout for semantic segmentation.
+    """Open a data set that has a class for every pixel: `shapes`, `voc2012`, a Pascal VOC folder.
+
+    A `Source` says so of itself, by `class_maps` or `main_object`.
 
     - A folder is split by `train.txt` and `val.txt`; without the latter, `config.holdout` of the
       images is the test set. Its classes are those of `classes.txt`, else the values that its
@@ -87,13 +86,18 @@ def load_segmentation(
             label image of another size than its image, a value outside the classes, or no class
             but one.
     """
-    if config.source == "shapes":
-        return _shapes(config, image_size, seed, progress)
     allow(config.max_megapixels)
-    name, layout, extra = _find(config)
+    source = find_source(config, config.size or image_size, seed)
+    if source.main_object:
+        return _of_store(load(config, image_size, seed, progress))
+    if source.class_maps is None:
+        raise UserError(
+            f"--data {printable(config.source)} has no classes for its pixels: give voc2012, "
+            "shapes or a folder in Pascal VOC layout with SegmentationClass"
+        )
+    name, layout = source.name, source.class_maps()
     cache = local(config.cache, "--data.cache")
     train, test = _labelled(layout, layout.train), _labelled(layout, layout.val or ())
-    train += extra
     classes = _check(name, train, test, layout.classes, cache, progress)
     split = "val"
     if layout.val is None:
@@ -108,7 +112,7 @@ def load_segmentation(
     train = tuple(train[i] for i in choose(len(train), config.limit, seed).tolist())
     notes = (*layout.notes, *reading.remarks)
     learn, held = (Files(items, reading.ranges, config.channels) for items in (train, test))
-    by = IMAGENET if config.channels == 3 else IMAGENET_GREY
+    by = imagenet(config.channels)
     return Segmentation(name, learn, held, classes, by, mark, split, notes, ranges=reading.ranges)
 
 
@@ -138,8 +142,8 @@ class Files(Labelled):
         return pixels, torch.from_numpy(np.array(classes))
 
 
-class Shapes(Labelled):
-    """Generated images, with the main shape's class at its pixels."""
+class MainObjects(Labelled):
+    """Stored images, the pixels of object 1 of the label's class; other objects are ignored."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
@@ -158,30 +162,14 @@ class Shapes(Labelled):
         return images.pixels[index].permute(2, 0, 1).contiguous(), classes
 
 
-def _shapes(config: DataConfig, image_size: int, seed: int, progress: bool) -> Segmentation:
-    data = load(config, image_size, seed, progress)
+def _of_store(data: Data) -> Segmentation:
     if data.probe_test is None:
-        raise UserError("--data.shapes-test is 0, which leaves nothing to test on; give it a value")
-    classes = ("background", *scenes.CLASSES)
-    train, test = Shapes(data.train), Shapes(data.probe_test)
-    return Segmentation(data.name, train, test, classes, data.normalization, data.fingerprint)
-
-
-def _find(config: DataConfig) -> tuple[str, VocLayout, tuple[Item, ...]]:
-    """Return the data set's name, its layout and further images to train on."""
-    source = config.source
-    if source == "voc2012":
-        root = local(config.root, "--data.root")
-        layout = read_voc2012(root)
-        own = {item.name for item in layout.train + (layout.val or ())}
-        return source, layout, read_sbd(root, own)
-    root = Path(source) if source in SOURCES else existing(source)
-    if not (root / "SegmentationClass").is_dir() or not is_voc(root):
         raise UserError(
-            f"--data {printable(source)} has no SegmentationClass: no classes for its pixels; "
-            "give voc2012, shapes or a folder in Pascal VOC layout"
+            f"--data {data.name} holds nothing out to test on; of shapes, raise --data.shapes-test"
         )
-    return source_name(root), read_voc(root), ()
+    classes = ("background", *data.classes)
+    train, test = MainObjects(data.train), MainObjects(data.probe_test)
+    return Segmentation(data.name, train, test, classes, data.normalization, data.fingerprint)
 
 
 def _labelled(layout: VocLayout, items: Sequence[Item]) -> tuple[Item, ...]:

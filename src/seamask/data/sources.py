@@ -14,8 +14,8 @@ from seamask.base.errors import UserError, printable
 from seamask.base.paths import local
 from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
-from seamask.data.normalize import Normalize
-from seamask.data.registry import IMAGENET, IMAGENET_GREY, SOURCES, Normalization, Source
+from seamask.data.normalize import Normalization, Normalize, imagenet
+from seamask.data.registry import SOURCES, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -146,7 +146,7 @@ def _normalization(asked: Normalize, source: Source, store: Store) -> Normalizat
     if asked.by == "given":
         return Normalization(*(v * channels if len(v) == 1 else v for v in (asked.mean, asked.std)))
     if asked.by == "imagenet":
-        return IMAGENET if channels == 3 else IMAGENET_GREY
+        return imagenet(channels)
     if asked.by == "auto" and source.normalization is not None and channels == 3:
         return source.normalization
     levels = store.levels or levels_of(store.splits["train"].pixels.numpy())  # stores of before

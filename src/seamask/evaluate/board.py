@@ -49,7 +49,7 @@ class Methods:
     def predict(self, pixels: Tensor) -> Tensor:
         """Return the masks `[n, N, S, S]` of squares, uint8 `[n, S, S, 3]`."""
         context = self.context
-        return predict(context.masker, pixels, context.size, *context.data.normalization)
+        return predict(context.masker, pixels, context.size, context.data.normalization)
 
     def maps(self, pixels: Tensor, masks: Tensor, blocks: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield by name the masks and those of each rival, `[n, N, S, S]`, or one an image.
@@ -65,7 +65,7 @@ class Methods:
         yield "random", blocks.float()
         yield "colour", colour_clusters(pixels, n_masks).float()
         yield "slic", slic_clusters(pixels, n_masks).float()
-        yield "untrained", predict(self._untrained, pixels, size, *context.data.normalization)
+        yield "untrained", predict(self._untrained, pixels, size, context.data.normalization)
         backbone = context.subject.backbone
         activation = activation_maps(backbone, pixels, size, context.data.normalization)
         if activation is not None:

@@ -20,7 +20,7 @@ from seamask.base.precision import use_precision
 from seamask.base.progress import Progress
 from seamask.data.files.decode import allow, read_square
 from seamask.data.files.depth import Ranges, as_ranges
-from seamask.data.registry import IMAGENET, IMAGENET_GREY
+from seamask.data.normalize import imagenet
 from seamask.data.settings import DataConfig
 from seamask.evaluate.features import extract
 from seamask.evaluate.photos import found_images, none_readable, unreadable
@@ -78,7 +78,7 @@ def embed(
     ranges: Ranges = {}
     if subject.run is not None:
         ranges = as_ranges(subject.run.read_manifest().get("data", {}).get("ranges", {}))
-    default = IMAGENET if channels_of(backbone) == 3 else IMAGENET_GREY  # of none that was trained
+    normalization = subject.normalization or imagenet(channels_of(backbone))
     photos = found_images([data])
     allow(config.max_megapixels)
     paths: list[str] = []
@@ -96,8 +96,7 @@ def embed(
                     skipped.append(unreadable(path, error))
             if squares:
                 pixels = torch.from_numpy(np.stack(squares))
-                normalization = subject.normalization or default
-                found.append(extract(backbone, pixels, size, *normalization).numpy())
+                found.append(extract(backbone, pixels, size, normalization).numpy())
             progress.advance(len(part))
     if not found:
         raise none_readable(skipped)

@@ -96,7 +96,7 @@ def run_evaluation(encoder: str, task: str, config: EvaluationConfig) -> Result:
         context = _prepare(encoder, TASKS[task], config)
     config, data = context.config, context.data
     of = "data" if context.subject.normalization is None else "encoder"
-    normalization = {n: list(v) for n, v in data.normalization._asdict().items()} | {"of": of}
+    normalization = settings.to_dict(data.normalization) | {"of": of}
     protocol = {
         path: settings.plain(settings.get(config, path))
         for path, _ in settings.leaves(type(config))

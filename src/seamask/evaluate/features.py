@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from seamask.base.channels import as_channels
 from seamask.base.devices import upload
 from seamask.base.errors import UserError
-from seamask.data import Data
+from seamask.data import Data, Normalization
 from seamask.evaluate.task import Context
 from seamask.views import normalize
 
-Values = tuple[float, ...]  # one for each channel
 BATCH = 256  # images at once
 
 
@@ -27,8 +26,7 @@ def over_images(
     device: torch.device,
     pixels: Tensor,
     size: int,
-    mean: Values,
-    std: Values,
+    normalization: Normalization,
 ) -> Tensor:
     """Return what a function makes of whole images, without augmentation and without gradient.
 
@@ -37,8 +35,7 @@ def over_images(
         device: where to compute.
         pixels: uint8 `[n, S, S, 1 or 3]`; made grey, or three of one, as C asks.
         size: side at which the function sees them.
-        mean: of each of C channels, of values in [0, 1].
-        std: per channel.
+        normalization: of C channels.
 
     Returns:
         float32 `[n, ...]` on the CPU.
@@ -46,8 +43,8 @@ def over_images(
     found = []
     on_gpu = device.type == "cuda"
     for part in pixels.split(BATCH):
-        part = as_channels(upload(part, device), len(mean))
-        images = normalize(part.permute(0, 3, 1, 2), mean, std, size)
+        part = as_channels(upload(part, device), len(normalization.mean))
+        images = normalize(part.permute(0, 3, 1, 2), normalization.mean, normalization.std, size)
         images = images.contiguous(memory_format=torch.channels_last)
         found.append(function(images).float().to("cpu", non_blocking=on_gpu))
     if on_gpu:
@@ -66,14 +63,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-def extract(backbone: nn.Module, pixels: Tensor, size: int, mean: Values, std: Values) -> Tensor:
+def extract(backbone: nn.Module, pixels: Tensor, size: int, normalization: Normalization) -> Tensor:
     """Return the features `[n, F]` of images, in eval mode; see `over_images`.
 
-    The backbone, `[B, 3, H, W]` → `[B, F]`, is left as it was, its training mode included.
+    The backbone, `[B, C, H, W]` → `[B, F]`, is left as it was, its training mode included.
     """
     device = next(backbone.parameters()).device
     with evaluating(backbone):
-        return over_images(backbone, device, pixels, size, mean, std)
+        return over_images(backbone, device, pixels, size, normalization)
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def features_of(backbone: nn.Module, data: Data, size: int) -> Features | None:
         return None
     if len(fit.labels.unique()) < 2 or len(test) == 0:
         return None
-    train, held = (extract(backbone, x.pixels, size, *data.normalization) for x in (fit, test))
+    train, held = (extract(backbone, x.pixels, size, data.normalization) for x in (fit, test))
     if not (train.isfinite().all() and held.isfinite().all()):
         raise UserError("the encoder's features are not finite: its training diverged")
     return Features(train, fit.labels, held, test.labels)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seamask.data import VOID, Images
+from seamask.data import VOID, Images, Normalization
 from seamask.evaluate import features
-from seamask.evaluate.features import Values, evaluating, over_images
+from seamask.evaluate.features import evaluating, over_images
 from seamask.game.look import Look
 from seamask.masks import masks_of, random_blocks
 
@@ -23,14 +23,13 @@ def predict(
     masker: nn.Module,
     pixels: Tensor,
     size: int,
-    mean: Values,
-    std: Values,
+    normalization: Normalization,
     maps: Tensor | None = None,
     encoder: nn.Module | None = None,
 ) -> Tensor:
     """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
-    A masker maps images `[B, 3, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
+    A masker maps images `[B, C, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
     integer `[n, S, S]`, if there are any, and may look at the encoder, which is asked in evaluation
     mode: what it says of an image then depends on no other, and it waits for no other process.
     """
@@ -44,7 +43,7 @@ def predict(
         return masks_of(masker, x, generator=generator, objects=next(parts, None), encoder=look)
 
     with evaluating(encoder) if encoder else nullcontext():
-        return over_images(masks, device, pixels, size, mean, std)
+        return over_images(masks, device, pixels, size, normalization)
 
 
 def object_scores(masks: Tensor, objects: Tensor) -> dict[str, float]:
@@ -183,11 +182,7 @@ def blocks_like(removed: Tensor, seed: int = 0) -> Tensor:
 
 
 def score(
-    masker: nn.Module,
-    images: Images | None,
-    size: int,
-    mean: Values,
-    std: Values,
+    masker: nn.Module, images: Images | None, size: int, normalization: Normalization
 ) -> dict[str, float]:
     """Return `object_scores` of a learned masker on images with object masks, else nothing."""
     if not masker.learned or images is None or images.objects is None:
@@ -195,7 +190,7 @@ def score(
     objects = resized(images.objects, size)
     if not ((objects > 0) & (objects != VOID)).any():
         return {}
-    return object_scores(predict(masker, images.pixels, size, mean, std), objects)
+    return object_scores(predict(masker, images.pixels, size, normalization), objects)
 
 
 def resized(objects: Tensor, size: int) -> Tensor:

@@ -63,7 +63,7 @@ def run(context: Context) -> dict[str, float]:
     config: MasksEvaluationConfig = context.config
     data, size = context.data, context.size
     squares = data.probe_test if data.probe_test is not None else data.train
-    masks = predict(context.masker, squares.pixels, size, *data.normalization)
+    masks = predict(context.masker, squares.pixels, size, data.normalization)
     if config.rule.isdecimal() and int(config.rule) > masks.shape[1]:
         raise UserError(f"--rule {config.rule}: an image has {amount(masks.shape[1], 'mask')}")
     methods = Methods(context)

@@ -73,8 +73,7 @@ class Seer:
         self.n_masks: int = self._masker.n_masks  # type: ignore[assignment]
         looks = asks(self._masker, "encoder")
         self._encoder = load_encoder(folder.path).to(device) if looks else None
-        normalization = folder.read_normalization()
-        self._normalization = normalization.mean, normalization.std
+        self._normalization = folder.read_normalization()
         # More than 8 bits a value become what they were in the training.
         self._ranges = as_ranges(folder.read_manifest().get("data", {}).get("ranges", {}))
 
@@ -94,7 +93,7 @@ class Seer:
     def masks(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         """Return the masks of images as they were read, `[n, N, size, size]` in [0, 1]."""
         pixels = torch.from_numpy(np.stack(squares))
-        return predict(self._masker, pixels, self.size, *self._normalization, encoder=self._encoder)
+        return predict(self._masker, pixels, self.size, self._normalization, encoder=self._encoder)
 
     def fill(self, pictures: Tensor) -> Tensor:
         """Return what the run puts where masks remove something of pictures, `[n, S, S, 3]`."""

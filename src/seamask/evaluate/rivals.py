@@ -85,4 +85,4 @@ def activation_maps(
         return F.interpolate(stretched, (size, size), mode="bilinear")
 
     device = next(backbone.parameters()).device
-    return over_images(respond, device, pixels, size, *normalization)
+    return over_images(respond, device, pixels, size, normalization)

@@ -175,7 +175,7 @@ def accuracy(model: nn.Module, data: Data, size: int, config: SgdConfig) -> floa
     """Return the accuracy in % of a classifier, `[B, 3, H, W]` → `[B, C]`, on held-out images."""
     test = labelled(data.probe_test)
     pixels = centre(test.pixels, size) if config.centre_crop else test.pixels
-    guess = extract(model, pixels, size, *data.normalization).argmax(1)
+    guess = extract(model, pixels, size, data.normalization).argmax(1)
     return percent(guess.eq(cast(Tensor, test.labels)))
 
 

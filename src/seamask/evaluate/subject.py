@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from seamask import runs
 from seamask.base import settings
 from seamask.base.documents import parse_json
 from seamask.base.draws import derive_seed
@@ -136,8 +135,7 @@ def _normalization(run: RunFolder) -> Normalization | None:
 
 
 def _as_normalization(said: object, where: str) -> Normalization:
-    found = settings.record(runs.Normalization, said, f"{where}: normalization")
-    return Normalization(found.mean, found.std)
+    return settings.record(Normalization, said, f"{where}: normalization")
 
 
 @dataclass(frozen=True)

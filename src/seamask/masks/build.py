@@ -95,7 +95,7 @@ def read_trained(path: Path | str) -> FrozenMasker:
 
 def _trained(settings: MaskerSettings, image_size: int, channels: int) -> FrozenMasker:
     """Return the trained masker that `run:PATH` names."""
-    masker = read_trained(settings.masker.removeprefix(PREFIX))
+    masker = read_trained(local(settings.masker.removeprefix(PREFIX), f"--masker {PREFIX}"))
     if (own := len(masker.said.mean)) != channels:
         raise UserError(
             f"--masker {settings.masker}: it sees images of {amount(own, 'channel')}, not "

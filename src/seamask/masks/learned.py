@@ -60,6 +60,7 @@ class _LearnedMasker(nn.Module):
         self.sides = height, width_ = both_sides(image_size)
         inside = height // downscale, width_ // downscale
         self.unet = UNet(inside, width, norm, blocks, bottleneck, in_channels)
+        self.head = self.head_of(width)
 
     def forward(self, images: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map images `[B, C, H, W]`, normalised, to masks `[B, N, H, W]` in [0, 1], float32.
@@ -86,6 +87,10 @@ class _LearnedMasker(nn.Module):
         if self.downscale > 1:
             masks = F.interpolate(masks, scale_factor=float(self.downscale), mode="bilinear")
         return masks
+
+    def head_of(self, width: int) -> nn.Module:
+        """Build what `heads` applies to features of `width` channels."""
+        raise NotImplementedError
 
     def own_shares(self, images: Tensor) -> Tensor | None:
         """Return what each mask removes exactly if nothing is asked; None: as the network likes."""
@@ -118,21 +123,9 @@ class SimultaneousMasker(_LearnedMasker):
 
     disjoint = True
 
-    def __init__(
-        self,
-        n_masks: int = 4,
-        image_size: int | tuple[int, int] = 96,
-        width: int = 32,
-        norm: Norm = "instance",
-        downscale: int = 1,
-        blocks: int = 0,
-        bottleneck: int = BOTTLENECK,
-        in_channels: int = 3,
-    ) -> None:
-        super().__init__(
-            n_masks, image_size, width, norm, downscale, blocks, bottleneck, in_channels
-        )
-        self.head = nn.Conv2d(width, n_masks, 1)
+    def head_of(self, width: int) -> nn.Module:
+        """Build one convolution for all masks."""
+        return nn.Conv2d(width, self.n_masks, 1)
 
     def heads(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map features `[B, width, H, W]` to masks `[B, N, H, W]` that sum to 1."""
@@ -204,7 +197,10 @@ class SequentialMasker(_LearnedMasker):
                 "images with 3 channels, or 1"
             )
         self.detach, self.disjoint, self.superpixels = detach, disjoint, superpixels
-        self.head = nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(n_masks))
+
+    def head_of(self, width: int) -> nn.ModuleList:
+        """Build a head for each mask, which is given features and the masks before it."""
+        return nn.ModuleList(nn.Conv2d(width + k, 1, 1) for k in range(self.n_masks))
 
     def own_shares(self, images: Tensor) -> Tensor | None:
         """Return what each mask removes exactly if nothing is asked, `[B, N]` or `[B, 1]`."""
@@ -221,7 +217,7 @@ class SequentialMasker(_LearnedMasker):
         is added mask by mask. Equal to one convolution per head over features and masks.
         """
         width = features.shape[1]
-        heads = [cast(nn.Conv2d, head) for head in self.head]
+        heads = [cast(nn.Conv2d, head) for head in cast(nn.ModuleList, self.head)]
         weights = torch.cat([head.weight[:, :width, :, 0] for head in heads], dim=2)
         weights = weights.mT.expand(len(features), -1, -1)  # [B, N, width]
         biases = torch.cat([cast(Tensor, head.bias) for head in heads])[:, None]  # [N, 1]

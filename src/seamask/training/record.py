@@ -46,7 +46,7 @@ def record(run: Run) -> None:
     pixels, objects = shown_images(run)
     data, size = run.data, run.config.image_size
     networks = run.networks
-    masks = predict(networks.masker, pixels, size, *data.normalization, objects, networks.encoder)
+    masks = predict(networks.masker, pixels, size, data.normalization, objects, networks.encoder)
     found = {"masks": _bytes(_smaller(masks)), "hurts": _hurts(run, pixels, masks).numpy()}
     if (more := learned_masks(run, AVERAGED)) is not None:
         found |= {
@@ -83,7 +83,7 @@ def _hurts(run: Run, pixels: Tensor, masks: Tensor) -> Tensor:
     device = next(backbone.parameters()).device
     size, normalization = run.config.image_size, run.data.normalization
     with evaluating(backbone):
-        return over_images(distances, device, pixels, size, *normalization)
+        return over_images(distances, device, pixels, size, normalization)
 
 
 def _record_features(run: Run) -> None:
@@ -91,7 +91,7 @@ def _record_features(run: Run) -> None:
     chosen = torch.linspace(0, len(images) - 1, min(EMBEDDED, len(images))).long()
     pixels = images.pixels[chosen]
     features = extract(
-        run.networks.encoder.backbone, pixels, run.config.image_size, *run.data.normalization
+        run.networks.encoder.backbone, pixels, run.config.image_size, run.data.normalization
     )
     labels = {} if images.labels is None else {"labels": images.labels[chosen].numpy()}
     thumbnails = _images(pixels, THUMBNAIL)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seamask.base import settings
 from seamask.base.progress import amount
 from seamask.base.provenance import provenance
 from seamask.evaluate import predict, probe, score
@@ -115,7 +116,7 @@ def scores(run: Run) -> dict[str, float]:
     """Return probes of the encoder and object scores of the masks, as far as labels allow."""
     data, size = run.data, run.config.image_size
     found = probe(run.networks.encoder.backbone, data, size)
-    return found | score(run.networks.masker, data.probe_test, size, *data.normalization)
+    return found | score(run.networks.masker, data.probe_test, size, data.normalization)
 
 
 def colour_score(run: Run) -> dict[str, float]:
@@ -184,7 +185,7 @@ def learned_masks(run: Run, most: int = LOOKED_AT) -> Tensor | None:
     if not masker.learned or clusters_asked:
         return None
     pixels = (data.probe_test or data.train).pixels[looked_at(run, most)]
-    return predict(masker, pixels, run.config.image_size, *data.normalization)
+    return predict(masker, pixels, run.config.image_size, data.normalization)
 
 
 def draw_figures(run: Run) -> None:
@@ -213,7 +214,7 @@ def draw_masks(run: Run, path: Path) -> None:
         rows = {"superpixels": painted, "clusters": coloured(followed)}
     size = config.image_size
     networks = run.networks
-    masks = predict(networks.masker, pixels, size, *data.normalization, objects, networks.encoder)
+    masks = predict(networks.masker, pixels, size, data.normalization, objects, networks.encoder)
     more = learned_masks(run)
     mean = None if more is None else more.mean(0, keepdim=True)
     if pixels.shape[1] != size:
@@ -260,7 +261,7 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
         "load": loading_line(run, run.folder.encoder.name),  # from inside the folder
         "init": run.started,
         "image_size": run.config.image_size,
-        "normalization": {n: list(values) for n, values in data.normalization._asdict().items()},
+        "normalization": settings.to_dict(data.normalization),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,

@@ -15,7 +15,7 @@ from seamask.base.files import atomic
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config
-from seamask.data.registry import IMAGENET
+from seamask.data.normalize import IMAGENET
 from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
@@ -100,7 +100,7 @@ def export(run: Run) -> None:
     size = {"image_size": run.config.image_size, **networks.backbone_arguments}
     about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
     about |= {name: str(value) for name, value in size.items()}
-    about["normalization"] = json.dumps(run.data.normalization._asdict())
+    about["normalization"] = json.dumps(settings.to_dict(run.data.normalization))
     save_weights(networks.encoder.backbone, folder.encoder, about)
     folder.link_encoder()
     export_masker(run)

@@ -133,7 +133,7 @@ def fill(backbone: nn.Module, start: Start) -> Started:
     if not fits.keys() & dict(backbone.named_parameters()).keys():
         raise UserError(
             f"--encoder.init {printable(start.name)}: none of its {len(start.weights)} tensors "
-            "fits the backbone: take --backbone that they are of"
+            "fits the backbone: take the --backbone that they are of"
         )
     backbone.load_state_dict(fits, strict=False)
     random = tuple(name for name in own if name not in fits)

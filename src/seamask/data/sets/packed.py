@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from seamask.base.documents import read_json
 from seamask.base.errors import UserError, printable
-from seamask.data.registry import About, Normalization, Source
+from seamask.data.normalize import Normalization
+from seamask.data.registry import About, Source
 from seamask.data.store.arrays import META
 from seamask.data.store.packed import Store, open_store
 from seamask.data.store.pieces import build_together, parts_of
@@ -58,7 +59,7 @@ def _about(source: Source, fingerprint: str, config: DataConfig) -> dict[str, An
     return {
         "packed": {
             "name": source.name, "fingerprint": fingerprint, "split": about.split,
-            "notes": about.notes, "normalization": source.normalization,
+            "notes": about.notes, "normalization": source.normalization and [*source.normalization],
             "settings": {name: getattr(config, name) for name in FIXED},
         }
     }  # fmt: skip

@@ -40,7 +40,10 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
     name = source_name(root)
     source = of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
     source = replace(source, normalization=None)
-    return replace(source, whole=layout.whole) if isinstance(layout, VocLayout) else source
+    if not isinstance(layout, VocLayout):
+        return source
+    maps = (lambda: layout) if (root / "SegmentationClass").is_dir() else None
+    return replace(source, whole=layout.whole, class_maps=maps)
 
 
 def of_layout(

@@ -13,7 +13,8 @@ import numpy as np
 
 from seamask.base.settings import Within
 from seamask.base.threads import in_threads
-from seamask.data.registry import SOURCES, Normalization, Source
+from seamask.data.normalize import Normalization
+from seamask.data.registry import SOURCES, Source
 from seamask.data.sets import scenes
 from seamask.data.store.plan import Chunk, Plan, Split
 
@@ -53,6 +54,7 @@ def shapes(config: ShapesSettings, size: int, seed: int) -> Source:
         plan,
         Normalization(scenes.MEAN, scenes.STD),
         images=config.shapes_train,
+        main_object=True,
     )
 
 

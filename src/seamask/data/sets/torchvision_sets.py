@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seamask.base.paths import local
-from seamask.data.registry import SOURCES, Normalization, Source
+from seamask.data.normalize import Normalization
+from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.download import Archive, read_or_download
 from seamask.data.store.chunks import array_chunks
 from seamask.data.store.plan import Chunk, Plan, Split

@@ -31,9 +31,12 @@ SBD_FOLDERS = ("sbd", "benchmark_RELEASE/dataset")
 @SOURCES.register("voc2012")
 def voc2012(config: DataConfig, size: int, seed: int) -> Source:
     """Return the source, below `config.root`; `seed` changes nothing."""
-    read = functools.cache(partial(read_voc2012, Path(config.root).expanduser()))
+    root = Path(config.root).expanduser()
+    read = functools.cache(partial(read_voc2012, root))
     source = of_layout("voc2012", config, size, read, IMAGES)
-    return dataclasses.replace(source, whole=lambda: read().whole())
+    return dataclasses.replace(
+        source, whole=lambda: read().whole(), class_maps=lambda: _with_sbd(root, read())
+    )
 
 
 def read_voc2012(root: Path) -> VocLayout:
@@ -54,6 +57,11 @@ def read_voc2012(root: Path) -> VocLayout:
 
     archive = Archive(published["filename"], published["url"])
     return read_or_download("voc2012", root, archive, read)
+
+
+def _with_sbd(root: Path, layout: VocLayout) -> VocLayout:
+    own = {item.name for item in layout.train + (layout.val or ())}
+    return dataclasses.replace(layout, train=layout.train + read_sbd(root, own))
 
 
 def _whole(layout: VocLayout) -> VocLayout:
