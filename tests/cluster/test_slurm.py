@@ -1,6 +1,8 @@
 """Jobs of a real Slurm of two nodes."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from jobs import plugin, pretrain, shell, steps, wait_for
@@ -10,10 +12,16 @@ from training.runs import assert_same_weights, lines_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.ddp, pytest.mark.slurm]
 
-SCRIPT = """#!/bin/bash
+HEAD = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks=2 --ntasks-per-node=1 --requeue --open-mode=append
-srun --kill-on-bad-exit=1 {command}
 """
+
+
+def script(command):
+    """Return the script of docs/clusters.md, with the nodes there are and another command."""
+    page = Path(__file__).parents[2] / "docs" / "clusters.md"
+    (body,) = re.findall(r"^srun .*?^fi$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return HEAD + re.sub(r"seamask pretrain .*", lambda _: command, body) + "\n"
 
 
 def submit(script, output, cluster, *more):
@@ -46,19 +54,24 @@ def test_a_job_over_both_nodes_equals_one_process_also_when_requeued(cluster, ca
     for out in (left, queued):
         words = [*pretrain(out, cache), *(plugin(tmp_path) if out == queued else [])]
         log = tmp_path / f"{out.name}.txt"
-        jobs[out] = submit(SCRIPT.format(command=shell(*words)), log, cluster), log
+        jobs[out] = submit(script(shell(*words)), log, cluster), log
     job, log = jobs[queued]
     wait_for(lambda: steps(queued) >= 3, log.read_text)
-    subprocess.run(["scontrol", "requeue", job], env=cluster, check=True)
-    # A job that is requeued waits for two minutes otherwise.
-    wait_for(lambda: state(job, cluster) == "PENDING", log.read_text)
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], env=cluster, check=True)
+    # Requeued from outside, then by itself, when Slurm says that its time will soon be over.
+    for k, words in enumerate((["scontrol", "requeue"], ["scancel", "--signal=USR1"]), start=1):
+        subprocess.run([*words, job], env=cluster, check=True)
+        wait_for(lambda: state(job, cluster) == "PENDING", log.read_text)
+        # A job that is requeued waits for two minutes otherwise.
+        soon = ["scontrol", "update", f"jobid={job}", "starttime=now"]
+        subprocess.run(soon, env=cluster, check=True)
+        wait_for(lambda: log.read_text().count("goes on after step") == k, log.read_text)  # noqa: B023
     assert call(*pretrain(alone, cache)) == 0
     for job, log in jobs.values():
         wait_until_done(job, log, cluster)
     said = jobs[queued][1].read_text()
-    assert said.count("2 processes on 2 nodes, started by srun") == 2
-    assert "goes on after step" in said
+    assert said.count("2 processes on 2 nodes, started by srun") == 3
+    first, second = map(int, re.findall(r"goes on after step (\d+)", said))
+    assert 3 <= first < second < 24
     assert_same_weights(left, queued)
     # In single precision roundings grow from step to step; other views would be in the first digit.
     for near, ours, theirs in zip((1e-5, 1e-3), lines_of(left), lines_of(alone), strict=False):
