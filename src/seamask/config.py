@@ -60,6 +60,9 @@ class Config:
     """Split each batch into this many parts and average their gradients: less memory. Negatives,
     batch statistics and the mean masks of `--penalties.equipartition` then come from one part
     only."""
+    updates: Literal["alternating", "simultaneous"] = "alternating"
+    """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
+    once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
     image_size: Annotated[int, Within(8, MOST_PIXELS)] = 96
     """Side of the views in pixels."""
     seed: Annotated[int, Within(0, SEEDS)] = 0

@@ -17,9 +17,6 @@ from seamask.views.settings import Fill
 class Rules:
     """Which masks are trained on, what is compared, who moves when."""
 
-    updates: Annotated[Literal["alternating", "simultaneous"], short("updates")] = "alternating"
-    """Whether the masker answers the encoder just updated ([Seq], [ADIOS]), or both players move at
-    once by one backward pass (gradient reversal at the masks): half the passes, another dynamic."""
     single: bool = False
     """Train on one of the N masks per image, drawn at random: ADIOS-s ([ADIOS]). Drawn once a step
     for both players ([ADIOS] code draws anew for each)."""

@@ -43,7 +43,7 @@ SEQUENTIAL: dict[str, Any] = {
 # times SimCLR's cost, where the exact step takes 4 to 5 times.
 LIGHT: dict[str, Any] = {
     "masks.single": Sourced(True, "[ADIOS] ADIOS-s"),
-    "masks.updates": "simultaneous",
+    "updates": "simultaneous",
     "masks.downscale": 4,
 }
 

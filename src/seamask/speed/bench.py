@@ -136,7 +136,7 @@ class Bench:
         asked = "" if c.batch_size == self.batch_size else f" (of the {self.batch_size} asked for)"
         lines = [
             f"{c.recipe}: {c.encoder.backbone} at {c.image_size} px, {c.masks.masker} masks "
-            f"(N = {c.masks.n_masks}), {c.precision}, {c.masks.updates}",
+            f"(N = {c.masks.n_masks}), {c.precision}, {c.updates}",
             f"{found['machine']}, {where}, a matrix product at {self.rate / 1e9:,.0f} GFLOP/s",
             ", ".join(f"{p} {versions[p]}" for p in ("python", *PACKAGES)),
             "",

@@ -129,7 +129,7 @@ def step_seconds(config: Config, spent: Counter[str], learned: bool) -> tuple[fl
     """
     clean, masked = views_of(config)
     passes = 3.0 * (clean + masked)
-    again = learned and config.masks.updates == "alternating"
+    again = learned and config.updates == "alternating"
     if again:
         passes += clean + 2 * masked
     parts = config.accumulate

@@ -107,7 +107,7 @@ def build_players(
         compare=config.masks.compare,
         reduction=config.masks.reduction,
         single=config.masks.single,
-        simultaneous=config.masks.updates == "simultaneous",
+        simultaneous=config.updates == "simultaneous",
         stack=config.masks.stack,
         autocast=processes.autocast,
         average=processes.average_gradients,
