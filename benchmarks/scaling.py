@@ -86,7 +86,7 @@ def work(place: Place, batches: list[int], asked: argparse.Namespace, cache: Pat
         runs = [Run(processes, config, RunFolder("nowhere")) for config in configs]
         for run in runs:
             if n == 1:  # it computes what several compute
-                synchronise_batchnorm(run.networks.encoder, CPU)
+                synchronise_batchnorm(run.networks.encoder)
         steps = [partial(run.take_step, *next(run.batches())) for run in runs]
         for step in [*steps, *steps]:
             step()
