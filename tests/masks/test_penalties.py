@@ -209,6 +209,15 @@ def test_a_penalty_of_ones_own_is_paid_beside_the_others():
     assert "edge" not in PUBLIC_PENALTIES
 
 
+def test_a_penalty_that_is_no_scalar_is_refused():
+    with parts_of_seamask():
+        PUBLIC_PENALTIES.register("edge")(Penalty(lambda m, b: m.mean((1, 2, 3))))
+        with pytest.raises(
+            UserError, match=r"penalty edge gives a tensor \[2\]: expected a scalar"
+        ):
+            all_penalties([(draw(2, 3, 4, 4), BUDGET)])
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

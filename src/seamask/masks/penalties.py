@@ -160,7 +160,7 @@ class Penalty:
         if self.of_mean:
             views = [(average(at_least_float32(masks).mean(0)), budget) for masks, budget in views]
         costs = torch.stack([self.cost(masks, budget) for masks, budget in views])
-        return costs.sum() if reduction == "sum" else costs.mean()
+        return costs.sum(0) if reduction == "sum" else costs.mean(0)
 
 
 # By the names of their weights, which are settings of the group `penalties`.
@@ -184,8 +184,19 @@ def all_penalties(
     reduction: Literal["mean", "sum"] = "mean",
     average: Average = alone,
 ) -> dict[str, Tensor]:
-    """Return every penalty, unweighted, by its name in `PENALTIES`; see `Penalty.of_views`."""
-    return {name: p.of_views(views, reduction, average) for name, p in PENALTIES.items()}
+    """Return every penalty, unweighted, by its name in `PENALTIES`; see `Penalty.of_views`.
+
+    Raises:
+        UserError: one, of a plugin, is no scalar.
+    """
+    found = {name: p.of_views(views, reduction, average) for name, p in PENALTIES.items()}
+    for name, cost in found.items():
+        if cost.ndim:
+            raise UserError(
+                f"penalty {name} gives a tensor {[*cost.shape]}: expected a scalar, the mean over "
+                "the batch"
+            )
+    return found
 
 
 def weights_at(
