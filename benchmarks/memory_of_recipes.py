@@ -1,4 +1,4 @@
-"""What a step of each recipe takes at its own batch: as foretold from two small steps, and, on a GPU, measured."""
+"""Memory of a step of each recipe at its own batch: foretold and, on a GPU, measured."""
 
 import argparse
 
@@ -27,10 +27,8 @@ def main():
             config = override(config, {"precision": asked.precision})
         foretold = follow(config).of(config.micro_batch) / GIB
         measured = f"{peak_bytes(config, device) / GIB:.2f}" if device.type == "cuda" else "–"
-        print(
-            f"| `{name}` | {config.batch_size} | {config.image_size} | {foretold:.2f} | {measured} |",
-            flush=True,
-        )
+        cells = (f"`{name}`", config.batch_size, config.image_size, f"{foretold:.2f}", measured)
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
