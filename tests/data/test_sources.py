@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
@@ -238,18 +239,20 @@ def test_a_download_is_checked_and_replaces_half_a_file(served_cifar10, open_dat
 
 
 def test_what_another_process_downloads_is_waited_for(
-    served_cifar10, cifar10, open_data, monkeypatch, capfd
+    served_cifar10, cifar10, open_data, monkeypatch
 ):
     root, archive, address = served_cifar10
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"{address}/gone")
     root.mkdir()
-    said = ""
+    # Not `capfd`: what is written while it is read is lost, and would be waited for without end.
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     with ThreadPoolExecutor(1) as pool:
         with locked(root / f".seamask-{archive.name}.lock"):
             waiting = pool.submit(open_data, "cifar10", root=str(root))
-            while "cifar10: waiting for process" not in said:
+            while "cifar10: waiting for process" not in said.getvalue():
                 assert not waiting.done(), waiting.result()
-                said += capfd.readouterr().err
+                time.sleep(0.01)
             shutil.copytree(cifar10[0], root, dirs_exist_ok=True)
             shutil.copy(archive, root)
         assert len(waiting.result().train) == 20
