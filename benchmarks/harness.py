@@ -19,7 +19,10 @@ from seamask.base.devices import torch_device
 from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import override
 from seamask.config import Config
-from seamask.recipes import recipe_config
+from seamask.recipes import policies, recipe_config
+from seamask.recipes.sourced import value_of
+
+LIGHT = {name: value_of(given) for name, given in policies.LIGHT.items()}  # of `-seamask` recipes
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adios_step import AdiosOrder
-from harness import machine, recipe
+from harness import LIGHT, machine, recipe
 from seamask.base.devices import torch_device
 from seamask.speed.bench import matrix_rate
 from seamask.speed.timing import in_turns
 from seamask.training.stepper import WARM_UP
 from seamask.training.workload import Workload
 
-LIGHT = {"updates": "simultaneous", "masks.single": True, "masks.downscale": 4}
 VARIANTS = {
     "exact": {},
     "simultaneous, one mask, light": LIGHT,

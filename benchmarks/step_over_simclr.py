@@ -1,11 +1,10 @@
 """A step with masks over SimCLR's: what it costs to leave learned masks on."""
 
-from harness import Row, benchmark, recipe
+from harness import LIGHT, Row, benchmark, recipe
 from seamask.base.settings import override
 from seamask.speed.timing import in_turns, median, ratio
 from seamask.training.workload import Workload
 
-LIGHT = {"masks.single": True, "updates": "simultaneous", "masks.downscale": 4}
 VIT = {"encoder.backbone": "vit_tiny_patch16_224", "encoder.patch": 8}
 KINDS = {
     # name: (of both, of the step with masks, goal)

@@ -115,6 +115,11 @@ def test_two_small_steps_tell_what_a_large_one_takes(tiny, changed):
     assert taken.of(16) > sum(least_bytes(config, networks))
 
 
+def test_small_steps_are_not_compiled(tiny):
+    plain = override(recipe_config("shapes-seamask"), tiny)
+    assert follow(override(plain, {"compile": True})).of(16) == follow(plain).of(16)
+
+
 def test_a_batch_that_would_not_fit_is_refused_by_what_small_steps_take(tiny):
     there = memory_total(torch.device("cpu"))
     each = 32**2 * 4 * (2 * 3 + recipe_config("shapes-seamask").masks.n_masks)

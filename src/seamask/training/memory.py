@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from seamask.base.devices import kind_of, memory_total
 from seamask.base.errors import UserError
+from seamask.base.precision import chosen_precision
+from seamask.base.settings import override
 from seamask.config import Config
 from seamask.game.step import two_player_step
 from seamask.training.players import Networks
@@ -174,9 +176,14 @@ def follow(config: Config) -> Taken:
 
 
 def _held(config: Config) -> npt.NDArray[np.float64]:
-    """Return the bytes of all tensors of a step after each of its operations."""
+    """Return the bytes of all tensors of a step after each of its operations.
+
+    In the precision of the device that is asked for; not compiled, which would take minutes.
+    """
+    precision = chosen_precision(config.precision, kind_of(config.device))
+    config = override(config, {"device": "cpu", "precision": precision, "compile": False})
     with _Held() as held:
-        work = Workload(replace(config, device="cpu"), torch.device("cpu"))
+        work = Workload(config, torch.device("cpu"))
         for _ in range(2):  # the first makes what optimisers remember
             start = len(held.after)
             two_player_step(work.players, [work.pair], work.draw)
