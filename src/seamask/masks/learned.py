@@ -13,6 +13,7 @@ from seamask.base.precision import at_least_float32
 from seamask.masks.budget import Budget
 from seamask.masks.exact import exact_sigmoid
 from seamask.masks.masker import MASKERS
+from seamask.masks.resample import enlarged
 from seamask.masks.settings import LearnedSettings, SequentialSettings
 from seamask.masks.superpixels import clusters_of_views
 from seamask.masks.unet import BOTTLENECK, Norm, UNet, both_sides, check_size
@@ -85,7 +86,7 @@ class _LearnedMasker(nn.Module):
             images = F.avg_pool2d(images, self.downscale)
         masks = self.heads(self.unet(images), shares)
         if self.downscale > 1:
-            masks = F.interpolate(masks, scale_factor=float(self.downscale), mode="bilinear")
+            masks = enlarged(masks, self.downscale)
         return masks
 
     def head_of(self, width: int) -> nn.Module:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.base.errors import UserError, check_share
 from seamask.base.precision import at_least_float32
 from seamask.base.registry import Registry
+from seamask.masks.resample import box_filtered
 from seamask.masks.settings import PenaltiesConfig
 
 PUBLISHED_PIXELS = 96 * 96  # the image size that the weights of [Seq] table 4 belong to
@@ -52,9 +52,10 @@ def overlap_penalty(masks: Tensor) -> Tensor:
     From Sam et al. 2022. It grows with the number of pixels: the published weight 1e-4 belongs to
     96×96; at another size multiply it by 9216 / (H·W).
     """
-    masks = at_least_float32(masks)
-    earlier = masks.cumsum(dim=1) - masks  # [B, N, H, W]: Σ_{j<i} m^j
-    return (masks * earlier).sum((2, 3)).mean()
+    rows = at_least_float32(masks).flatten(2)  # [B, N, H · W]
+    with torch.autocast(masks.device.type, enabled=False):
+        products = torch.bmm(rows, rows.mT)  # [B, N, N]: m^i · m^j
+    return products.tril(-1).sum((1, 2)).mean() / masks.shape[1]
 
 
 def consistency_penalty(masks: Tensor, kernel_size: int = 3) -> Tensor:
@@ -68,10 +69,7 @@ def consistency_penalty(masks: Tensor, kernel_size: int = 3) -> Tensor:
         kernel_size: side of the pooling window in pixels, odd.
     """
     masks = at_least_float32(masks)
-    smooth = F.avg_pool2d(
-        masks, kernel_size, stride=1, padding=kernel_size // 2, count_include_pad=False
-    )
-    return (masks - smooth).square().sum((2, 3)).mean()
+    return (masks - box_filtered(masks, kernel_size)).square().sum((2, 3)).mean()
 
 
 def sparsity_penalty(masks: Tensor) -> Tensor:
