@@ -3,7 +3,7 @@
 import torch
 
 from adios_step import AdiosOrder
-from harness import Row, benchmark, recipe
+from harness import Row, benchmark, recipe, whole_cycle
 from seamask.speed.timing import in_turns, median, ratio
 from seamask.training.workload import Workload
 
@@ -52,11 +52,6 @@ def measure(o):
             ))  # fmt: skip
             print(rows[-1].markdown(), flush=True)
     return rows
-
-
-def whole_cycle(work):
-    """Return as many steps as masks have one move in."""
-    return lambda: [work.step() for _ in range(work.config.masks.every)]
 
 
 def options(parser):

@@ -21,6 +21,7 @@ from seamask.base.settings import override
 from seamask.config import Config
 from seamask.recipes import policies, recipe_config
 from seamask.recipes.sourced import value_of
+from seamask.training.workload import Workload
 
 LIGHT = {name: value_of(given) for name, given in policies.LIGHT.items()}  # of `-seamask` recipes
 
@@ -98,3 +99,8 @@ def recipe(options: argparse.Namespace, size: int, **changed: object) -> Config:
     settings = {"image_size": size, "batch_size": options.batch, "n_masks": 4}
     settings |= {"precision": options.precision}
     return override(recipe_config("imagenet100s-sequential"), {**settings, **changed})
+
+
+def whole_cycle(work: Workload) -> Callable[[], object]:
+    """Return as many steps as masks have one move in."""
+    return lambda: [work.step() for _ in range(work.config.masks.every)]
