@@ -311,8 +311,6 @@ def test_a_name_like_no_other_gets_a_few_examples_not_all(word, capsys, tmp_path
     ("--objective reconstruct --masker none", "--masker none removes nothing"),
     ("--objective reconstruct --backbone vit_tiny_patch16_224 --masks.drop 0.5",
      "take --objective.decoder 1 or more"),
-    ("--backbone vit_tiny_patch16_224 --masks.drop 0.5 --updates simultaneous",
-     "--masks.drop 0.5 would leave nothing out"),
     ("--objective reconstruct --objective.decoder 1 --objective.decoder-width 40",
      "it must be a multiple of 32"),
     ("--objective reconstruct --masks.one-sided", "not reconstruct"),

@@ -44,5 +44,6 @@ class Rules:
     224; `other`, another image of the batch, its neighbour."""
     drop: Annotated[float, Within(0, 1, below=True)] = 0.0
     """ViTs only: patches of which more than this share is masked are left out of the sequence, for
-    faster masked passes. Not of passes from which masks learn: with simultaneous updates those are
-    the steps in which masks move. 0: nothing is left out, pixels are removed and no more."""
+    faster masked passes. In passes from which masks learn (with simultaneous updates: in steps in
+    which masks move) they stay, and no other token attends to them: that saves no time. 0: nothing
+    is left out, pixels are removed and no more."""

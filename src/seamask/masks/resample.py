@@ -20,7 +20,7 @@ def enlarged(maps: Tensor, factor: int) -> Tensor:
         return F.interpolate(maps, scale_factor=float(factor), mode="bilinear")
 
     def matrix(side: int) -> Tensor:
-        eye = torch.eye(side, dtype=maps.dtype)
+        eye = torch.eye(side, dtype=maps.dtype, device=maps.device)
         return F.interpolate(eye[None], scale_factor=float(factor), mode="linear")[0].mT
 
     return _along_both(maps, matrix)
@@ -38,7 +38,7 @@ def box_filtered(maps: Tensor, kernel_size: int) -> Tensor:
         return F.avg_pool2d(maps, kernel_size, 1, half, count_include_pad=False)
 
     def matrix(side: int) -> Tensor:
-        places = torch.arange(side)
+        places = torch.arange(side, device=maps.device)
         near = (places[:, None] - places).abs() <= kernel_size // 2
         return near.to(maps.dtype) / near.sum(1, keepdim=True)
 

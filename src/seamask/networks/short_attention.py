@@ -23,7 +23,7 @@ def multiply_short_attention(network: nn.Module) -> nn.Module:
     In place; results differ by rounding alone.
     """
     for module in network.modules():
-        if type(module) is Attention:
+        if type(module) is Attention and module.fused_attn:
             module.register_forward_pre_hook(_choose)
     return network
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from seamask.base.draws import derive_seed
-from seamask.base.errors import UserError
 from seamask.config import Config
 from seamask.game.players import TwoPlayers, masked_share
 from seamask.masks import build_masker, weights_at
@@ -78,18 +77,9 @@ def build_players(
         processes: that train together: where, in which precision, and what they share.
 
     Raises:
-        UserError: several processes, and a batch norm that cannot be synchronised; or patches to
-            be left out that masks learn from in every pass.
+        UserError: several processes, and a batch norm that cannot be synchronised.
     """
     encoder, masker, device = networks.encoder, networks.masker, processes.device
-    every_pass = config.updates == "simultaneous" and config.masks.every == 1
-    if config.masks.drop and masker.learned and every_pass:
-        raise UserError(
-            f"--masks.drop {config.masks.drop:g} would leave nothing out: with --updates "
-            "simultaneous masks learn from each encoder pass, which has to see what they remove; "
-            "let them move less often (--masks.every 4), or take --updates alternating, or "
-            "--masks.drop 0"
-        )
     if processes.world_size > 1:
         synchronise_batchnorm(encoder)
     if config.masks.stack:
