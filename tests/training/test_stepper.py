@@ -29,7 +29,7 @@ def players_of(config):
         ({}, GPU, True),
         ({"cuda_graph": "no"}, GPU, False),
         ({}, torch.device("cpu"), False),
-        ({"masks.drop": 0.5, "masks.every": 4, "encoder.backbone": "test_vit"}, GPU, False),
+        ({"masks.drop": 0.5, "encoder.backbone": "test_vit"}, GPU, False),
     ],
 )
 def test_what_is_recorded(changed, device, expected):
