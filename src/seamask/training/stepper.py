@@ -176,6 +176,8 @@ class _Recording:
     def _record(self, images: Tensor, maps: dict[str, Tensor]) -> None:
         self.images, self.maps = images.clone(), {name: m.clone() for name, m in maps.items()}
         drawn = _states(self.stepper.views, self.stepper.masks)
+        on_device = torch.cuda.default_generators[images.get_device()]
+        at_start = on_device.get_state()
         steps = self._turns()
         turn: Turn | None
         collecting = gc.isenabled()
@@ -198,6 +200,11 @@ class _Recording:
         except RuntimeError as error:
             self.segments = []
             steps.close()
+            # PyTorch 2.11's own draws fail for good after a capture that failed: their state is
+            # still "captured". A new one, as it stood.
+            fresh = torch.Generator(on_device.device)
+            fresh.set_state(at_start)
+            on_device.graphsafe_set_state(fresh)
             raise _NotRecordedError(str(error).splitlines()[0]) from error
         finally:
             if collecting:
