@@ -39,4 +39,21 @@ def test_the_strength_of_the_linear_probe_is_chosen():
     chosen = linear_choose(split, strengths)
     found = {c: linear_accuracy(split, c) for c in strengths}
     assert found[chosen] >= max(found.values()) - 0.7
-    assert found[chosen] > found[100.0] + 3
+    assert found[chosen] > found[1.0] + 3
+
+
+def test_a_probe_of_many_classes_is_scikit_learns_softmax_regression():
+    draw = torch.Generator().manual_seed(0)
+    centres = torch.randn(12, 20, generator=draw)
+    labels, truth = torch.arange(600) % 12, torch.arange(1200) % 12
+    train, test = (
+        centres[y] + 2 * torch.randn(len(y), 20, generator=draw) for y in (labels, truth)
+    )
+    scaler = StandardScaler().fit(train.numpy())
+    model = LogisticRegression(C=0.1, max_iter=10_000, tol=1e-10)
+    model.fit(scaler.transform(train.numpy()), labels.numpy())
+    expected = 100 * model.score(scaler.transform(test.numpy()), truth.numpy())
+    assert 40 < expected < 90
+    assert linear_accuracy(Features(train, labels, test, truth), 0.1) == pytest.approx(
+        expected, abs=0.5
+    )

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from seamask.base.channels import as_channels
-from seamask.base.devices import upload
+from seamask.base.devices import memory_free, upload
 from seamask.base.errors import UserError
 from seamask.data import Data, Normalization
 from seamask.evaluate.task import Context
 from seamask.views import normalize
 
 BATCH = 256  # images at once
+COPIES = 4  # of features, that whatever is fitted to them holds, about
 
 
 @torch.no_grad()
@@ -82,12 +83,21 @@ class Features:
         train_labels: int64 `[n]`.
         test: float32 `[m, F]`.
         test_labels: int64 `[m]`.
+
+    All four on one device.
     """
 
     train: Tensor
     train_labels: Tensor
     test: Tensor
     test_labels: Tensor
+
+    def near(self, device: torch.device) -> Features:
+        """Return them on a device, where they are fitted to; on the CPU if it lacks the memory."""
+        tensors = self.train, self.train_labels, self.test, self.test_labels
+        if device.type != "cpu" and COPIES * sum(x.nbytes for x in tensors) > memory_free(device):
+            return self
+        return Features(*(x.to(device) for x in tensors))
 
     def split(self, share: float, seed: int) -> Features:
         """Return the training images split in two: most of them, and a share to choose on.

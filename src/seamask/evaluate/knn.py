@@ -40,7 +40,8 @@ def run(context: Context) -> dict[str, float]:
     """Return the accuracy in %, that of chance, and the k and temperature that were chosen."""
     config: KnnConfig = context.config
     features = labelled_features(context)
-    split = features.split(config.share, config.seed)
+    split = features.split(config.share, config.seed).near(context.device)
+    features = features.near(context.device)
     k, temperature = knn_choose(split, config.neighbours, config.temperatures)
     accuracy = knn_accuracy(features, k, temperature)
     found = {"accuracy": accuracy, "accuracy_chance": context.data.chance}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 from seamask.base.errors import UserError
 from seamask.base.settings import Within
 from seamask.data import Data
-from seamask.evaluate.features import Features, labelled_features
+from seamask.evaluate.features import Features, labelled_features, percent
 from seamask.evaluate.sgd import (
     Batches,
     SgdConfig,
@@ -30,6 +30,8 @@ from seamask.evaluate.task import ACCURACY, TASKS, Context, Metric, Task
 from seamask.networks.check import channels_of
 
 ITERATIONS = 200  # of logistic regression, at most
+GRADIENT = 1e-3  # of the mean loss: it ends when none is larger, or the loss falls by less than
+CHANGE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ def run(context: Context) -> dict[str, float]:
         accuracy = linear_sgd(backbone, data, context.size, config, context.device)
         return {"accuracy": accuracy, **chance}
     features = labelled_features(context)
-    strength = linear_choose(features.split(config.share, config.seed), config.strengths)
+    split = features.split(config.share, config.seed).near(context.device)
+    strength = linear_choose(split, config.strengths)
+    features = features.near(context.device)
     return {"accuracy": linear_accuracy(features, strength), **chance, "strength": strength}
 
 
@@ -123,27 +127,47 @@ def linear_choose(features: Features, strengths: Sequence[float]) -> float:
 
 
 def _linear_path(features: Features, strengths: Sequence[float]) -> list[float]:
-    """Return the accuracy in % at each C, each fit starting where the one before ended."""
-    from sklearn.exceptions import ConvergenceWarning  # slow to import, as is all of scikit-learn
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+    """Return the accuracy in % at each C, each fit starting where the one before ended.
 
-    if len(features.train_labels.unique()) < 2:
+    Computed where the features are: on a GPU the rest of a machine goes on with its own work.
+    """
+    labels = features.train_labels
+    if len(labels.unique()) < 2:
         raise UserError(
-            f"labelled training images that are fitted on: {len(features.train)}, of one class: "
+            f"labelled training images that are fitted on: {len(labels)}, of one class: "
             "give more of each class"
         )
-    scaler = StandardScaler().fit(features.train.numpy())
-    train, test = (scaler.transform(x.numpy()) for x in (features.train, features.test))
-    model = LogisticRegression(max_iter=ITERATIONS, tol=1e-3, warm_start=True)
+    std, mean = torch.std_mean(features.train, 0, correction=0)
+    std = torch.where(std > 0, std, 1)
+    train, test = ((x - mean) / std for x in (features.train, features.test))
+    head = nn.Linear(train.shape[1], int(labels.max()) + 1, device=train.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
     scores = []
     for strength in strengths:
-        model.set_params(C=strength)
-        with warnings.catch_warnings():  # 200 iterations are within 0.1 points of convergence
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(train, features.train_labels.numpy())
-        scores.append(100 * float(model.score(test, features.test_labels.numpy())))
+        _fit(head, train, labels, strength)
+        with torch.no_grad():
+            scores.append(percent(head(test).argmax(1) == features.test_labels))
     return scores
+
+
+def _fit(head: nn.Linear, features: Tensor, labels: Tensor, strength: float) -> None:
+    """Fit softmax regression with an L2 penalty on the weights, ‖W‖² / 2C over the sum of losses,
+    by L-BFGS from where the head stands: scikit-learn's `LogisticRegression` for many classes."""
+    optimizer = torch.optim.LBFGS(
+        head.parameters(), max_iter=ITERATIONS, tolerance_grad=GRADIENT, tolerance_change=CHANGE,
+        history_size=10, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        penalty = head.weight.square().sum() / (2 * strength * len(features))
+        value = F.cross_entropy(head(features), labels) + penalty
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)
 
 
 # By SGD on views

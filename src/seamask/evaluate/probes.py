@@ -21,6 +21,7 @@ def probe(backbone: nn.Module, data: Data, size: int) -> dict[str, float]:
     features = features_of(backbone, data, size)
     if features is None:
         return {}
+    features = features.near(next(backbone.parameters()).device)
     return {
         "probe/knn": knn_accuracy(features, NEIGHBOURS, TEMPERATURE),
         "probe/linear": linear_accuracy(features, STRENGTH),
