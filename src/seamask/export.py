@@ -24,7 +24,7 @@ from seamask.masks.frozen import is_frozen
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import feature_width
-from seamask.networks.small_maps import convolve_small_maps
+from seamask.networks.products import as_layers
 from seamask.runs import RunFolder
 
 ONNX_TOLERANCE = 1e-3  # of the largest number: float32, added in another order
@@ -180,7 +180,7 @@ def export_onnx(run: Path | str, out: Path | str) -> list[tuple[Path, float]]:
     folder, place = RunFolder.of_run(run), local(out, "--out")
     check_writable(place, "--out")
     config, normalization = folder.read_config(), folder.read_normalization()
-    networks = {"encoder": ("features", convolve_small_maps(load_encoder(run)))}
+    networks = {"encoder": ("features", as_layers(load_encoder(run)))}
     masker = load_masker(run)
     if masker.learned or is_frozen(config.masks.masker):
         networks["masker"] = ("masks", masker)

@@ -12,8 +12,7 @@ from timm.models import register_model
 from torch import nn
 
 from seamask.base.errors import UserError, unknown
-from seamask.networks.short_attention import multiply_short_attention
-from seamask.networks.small_maps import multiply_small_maps
+from seamask.networks.products import as_products
 
 Stem = Literal["auto", "standard", "small"]
 
@@ -88,7 +87,7 @@ def build_backbone(
         raise UserError(f"--backbone {name} cannot take {image_size} pixels: {error}") from error
     if not zero_init_last:
         _start_from_ones(model)
-    return multiply_short_attention(multiply_small_maps(model)), name, arguments
+    return as_products(model), name, arguments
 
 
 @torch.no_grad()

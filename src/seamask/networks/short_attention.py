@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from timm.layers import Attention
-from torch import nn
+from torch import Tensor, nn
 
 LONGEST = 256  # tokens of which products are faster in bf16; beyond, their memory grows too
 LONGEST_FLOAT = 96  # in float32
@@ -20,18 +20,34 @@ LONGEST_FLOAT = 96  # in float32
 def multiply_short_attention(network: nn.Module) -> nn.Module:
     """Let plain attention of `network` be matrix products where that is faster.
 
-    In place; results differ by rounding alone.
+    In place, with the very parameters and names; results differ by rounding alone.
     """
     for module in network.modules():
         if type(module) is Attention and module.fused_attn:
-            module.register_forward_pre_hook(_choose)
+            module.__class__ = ShortAttention
     return network
 
 
-def _choose(attention: Attention, given: tuple[Any, ...]) -> None:
-    tokens = given[0]  # [B, T, D]
-    reduced = torch.is_autocast_enabled("cpu") or tokens.dtype == torch.bfloat16
-    short = tokens.shape[1] <= (LONGEST if reduced else LONGEST_FLOAT)
-    fused = tokens.device.type != "cpu" or not short
-    if attention.fused_attn != fused:
-        attention.fused_attn = fused
+def fuse_attention(network: nn.Module) -> nn.Module:
+    """Undo `multiply_short_attention`."""
+    for module in network.modules():
+        if isinstance(module, ShortAttention):
+            module.__class__ = Attention
+            module.fused_attn = True
+    return network
+
+
+class ShortAttention(Attention):  # type: ignore[misc]
+    """timm's `Attention`, fused but for short sequences on a CPU."""
+
+    fused_attn: bool
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        """Map `[B, T, D]` to `[B, T, D]`."""
+        reduced = torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16
+        short = x.shape[1] <= (LONGEST if reduced else LONGEST_FLOAT)
+        fused = x.device.type != "cpu" or not short
+        if self.fused_attn != fused:
+            self.fused_attn = fused
+        found: Tensor = super().forward(x, *others, **named)
+        return found

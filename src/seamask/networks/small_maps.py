@@ -26,7 +26,7 @@ def multiply_small_maps(network: nn.Module) -> nn.Module:
 
 
 def convolve_small_maps(network: nn.Module) -> nn.Module:
-    """Undo `multiply_small_maps`: to compare with it, and to count what a convolution costs."""
+    """Undo `multiply_small_maps`."""
     for module in network.modules():
         if isinstance(module, SmallMapConv2d):
             module.__class__ = nn.Conv2d  # type: ignore[assignment]

@@ -20,6 +20,7 @@ from seamask.base.precision import chosen_precision
 from seamask.base.settings import override
 from seamask.config import Config
 from seamask.game.step import two_player_step
+from seamask.networks.products import as_layers
 from seamask.training.players import Networks
 from seamask.training.workload import Workload
 
@@ -178,12 +179,16 @@ def follow(config: Config) -> Taken:
 def _held(config: Config) -> npt.NDArray[np.float64]:
     """Return the bytes of all tensors of a step after each of its operations.
 
-    In the precision of the device that is asked for; not compiled, which would take minutes.
+    In the precision and with the layers of the device that is asked for; not compiled, which would
+    take minutes.
     """
-    precision = chosen_precision(config.precision, kind_of(config.device))
+    kind = kind_of(config.device)
+    precision = chosen_precision(config.precision, kind)
     config = override(config, {"device": "cpu", "precision": precision, "compile": False})
     with _Held() as held:
         work = Workload(config, torch.device("cpu"))
+        if kind != "cpu":
+            as_layers(work.encoder)
         for _ in range(2):  # the first makes what optimisers remember
             start = len(held.after)
             two_player_step(work.players, [work.pair], work.draw)
