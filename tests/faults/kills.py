@@ -160,6 +160,8 @@ def _content(path: Path) -> object:
         return "whole" if path.read_text().endswith("</html>") else "cut"
     if path.name in OF_TIMES:
         return "is there"
+    if path.suffix == ".onnx":
+        return _weights(path)
     if path.suffix == ".safetensors":
         return _plain(load_file(path))
     if path.suffix == ".pt":
@@ -169,6 +171,18 @@ def _content(path: Path) -> object:
     if path.suffix == ".jsonl":
         return [_plain(json.loads(line)) for line in path.read_text().splitlines()]
     return path.read_bytes()
+
+
+def _weights(path: Path) -> dict[str, bytes]:
+    """Return the weights of a whole ONNX model by their names."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    return {
+        w.name: w.raw_data or onnx.numpy_helper.to_array(w).tobytes()
+        for w in model.graph.initializer
+    }
 
 
 def _scalars(folder: Path) -> dict[str, dict[int, float]]:

@@ -97,6 +97,10 @@ def report(root: Path) -> list[str]:
     return ["report", str(root / "run")]
 
 
+def export(root: Path) -> list[str]:
+    return ["export", str(root / "run"), "--to", "onnx"]
+
+
 def make(root: Path) -> list[str]:
     from seamask.data.sets.imagenet100s import wnids
 
@@ -123,6 +127,7 @@ TABLE = [
 EXPORTS = [  # files that are whole or not at all, each on its own
     Command("masks", masks, prepare=(pretrain,)),
     Command("report", report, prepare=(pretrain,)),
+    Command("export", export, prepare=(pretrain,)),
     Command("data", make),
     Command("pack", pack),
 ]
