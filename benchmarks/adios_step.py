@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from seamask.masks import all_penalties
-from seamask.networks.products import as_layers
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.training.workload import Workload
 
 CLASSES = 100
@@ -30,7 +30,7 @@ class AdiosOrder:
     def __init__(self, work: Workload, plain: bool = False) -> None:
         self.work = work
         if plain:
-            as_layers(work.encoder)
+            convolve_small_maps(work.encoder)
         device = work.device
         with torch.no_grad(), work.players.autocast():
             width = work.encoder.backbone(work.pair[0].images[:2]).shape[1]

@@ -5,7 +5,7 @@ import torch
 from harness import Row, benchmark
 from seamask.evaluate.features import Features
 from seamask.evaluate.linear import linear_accuracy
-from seamask.evaluate.probes import STRENGTH
+from seamask.evaluate.probes import GRADIENT, STRENGTH
 from seamask.speed.timing import in_turns, median
 
 
@@ -23,7 +23,9 @@ def measure(o):
 
     features = Features(*some(50_000), *some(10_000))
     times = in_turns(
-        {"probe": lambda: linear_accuracy(features, STRENGTH)}, torch.device("cpu"), o.rounds
+        {"probe": lambda: linear_accuracy(features, STRENGTH, GRADIENT)},
+        torch.device("cpu"),
+        o.rounds,
     )
     found = median(times)["probe"]
     return [Row("cached linear probe of 50,000 × 512 features, one strength", "≤ 20 s",

@@ -16,7 +16,7 @@ from seamask.base.progress import duration
 from seamask.base.settings import override
 from seamask.config import Config
 from seamask.game.held import held_still
-from seamask.networks.products import as_layers
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.recipes import recipe_config
 from seamask.speed.count import Cost, count, counted
 from seamask.training.workload import Workload
@@ -80,7 +80,7 @@ def passes(size: int) -> dict[str, Cost]:
     found = []
     for batch in (2, 4):
         work = Workload(at(size, batch), torch.device("cpu"))
-        encoder, masker = as_layers(work.encoder), work.masker
+        encoder, masker = convolve_small_maps(work.encoder), work.masker
         x = work.pair[0].images
 
         def forward(network=encoder, x=x):

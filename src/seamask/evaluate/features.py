@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seamask.base.channels import as_channels
-from seamask.base.devices import memory_free, upload
+from seamask.base.devices import upload
 from seamask.base.errors import UserError
+from seamask.base.memory import memory_asked
 from seamask.data import Data, Normalization
 from seamask.evaluate.task import Context
 from seamask.views import normalize
 
 BATCH = 256  # images at once
-COPIES = 4  # of features, that whatever is fitted to them holds, about
+CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -74,6 +77,19 @@ def extract(backbone: nn.Module, pixels: Tensor, size: int, normalization: Norma
         return over_images(backbone, device, pixels, size, normalization)
 
 
+@contextmanager
+def _in_float32(device: torch.device) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+            if torch.amp.is_autocast_available(device.type):
+                stack.enter_context(torch.autocast(device.type, enabled=False))
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of labelled images.
@@ -83,8 +99,6 @@ class Features:
         train_labels: int64 `[n]`.
         test: float32 `[m, F]`.
         test_labels: int64 `[m]`.
-
-    All four on one device.
     """
 
     train: Tensor
@@ -92,12 +106,20 @@ class Features:
     test: Tensor
     test_labels: Tensor
 
-    def near(self, device: torch.device) -> Features:
-        """Return them on a device, where they are fitted to; on the CPU if it lacks the memory."""
-        tensors = self.train, self.train_labels, self.test, self.test_labels
-        if device.type != "cpu" and COPIES * sum(x.nbytes for x in tensors) > memory_free(device):
-            return self
-        return Features(*(x.to(device) for x in tensors))
+    def fitted(self, device: torch.device, fit: Callable[[Features], T]) -> T:
+        """Return what `fit` makes of them on a device, or on the CPU where its memory is short.
+
+        In float32 and with gradients, whatever the precision of a training around it is.
+        """
+        for place in dict.fromkeys((device, CPU)):
+            tensors = self.train, self.train_labels, self.test, self.test_labels
+            try:
+                with _in_float32(place):
+                    return fit(Features(*(x.to(place) for x in tensors)))
+            except Exception as error:
+                if place == CPU or memory_asked(error) is None:
+                    raise
+        raise AssertionError
 
     def split(self, share: float, seed: int) -> Features:
         """Return the training images split in two: most of them, and a share to choose on.
@@ -107,7 +129,7 @@ class Features:
         """
         from sklearn.model_selection import train_test_split  # slow to import
 
-        labels = self.train_labels.numpy()
+        labels = self.train_labels.cpu().numpy()
         counts = np.bincount(labels)
         if len(labels) < 2:
             raise UserError("one labelled training image: none is left to choose settings on")

@@ -40,10 +40,10 @@ def run(context: Context) -> dict[str, float]:
     """Return the accuracy in %, that of chance, and the k and temperature that were chosen."""
     config: KnnConfig = context.config
     features = labelled_features(context)
-    split = features.split(config.share, config.seed).near(context.device)
-    features = features.near(context.device)
-    k, temperature = knn_choose(split, config.neighbours, config.temperatures)
-    accuracy = knn_accuracy(features, k, temperature)
+    k, temperature = features.split(config.share, config.seed).fitted(
+        context.device, lambda split: knn_choose(split, config.neighbours, config.temperatures)
+    )
+    accuracy = features.fitted(context.device, lambda x: knn_accuracy(x, k, temperature))
     found = {"accuracy": accuracy, "accuracy_chance": context.data.chance}
     return found | {"k": float(k), "temperature": temperature}
 
@@ -72,7 +72,8 @@ def knn_predict(
         settings: pairs (k, T); k is at most n.
 
     Returns:
-        For each pair the classes found, int64 `[m]`. Of two classes with equal votes the lower.
+        For each pair the classes found, int64 `[m]`. Of two classes with equal votes the lower, as
+        far as a GPU adds votes in the same order twice.
     """
     train, queries = (F.normalize(x, dim=1) for x in (train, queries))
     most = max(k for k, _ in settings)

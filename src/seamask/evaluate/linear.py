@@ -30,8 +30,8 @@ from seamask.evaluate.task import ACCURACY, TASKS, Context, Metric, Task
 from seamask.networks.check import channels_of
 
 ITERATIONS = 200  # of logistic regression, at most
-GRADIENT = 1e-3  # of the mean loss: it ends when none is larger, or the loss falls by less than
-CHANGE = 1e-7
+GRADIENT = 1e-4  # of the mean loss: it ends where none is larger, or the loss falls by less than
+CHANGE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ def run(context: Context) -> dict[str, float]:
         accuracy = linear_sgd(backbone, data, context.size, config, context.device)
         return {"accuracy": accuracy, **chance}
     features = labelled_features(context)
-    split = features.split(config.share, config.seed).near(context.device)
-    strength = linear_choose(split, config.strengths)
-    features = features.near(context.device)
-    return {"accuracy": linear_accuracy(features, strength), **chance, "strength": strength}
+    strength = features.split(config.share, config.seed).fitted(
+        context.device, lambda split: linear_choose(split, config.strengths)
+    )
+    accuracy = features.fitted(context.device, lambda x: linear_accuracy(x, strength))
+    return {"accuracy": accuracy, **chance, "strength": strength}
 
 
 TASKS.register("linear")(
@@ -106,14 +107,15 @@ TASKS.register("linear")(
 # On cached features
 
 
-def linear_accuracy(features: Features, strength: float) -> float:
+def linear_accuracy(features: Features, strength: float, gradient: float = GRADIENT) -> float:
     """Return the accuracy in % of logistic regression on standardised features.
 
     Args:
         features: of training and test images.
         strength: C, the inverse of the L2 strength.
+        gradient: of the mean loss: the fit ends where none is larger.
     """
-    return _linear_path(features, [strength])[0]
+    return _linear_path(features, [strength], gradient)[0]
 
 
 def linear_choose(features: Features, strengths: Sequence[float]) -> float:
@@ -126,48 +128,56 @@ def linear_choose(features: Features, strengths: Sequence[float]) -> float:
     return strengths[scores.index(max(scores))]
 
 
-def _linear_path(features: Features, strengths: Sequence[float]) -> list[float]:
+def _linear_path(
+    features: Features, strengths: Sequence[float], gradient: float = GRADIENT
+) -> list[float]:
     """Return the accuracy in % at each C, each fit starting where the one before ended.
 
     Computed where the features are: on a GPU the rest of a machine goes on with its own work.
     """
-    labels = features.train_labels
+    labels = features.train_labels.clone()
     if len(labels.unique()) < 2:
         raise UserError(
             f"labelled training images that are fitted on: {len(labels)}, of one class: "
             "give more of each class"
         )
-    std, mean = torch.std_mean(features.train, 0, correction=0)
+    std, mean = torch.std_mean(features.train.float(), 0, correction=0)
     std = torch.where(std > 0, std, 1)
-    train, test = ((x - mean) / std for x in (features.train, features.test))
-    head = nn.Linear(train.shape[1], int(labels.max()) + 1, device=train.device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
+    train, test = ((x.float() - mean) / std for x in (features.train, features.test))
+    classes = int(labels.max()) + 1
+    weight, bias = (train.new_zeros(classes, *s).requires_grad_() for s in (train.shape[1:], ()))
     scores = []
     for strength in strengths:
-        _fit(head, train, labels, strength)
+        _fit(weight, bias, train, labels, strength, gradient)
         with torch.no_grad():
-            scores.append(percent(head(test).argmax(1) == features.test_labels))
+            guess = F.linear(test, weight, bias).argmax(1)
+        scores.append(percent(guess == features.test_labels))
     return scores
 
 
-def _fit(head: nn.Linear, features: Tensor, labels: Tensor, strength: float) -> None:
-    """Fit softmax regression with an L2 penalty on the weights, ‖W‖² / 2C over the sum of losses,
-    by L-BFGS from where the head stands: scikit-learn's `LogisticRegression` for many classes."""
+def _fit(
+    weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, strength: float, gradient: float
+) -> None:
+    """Fit softmax regression by L-BFGS, in place and from where it stands: the sum of losses and
+    ‖W‖² / 2C.
+
+    What scikit-learn's `LogisticRegression` minimises. For two classes it has one row of weights
+    for two, w = W₁ − W₀ = 2 W₁: then ‖w‖² = 2 ‖W‖².
+    """
     optimizer = torch.optim.LBFGS(
-        head.parameters(), max_iter=ITERATIONS, tolerance_grad=GRADIENT, tolerance_change=CHANGE,
+        (weight, bias), max_iter=ITERATIONS, tolerance_grad=gradient, tolerance_change=CHANGE,
         history_size=10, line_search_fn="strong_wolfe",
     )  # fmt: skip
+    rows = 2 if len(bias) == 2 else 1
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        penalty = head.weight.square().sum() / (2 * strength * len(features))
-        value = F.cross_entropy(head(features), labels) + penalty
+        penalty = rows * weight.square().sum() / (2 * strength * len(features))
+        value = F.cross_entropy(F.linear(features, weight, bias), labels) + penalty
         value.backward()
         return value
 
-    with torch.enable_grad():
-        optimizer.step(loss)
+    optimizer.step(loss)
 
 
 # By SGD on views

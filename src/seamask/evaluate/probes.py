@@ -11,6 +11,7 @@ from seamask.evaluate.linear import linear_accuracy
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # Wu et al. 2018: T
 STRENGTH = 0.1  # inverse L2 strength, never chosen on test images
+GRADIENT = 1e-3  # within 0.2 points of the evaluation's, in a third of its time
 
 
 def probe(backbone: nn.Module, data: Data, size: int) -> dict[str, float]:
@@ -21,8 +22,8 @@ def probe(backbone: nn.Module, data: Data, size: int) -> dict[str, float]:
     features = features_of(backbone, data, size)
     if features is None:
         return {}
-    features = features.near(next(backbone.parameters()).device)
+    device = next(backbone.parameters()).device
     return {
-        "probe/knn": knn_accuracy(features, NEIGHBOURS, TEMPERATURE),
-        "probe/linear": linear_accuracy(features, STRENGTH),
+        "probe/knn": features.fitted(device, lambda x: knn_accuracy(x, NEIGHBOURS, TEMPERATURE)),
+        "probe/linear": features.fitted(device, lambda x: linear_accuracy(x, STRENGTH, GRADIENT)),
     }

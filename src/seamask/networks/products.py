@@ -17,5 +17,5 @@ def as_products(network: nn.Module) -> nn.Module:
 
 
 def as_layers(network: nn.Module) -> nn.Module:
-    """Undo `as_products`: to compare with it, to export, to count what others and a GPU compute."""
+    """Undo `as_products`: for exports, and for what a GPU computes."""
     return fuse_attention(convolve_small_maps(network))

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seamask.base.ranges import metered
 from seamask.config import Config
-from seamask.networks.products import as_layers
+from seamask.networks.small_maps import convolve_small_maps
 from seamask.training.workload import Workload
 
 
@@ -111,5 +111,5 @@ def counted(config: Config) -> dict[str, Cost]:
 
 def _counted(config: Config) -> dict[str, Cost]:
     work = Workload(config, torch.device("cpu"))
-    as_layers(work.encoder)  # what every implementation has to do
+    convolve_small_maps(work.encoder)  # what every implementation has to do
     return count_ranges(work.step)

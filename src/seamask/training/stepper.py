@@ -12,6 +12,7 @@ import gc
 import logging
 import random
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +134,23 @@ def _states(*generators: torch.Generator) -> list[object]:
     return [*ours, random.getstate(), str(np.random.get_state())]
 
 
+@contextmanager
+def _own_draws_kept(device: int) -> Generator[None, None, None]:
+    """Within, a capture that fails leaves PyTorch's own draws on a GPU as they were.
+
+    PyTorch 2.11's would fail from then on, as if still captured: they get a new state.
+    """
+    draws = torch.cuda.default_generators[device]
+    before = draws.get_state()
+    try:
+        yield
+    except BaseException:
+        fresh = torch.Generator(draws.device)
+        fresh.set_state(before)
+        draws.graphsafe_set_state(fresh)
+        raise
+
+
 class _Segment(NamedTuple):
     """What is computed up to a player's turn, and where its gradients then are."""
 
@@ -176,15 +194,17 @@ class _Recording:
     def _record(self, images: Tensor, maps: dict[str, Tensor]) -> None:
         self.images, self.maps = images.clone(), {name: m.clone() for name, m in maps.items()}
         drawn = _states(self.stepper.views, self.stepper.masks)
-        on_device = torch.cuda.default_generators[images.get_device()]
-        at_start = on_device.get_state()
         steps = self._turns()
         turn: Turn | None
         collecting = gc.isenabled()
         gc.disable()  # what a collection frees could be a graph, which ends the recording
         try:
             # A capture that fails leaves its stream the current one.
-            with self.tape.playing(), torch.cuda.stream(torch.cuda.current_stream()):
+            with (
+                self.tape.playing(),
+                torch.cuda.stream(torch.cuda.current_stream()),
+                _own_draws_kept(images.get_device()),
+            ):
                 while True:
                     graph = torch.cuda.CUDAGraph()
                     with torch.cuda.graph(
@@ -200,11 +220,6 @@ class _Recording:
         except RuntimeError as error:
             self.segments = []
             steps.close()
-            # PyTorch 2.11's own draws fail for good after a capture that failed: their state is
-            # still "captured". A new one, as it stood.
-            fresh = torch.Generator(on_device.device)
-            fresh.set_state(at_start)
-            on_device.graphsafe_set_state(fresh)
             raise _NotRecordedError(str(error).splitlines()[0]) from error
         finally:
             if collecting:
