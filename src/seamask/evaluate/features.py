@@ -111,15 +111,17 @@ class Features:
 
         In float32 and with gradients, whatever the precision of a training around it is.
         """
-        for place in dict.fromkeys((device, CPU)):
-            tensors = self.train, self.train_labels, self.test, self.test_labels
-            try:
-                with _in_float32(place):
-                    return fit(Features(*(x.to(place) for x in tensors)))
-            except Exception as error:
-                if place == CPU or memory_asked(error) is None:
-                    raise
-        raise AssertionError
+        try:
+            return self._fitted(device, fit)
+        except Exception as error:
+            if device == CPU or memory_asked(error) is None:
+                raise
+        return self._fitted(CPU, fit)  # outside, since the error holds what was on the device
+
+    def _fitted(self, device: torch.device, fit: Callable[[Features], T]) -> T:
+        tensors = self.train, self.train_labels, self.test, self.test_labels
+        with _in_float32(device):
+            return fit(Features(*(x.to(device) for x in tensors)))
 
     def split(self, share: float, seed: int) -> Features:
         """Return the training images split in two: most of them, and a share to choose on.

@@ -145,7 +145,8 @@ def _linear_path(
     std = torch.where(std > 0, std, 1)
     train, test = ((x.float() - mean) / std for x in (features.train, features.test))
     classes = int(labels.max()) + 1
-    weight, bias = (train.new_zeros(classes, *s).requires_grad_() for s in (train.shape[1:], ()))
+    weight = train.new_zeros(classes, train.shape[1], requires_grad=True)
+    bias = train.new_zeros(classes, requires_grad=True)
     scores = []
     for strength in strengths:
         _fit(weight, bias, train, labels, strength, gradient)
