@@ -323,14 +323,15 @@ def study(
     file = local(name)  # the study.yaml of a study's folder is that study
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
     chosen = read_study(name, data or None, seeds or None, given)
+    found = local(results, "--results") if results else None
     if dry_run:
         from seamask.speed.bench import images_per_second, training_images
         from seamask.study.plan import planned
 
         measure = functools.partial(images_per_second, seconds=A_METHOD)
-        print_prose(planned(chosen, out or str(own), training_images, measure))
+        print_prose(planned(chosen, out or str(own), training_images, measure, found))
         return
-    table = run_study(chosen, out or str(own), local(results, "--results") if results else None)
+    table = run_study(chosen, out or str(own), found)
     from seamask.terminal import print_study_table
 
     print()

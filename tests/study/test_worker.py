@@ -430,6 +430,26 @@ def test_a_run_begun_again_here_goes_on_here(whole, carried, tmp_path, capfd):
     assert numbers(elsewhere) == numbers(out)
 
 
+def test_a_dry_run_believes_the_file_of_results(carried, tmp_path):
+    study, results = carried
+    rates = []
+
+    def plan():
+        return planned(
+            study, tmp_path / "new", lambda _: 48, lambda c: rates.append(c) or 4.0, results
+        )
+
+    said = plan().splitlines()
+    assert said == ["5 jobs, 5 done; to do: 0 pretrainings, 0 evaluations", "no evaluation is left"]
+    assert not rates
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    # Its weights are not here: it is trained again for the evaluation that is missing.
+    assert plan().startswith("5 jobs, 3 done; to do: 1 pretraining, 1 evaluation\n")
+    assert [c.masks.masker for c in rates] == ["none"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):
     path, _ = whole
     _, results = carried

@@ -14,6 +14,7 @@ from seamask.base.progress import amount, duration, few
 from seamask.config import Config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
+from seamask.study.results import results_of
 from seamask.training.preflight import preflight
 
 UNKNOWN = "?"
@@ -50,6 +51,7 @@ def planned(
     out: Path | str,
     count: Callable[[Config], int | None],
     measure: Callable[[Config], float],
+    results: Path | None = None,
 ) -> str:
     """Say what is to be done of a study; nothing is written.
 
@@ -58,15 +60,17 @@ def planned(
         out: its folder, which need not be there.
         count: says how many images an epoch holds; None: not known.
         measure: says how many images a second are trained on here.
+        results: file of what finished jobs found; they are not done again.
 
     Raises:
-        UserError: a method that cannot be trained, in one line.
+        UserError: a method that cannot be trained, or a file of results that cannot be read or is
+            of another study, in one line.
     """
     for config in study.methods.values():
         preflight(config)
     folder = StudyFolder(out)
     jobs = study.jobs()
-    open_jobs = [job for job in jobs if not folder.done(job)]
+    open_jobs = _open(study, folder, results)
     rates: dict[str, float] = {}
 
     def rate(config: Config) -> float:
@@ -85,6 +89,21 @@ def planned(
             images = images // config.batch_size * config.batch_size * config.epochs
         methods.append(Planned(name, runs, config.epochs, images, rate(config) if runs else None))
     return _text(jobs, open_jobs, methods, folder)
+
+
+def _open(study: Study, folder: StudyFolder, results: Path | None) -> list[Job]:
+    """Return the jobs that a worker would do."""
+    jobs = study.jobs()
+    done = {job.slug for job in jobs if folder.done(job)}
+    if results is not None:
+        done |= set(results_of(study, folder, results))
+    # For what is missing of a run whose weights stayed elsewhere it is trained, and scored, again.
+    again = {
+        job.needs.slug
+        for job in jobs
+        if job.slug not in done and job.needs is not None and not folder.has_run(job.needs)
+    }
+    return [job for job in jobs if job.slug not in done or (job.needs or job).slug in again]
 
 
 def _text(

@@ -50,30 +50,44 @@ def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
             temporary.write_text("\n".join(texts) + "\n")
 
 
-def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
-    """Put into the folder what `path` says is done and the folder has not; return how many jobs.
+def results_of(study: Study, folder: StudyFolder, path: Path) -> dict[str, dict[str, Any]]:
+    """Return {slug: what it found} of jobs that `path` says are done and the folder has not.
 
-    A run that was begun here goes on here: nothing is put into it or its evaluations.
+    A run that was begun here goes on here: neither it nor its evaluations are among them.
 
     Raises:
         UserError: the file cannot be read, or is of another study.
     """
     if not path.exists():
-        return 0
+        return {}
     header, lines = _read(path)
     changed = first_change(header, _portable(study.resolved()), added_only=False)
     if changed:
         raise UserError(f"--results {path}: holds another study ({changed}); name another file")
-    taken = 0
+    return {
+        job.slug: lines[job.slug]
+        for job in study.jobs()
+        if job.slug in lines
+        and not folder.run(job.row, job.seed).config.exists()
+        and not folder.done(job)
+    }
+
+
+def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
+    """Put into the folder what `results_of` finds; return how many jobs.
+
+    Raises:
+        UserError: the file cannot be read, is of another study, or damaged.
+    """
+    found = results_of(study, folder, path)
     for job in study.jobs():
-        begun = folder.run(job.row, job.seed).config.exists()
-        if job.slug in lines and not begun and not folder.done(job):
-            try:
-                _unpack(folder, job, lines[job.slug])
-            except (KeyError, TypeError) as error:
-                raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
-            taken += 1
-    return taken
+        if job.slug not in found:
+            continue
+        try:
+            _unpack(folder, job, found[job.slug])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
+    return len(found)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
