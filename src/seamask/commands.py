@@ -290,6 +290,7 @@ def study(
     out: str = "",
     results: str = "",
     dry_run: bool = False,
+    table_only: bool = False,
     settings: Rest = (),
 ) -> None:
     """Run a grid, methods × seeds × evaluations, and write its table.
@@ -314,11 +315,12 @@ def study(
         results: file of what finished jobs found, kept up to date; not done again, also where
             their weights are missing, on another machine.
         dry_run: only say what is to be done: jobs, images to be seen, hours on this machine.
+        table_only: only write the tables of what is done so far, also of a file of `--results`.
     """
     given = free_settings(settings)
     check_names((n for n in given if not n.startswith("evaluations.")), Config)
     from seamask.study.study import read_study
-    from seamask.study.worker import run_study
+    from seamask.study.worker import run_study, tabulate
 
     file = local(name)  # the study.yaml of a study's folder is that study
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
@@ -331,7 +333,7 @@ def study(
         measure = functools.partial(images_per_second, seconds=A_METHOD)
         print_prose(planned(chosen, out or str(own), training_images, measure, found))
         return
-    table = run_study(chosen, out or str(own), found)
+    table = (tabulate if table_only else run_study)(chosen, out or str(own), found)
     from seamask.terminal import print_study_table
 
     print()

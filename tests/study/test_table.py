@@ -1,6 +1,7 @@
 """Tables and columns from results that are laid out by hand."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from PIL import Image
 from scipy import stats
 
 from seamask.base.errors import UserError
+from seamask.data import DataConfig
 from seamask.study.columns import columns
 from seamask.study.figure import band, curve, write_figure
 from seamask.study.table import escape, write_tables
@@ -190,6 +192,20 @@ def test_results_of_different_meaning_are_never_in_one_column(raw, write, laid, 
         "60.00 (n = 1)", "1.000 (n = 1)" if "metrics" in changed else "61.00 (n = 1)",
     ]  # fmt: skip
     assert {line["column"] for line in csv.DictReader(text.splitlines())} == {"kNN", "kNN (2)"}
+
+
+def test_a_setting_that_is_new_since_was_at_its_default(raw, write, laid):
+    found = laid(write(raw))
+    found.result("SimCLR", 0, "kNN", 50.0)
+    for row, seed, changed in (("SimCLR", 1, 179.0), ("+ Sequential", 0, 5.0)):
+        found.result(row, seed, "kNN", 60.0, protocol={"data.max_megapixels": changed})
+    path = next(found.folder.evaluations("SimCLR", 0, found.study.evaluations["kNN"]).iterdir())
+    before = json.loads(path.read_text())
+    assert before["protocol"].pop("data.max_megapixels") == DataConfig().max_megapixels == 179.0
+    path.write_text(json.dumps(before))
+    most, other, _ = columns(found.study, found.folder)
+    assert most.values("SimCLR") == {0: 50.0, 1: 60.0}
+    assert other.values("+ Sequential") == {0: 60.0}
 
 
 def test_two_results_of_one_job_are_kept_apart(raw, write, laid):

@@ -19,7 +19,7 @@ from seamask.study.folder import StudyFolder
 from seamask.study.plan import planned
 from seamask.study.results import write_results
 from seamask.study.study import read_study
-from seamask.study.worker import POLL, run_study
+from seamask.study.worker import POLL, run_study, tabulate
 from seamask.training import Stopped
 from seamask.training.run import Run
 
@@ -448,6 +448,19 @@ def test_a_dry_run_believes_the_file_of_results(carried, tmp_path):
     assert plan().startswith("5 jobs, 3 done; to do: 1 pretraining, 1 evaluation\n")
     assert [c.masks.masker for c in rates] == ["none"]
     assert not (tmp_path / "new").exists()
+
+
+def test_tables_of_what_is_done_need_no_training(whole, carried, tmp_path):
+    _, out = whole
+    study, results = carried
+    assert tabulate(study, tmp_path / "all", results).read_text() == (out / "table.md").read_text()
+    assert (tmp_path / "all/accuracy.png").exists()
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    table = tabulate(study, tmp_path / "some", results).read_text()
+    assert "**Note**: 1 of 3 results are missing." in table
+    assert results.read_text() == "\n".join(kept) + "\n"
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):

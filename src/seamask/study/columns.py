@@ -112,9 +112,11 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
         [(job.seed, result.data, result.fingerprint) for job, result in found]
     )
     groups: dict[Any, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
+    named = {setting for _, r in found for setting in r.protocol}
     for job, r in found:
         images = "" if by_seed else r.fingerprint
-        key = r.task, r.data, json.dumps(r.protocol, sort_keys=True), next(iter(r.metrics)), images
+        protocol = json.dumps(_in_full(r, named), sort_keys=True)
+        key = r.task, r.data, protocol, next(iter(r.metrics)), images
         groups[key][job.row][job.seed] = r
     largest = sorted(groups.values(), key=lambda rows: -sum(map(len, rows.values())))
     titles = [evaluation.title] + [f"{evaluation.title} ({n})" for n in range(2, len(largest) + 1)]
@@ -126,6 +128,12 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
             name = title if metric == main else f"{title}: {metric}"
             shown.append(replace(column, title=name, metric=metric))
     return shown
+
+
+def _in_full(result: Result, named: set[str]) -> dict[str, Any]:
+    """Return a result's protocol with the settings that others name: new since, at its default."""
+    defaults = flat(task_config(result.task).resolved())
+    return {path: value for path, value in defaults.items() if path in named} | result.protocol
 
 
 def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:

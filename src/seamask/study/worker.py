@@ -53,14 +53,9 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
         preflight(config)
     if results is not None:
         check_writable(results, "--results", file=True)
-    folder = StudyFolder(out)
-    folder.open(study)
-    folder.check(study)
-    if results is not None:
-        with folder.lock("table"):
-            taken = read_results(study, folder, results)
-        if taken:
-            print_prose(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
+    folder, taken = _open(study, out, results)
+    if taken:
+        print_prose(f"{taken} of {len(study.jobs())} jobs are done already, says {results}")
     check_data(study, folder)
     worker = Worker(study, folder, results)
     worker.work()
@@ -70,6 +65,38 @@ def run_study(study: Study, out: Path | str, results: Path | None = None) -> Pat
     worker.check_failures()
     worker.check_metrics()
     return folder.table
+
+
+def tabulate(study: Study, out: Path | str, results: Path | None = None) -> Path:
+    """Write the tables and the figure of what is done so far; start nothing.
+
+    Args:
+        study: whose results they are.
+        out: its folder, new or of the same study.
+        results: a file of the results of finished jobs, of which the folder takes what it has not.
+
+    Returns:
+        The path of `table.md`.
+
+    Raises:
+        UserError: the folder or the file is of another study, or cannot be read.
+    """
+    folder, _ = _open(study, out, results)
+    with folder.lock("table"):
+        write_tables(study, folder)
+        write_figure(study, folder)
+    return folder.table
+
+
+def _open(study: Study, out: Path | str, results: Path | None) -> tuple[StudyFolder, int]:
+    """Open the study's folder; say how many jobs it has taken from the file of results."""
+    folder = StudyFolder(out)
+    folder.open(study)
+    folder.check(study)
+    if results is None:
+        return folder, 0
+    with folder.lock("table"):
+        return folder, read_results(study, folder, results)
 
 
 def check_data(study: Study, folder: StudyFolder) -> None:
