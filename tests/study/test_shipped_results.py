@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seamask.study.columns import columns
 from seamask.study.folder import StudyFolder
 from seamask.study.results import read_results
 from seamask.study.study import read_study
@@ -18,3 +19,6 @@ def test_a_study_goes_on_from_its_results(tmp_path, file):
     folder = StudyFolder(tmp_path / "study")
     folder.open(study)
     assert read_results(study, folder, file) > 0
+    # Nor has anything since kept apart what is the same.
+    titles = {column.title.split(":")[0] for column in columns(study, folder)}
+    assert titles == set(study.evaluations)

@@ -47,7 +47,7 @@ LIGHT: dict[str, Any] = {
     "masks.downscale": 4,
 }
 
-# Past the papers; see docs/results/game.md for what each number was chosen by.
+# Past the papers; see docs/results/game-choices.md for what each number was chosen by.
 SEAMASK: dict[str, Any] = {
     **SEQUENTIAL,
     **LIGHT,
