@@ -19,6 +19,10 @@ def test_a_study_goes_on_from_its_results(tmp_path, file):
     folder = StudyFolder(tmp_path / "study")
     folder.open(study)
     assert read_results(study, folder, file) > 0
-    # Nor has anything since kept apart what is the same.
-    titles = {column.title.split(":")[0] for column in columns(study, folder)}
-    assert titles == set(study.evaluations)
+    # Nor has anything since kept apart what is the same: a column an evaluation and image size.
+    found = columns(study, folder)
+    sizes = [
+        (c.evaluation.title, c.metric, c.example.protocol["image_size"]) for c in found if c.example
+    ]
+    assert len(set(sizes)) == len(sizes)
+    assert {title for title, *_ in sizes} == set(study.evaluations)
