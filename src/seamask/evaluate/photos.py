@@ -25,7 +25,7 @@ from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
-from seamask.show.figures import mask_figure
+from seamask.show.figures import NAME, mask_figure
 from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
@@ -157,9 +157,15 @@ def none_readable(skipped: Sequence[tuple[str, str]]) -> UserError:
 
 
 def _names(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return a name of each run, the last part of its path, with a number where two are alike."""
-    names = [local(os.fspath(run)).name for run in runs]
-    return [n if names.count(n) == 1 else f"{n[:10]} {k}" for k, n in enumerate(names, start=1)]
+    """Return a name of each run: the last part of its path, or of those above by which all differ.
+
+    Of a study's `ours/seed0` and `theirs/seed0` that is `ours` and `theirs`. Numbers, if none is.
+    """
+    paths = [local(os.fspath(run)).absolute().parts[::-1] for run in runs]
+    for names in zip(*paths, strict=False):
+        if len({name[:NAME] for name in names}) == len(runs):
+            return list(names)
+    return [f"{path[0][: NAME - 3]} {k}" for k, path in enumerate(paths, start=1)]
 
 
 def _sheets(out: Path, images: int) -> list[Path]:

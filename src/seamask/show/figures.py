@@ -18,6 +18,7 @@ from seamask.data import VOID
 
 GAP = 4  # pixels between cells
 MARGIN = 92  # pixels for the row labels
+NAME = 13  # characters of a name that fit there
 GREY = 128  # what a removed pixel looks like if nothing else is said
 
 # The 22 colours of maximum contrast (Kelly 1965) but for white, which is void; black comes first,
@@ -67,7 +68,7 @@ def mask_figure(
     lines += [(name, list(row.numpy())) for name, row in (rows or {}).items()]
     removed = masks.mean((0, 2, 3)) if mean is None else mean.mean((1, 2))  # [N]
     numbers = [k for n in (makers or {"": masks.shape[1]}).values() for k in range(1, n + 1)]
-    whose = [f"{name[:13]}\n" for name, n in (makers or {}).items() for _ in range(n)]
+    whose = [f"{name[:NAME]}\n" for name, n in (makers or {}).items() for _ in range(n)]
     between = " " if whose else "\n"
     whose = whose or [""] * len(numbers)
     for k in range(masks.shape[1]):
