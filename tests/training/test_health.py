@@ -245,6 +245,9 @@ def test_what_is_there_already_is_not_advised():
     assert "raise --penalties.equipartition (now 0; 5 holds)" in text
     strong = override(Config(), {"penalties.equipartition": 5.0})
     assert "further (now 5), or --optim.masker.lr" in troubles(fixed, strong, True)["place"].text
+    still = troubles(line(from_image=0.0, binary=0.01), strong, True)["place"].text
+    assert "stands still: lower --optim.masker.lr" in still
+    assert "raise" not in still
     exact = override(Config(), {"budget": "exact:0.005", "penalties.budget": 0})
     assert "--penalties.budget" not in troubles(bad, exact, True)["extremes"].text
 

@@ -63,10 +63,13 @@ def troubles(line: Mapping[str, float], config: Config, learned: bool) -> dict[s
             f"{100 * share:g} %; {more}",
         )
     some = [k for k in range(n) if 0.02 < coverage[k] < 0.98]
-    now = config.penalties.equipartition
-    remedy = f"raise --penalties.equipartition (now {now:g}; {HOLDS} holds)"
-    if now >= HOLDS:
+    now, rate = config.penalties.equipartition, config.optim.masker.lr
+    if now < HOLDS:
+        remedy = f"raise --penalties.equipartition (now {now:g}; {HOLDS} holds)"
+    elif max(signs("binary"), default=1.0) > 0.05:
         remedy = f"raise --penalties.equipartition further (now {now:g}), or --optim.masker.lr"
+    else:  # an even grey costs nothing, and teaches nothing
+        remedy = f"the mask network stands still: lower --optim.masker.lr (now {rate:g})"
     if fixed := {k: signs("from_image")[k] for k in some if signs("from_image")[k] < 0.25}:
         names = ", ".join(str(k + 1) for k in fixed)
         found["place"] = Trouble(
