@@ -326,6 +326,8 @@ def study(
     own = file.parent if file.name == "study.yaml" else Path("studies") / file.stem
     chosen = read_study(name, data or None, seeds or None, given)
     found = local(results, "--results") if results else None
+    if dry_run and table_only:
+        raise UserError("--dry-run and --table-only: give one of them")
     if dry_run:
         from seamask.speed.bench import images_per_second, training_images
         from seamask.study.plan import planned

@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_is_left_and_does_nothing(whole, partly, tmp_path):
     # 48 images, 2 epochs, at 4 images a second.
     assert said[3].split() == ["+", "Sequential", "1", "2", "96", "4", "24", "s"]
     assert said[5].startswith("pretraining alone takes 24 s, as just measured")
-    assert said[6] == "1 evaluation of 2 not counted: none like it is done"
+    assert said[6] == "1 evaluation of 2 not counted: none like it is done here"
     assert rates == ["sequential"]
     assert sorted(out.rglob("*")) == before
     said = plan(read_study(whole[0]), whole[1]).splitlines()
@@ -450,6 +450,24 @@ def test_a_dry_run_believes_the_file_of_results(carried, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_run_that_is_trained_again_leaves_what_is_known_of_the_untrained(
+    raw, write, laid, tmp_path
+):
+    found = laid(write({**raw, "untrained": True}, seeds=1))
+    study = found.study
+    for row in study.methods:
+        found.pretraining(row, 0)
+        found.result(row, 0, "kNN", 50.0)
+    found.result("untrained", 0, "kNN", 10.0)
+    found.result("+ Sequential", 0, "masks", 0.2)
+    results = tmp_path / "found.jsonl"
+    write_results(study, found.folder, results)
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    said = planned(study, tmp_path / "new", lambda _: 48, lambda _: 4.0, results)
+    assert said.startswith("6 jobs, 4 done; to do: 1 pretraining, 1 evaluation\n")
+
+
 def test_tables_of_what_is_done_need_no_training(whole, carried, tmp_path):
     _, out = whole
     study, results = carried
@@ -461,6 +479,8 @@ def test_tables_of_what_is_done_need_no_training(whole, carried, tmp_path):
     assert "**Note**: 1 of 3 results are missing." in table
     assert results.read_text() == "\n".join(kept) + "\n"
     assert not list(tmp_path.rglob("*.safetensors"))
+    with pytest.raises(UserError, match=r"--results .*nowhere.jsonl: no such file"):
+        tabulate(study, tmp_path / "none", tmp_path / "nowhere.jsonl")
 
 
 def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 from seamask.config import Config
 
-# Of docs/results/game-choices.md.
-HOLDS = 5  # weight of budget and equipartition, in units of the loss's range
-FEW = 4  # effective rank of masks over images below which they are a few patterns, dealt out
-SAMPLE = 32  # images below which a batch cannot tell: no rank is above their number less one
+# Weight of budget and equipartition, in units of the loss's range (docs/results/game-choices.md).
+HOLDS = 5
 
 
 class Trouble(NamedTuple):
@@ -66,7 +64,7 @@ def troubles(line: Mapping[str, float], config: Config, learned: bool) -> dict[s
     now, rate = config.penalties.equipartition, config.optim.masker.lr
     if now < HOLDS:
         remedy = f"raise --penalties.equipartition (now {now:g}; {HOLDS} holds)"
-    elif max(signs("binary"), default=1.0) > 0.05:
+    elif max(signs("binary"), default=1.0) > 0.05 or max(signs("adds"), default=1.0) > 0.01:
         remedy = f"raise --penalties.equipartition further (now {now:g}), or --optim.masker.lr"
     else:  # an even grey costs nothing, and teaches nothing
         remedy = f"the mask network stands still: lower --optim.masker.lr (now {rate:g})"
@@ -77,14 +75,6 @@ def troubles(line: Mapping[str, float], config: Config, learned: bool) -> dict[s
             f"{f'masks {names} ignore' if len(fixed) > 1 else f'mask {names} ignores'} the image: "
             f"as little as {100 * min(fixed.values()):.0f} % of what varies in a mask comes from "
             f"it, the rest is a fixed pattern of places; {remedy}",
-        )
-    ranks = signs("rank")
-    ways = sum(ranks[k] for k in some) / len(some) if some and len(ranks) == n else FEW
-    if ways < FEW and not fixed and config.batch_size // config.accumulate >= SAMPLE:
-        found["ways"] = Trouble(
-            FEW / max(ways, 1e-3),
-            f"masks are a few patterns that are dealt out from image to image: their effective "
-            f"rank is {ways:.1f}, 5 and more is healthy; {_how_to_vary(config)}",
         )
     if outside := {k: signs("border")[k] for k in some if signs("border")[k] > 0.75}:
         worst = max(outside, key=outside.__getitem__)
@@ -149,14 +139,3 @@ def _how_to_hold(config: Config) -> str:
     if now < HOLDS and not config.masks.budget.exact:
         return f"raise --penalties.budget (now {now:g}; {HOLDS} holds)"
     return f"give masks more time, or raise --optim.masker.lr (now {config.optim.masker.lr:g})"
-
-
-def _how_to_vary(config: Config) -> str:
-    masks = config.masks
-    forced = {
-        "--budget exact:…": masks.budget.exact, "--masks.hard": masks.hard,
-        "--masks.disjoint": masks.disjoint,
-    }  # fmt: skip
-    without = " and ".join(flag for flag, given in forced.items() if given)
-    faster = f"raise --optim.masker.lr (now {config.optim.masker.lr:g})"
-    return f"go without {without}, or {faster}" if without else faster

@@ -35,7 +35,7 @@ class Column:
 
     @property
     def example(self) -> Result | None:
-        """Any of its results: all agree in task, data and protocol."""
+        """Any of its results: all agree in task, data and protocol (new: at its default)."""
         return next((r for by_seed in self.results.values() for r in by_seed.values()), None)
 
     @property

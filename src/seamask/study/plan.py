@@ -103,7 +103,7 @@ def _open(study: Study, folder: StudyFolder, results: Path | None) -> list[Job]:
         for job in jobs
         if job.slug not in done and job.needs is not None and not folder.has_run(job.needs)
     }
-    return [job for job in jobs if job.slug not in done or (job.needs or job).slug in again]
+    return [job for job in jobs if job.slug not in done or Job(job.row, job.seed).slug in again]
 
 
 def _text(
@@ -152,5 +152,7 @@ def _of_evaluations(open_jobs: list[Job], jobs: list[Job], folder: StudyFolder) 
     known = [fmean(took[job.kind]) for job in left if job.kind in took]
     if len(known) < len(left):
         missing = len(left) - len(known)
-        return f"{amount(missing, 'evaluation')} of {len(left)} not counted: none like it is done"
+        return (
+            f"{amount(missing, 'evaluation')} of {len(left)} not counted: none like it is done here"
+        )
     return f"the evaluations take {duration(sum(known))}, by those that are done"

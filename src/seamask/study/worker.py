@@ -79,8 +79,11 @@ def tabulate(study: Study, out: Path | str, results: Path | None = None) -> Path
         The path of `table.md`.
 
     Raises:
-        UserError: the folder or the file is of another study, or cannot be read.
+        UserError: there is no such file of results; or it, or the folder, is of another study or
+            cannot be read.
     """
+    if results is not None and not results.exists():
+        raise UserError(f"--results {results}: no such file")
     folder, _ = _open(study, out, results)
     with folder.lock("table"):
         write_tables(study, folder)
