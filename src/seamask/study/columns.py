@@ -10,7 +10,7 @@ from typing import Any
 
 from seamask.data import SOURCES
 from seamask.evaluate import TASKS, Result, task_config
-from seamask.study.folder import StudyFolder
+from seamask.study.folder import StudyFolder, with_new
 from seamask.study.grid import Evaluation, Job, Study, flat
 
 
@@ -113,9 +113,10 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
     )
     groups: dict[Any, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
     named = {setting for _, r in found for setting in r.protocol}
+    defaults = flat(task_config(evaluation.task).resolved())
     for job, r in found:
         images = "" if by_seed else r.fingerprint
-        protocol = json.dumps(_in_full(r, named), sort_keys=True)
+        protocol = json.dumps(with_new(r.protocol, defaults, named), sort_keys=True)
         key = r.task, r.data, protocol, next(iter(r.metrics)), images
         groups[key][job.row][job.seed] = r
     largest = sorted(groups.values(), key=lambda rows: -sum(map(len, rows.values())))
@@ -128,12 +129,6 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
             name = title if metric == main else f"{title}: {metric}"
             shown.append(replace(column, title=name, metric=metric))
     return shown
-
-
-def _in_full(result: Result, named: set[str]) -> dict[str, Any]:
-    """Return a result's protocol with the settings that others name: new since, at its default."""
-    defaults = flat(task_config(result.task).resolved())
-    return {path: value for path, value in defaults.items() if path in named} | result.protocol
 
 
 def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -262,12 +262,18 @@ def first_change(here: dict[str, Any], now: dict[str, Any], added_only: bool = T
                 continue
             given = now[part][name]
             defaults, unused = (flat(Config()), ()) if part == "methods" else _of_task(given)
-            # A setting that is new since then was at its default.
-            then = {path: was for path, was in defaults.items() if path in given} | then
+            then = with_new(then, defaults, given)
             for path in dict.fromkeys([*then, *given]):
                 if path not in (*MAY_CHANGE, *unused) and then.get(path) != given.get(path):
                     return f"{name}: {path} is {then.get(path)}, not {given.get(path)}"
     return None
+
+
+def with_new(
+    then: Mapping[str, Any], defaults: Mapping[str, Any], named: Container[str]
+) -> dict[str, Any]:
+    """Return settings of before with those of `named` that are new since: at their defaults."""
+    return {path: was for path, was in defaults.items() if path in named} | dict(then)
 
 
 def _of_task(about: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
