@@ -147,6 +147,28 @@ def test_jobs_come_seed_by_seed_each_evaluation_after_its_pretraining(raw, write
     assert study.rows == ("untrained", "SimCLR", "+ Sequential")
 
 
+def test_what_is_open_of_a_study(raw, write):
+    study = write({**raw, "untrained": True}, seeds=1)
+    simclr = ["simclr.seed0", "simclr.seed0.knn"]
+    sequential = ["sequential.seed0", "sequential.seed0.knn", "sequential.seed0.masks"]
+    every = [*simclr, "untrained.seed0.knn", *sequential]
+
+    def still_open(*without, at_hand=(), failed=()):
+        done = set(every) - set(without)
+        return [job.slug for job in study.open_jobs(done, at_hand, failed)]
+
+    assert still_open(*every) == every
+    assert still_open() == []
+    assert still_open(sequential[2], at_hand=sequential) == [sequential[2]]
+    # Its weights are elsewhere: the whole row again, and for the untrained what it is made of.
+    assert still_open(sequential[2]) == sequential
+    assert still_open("untrained.seed0.knn") == [*simclr, "untrained.seed0.knn"]
+    assert still_open(simclr[1]) == simclr
+    # Neither what failed nor what needs it.
+    assert still_open(*every, failed=[sequential[0]]) == every[:3]
+    assert still_open(sequential[2], failed=[sequential[2]]) == []
+
+
 def test_a_resolved_study_reads_as_itself(raw, write, tmp_path):
     raw["untrained"] = True
     study = write(raw, seeds=[3, 5])

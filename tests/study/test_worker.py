@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_is_left_and_does_nothing(whole, partly, tmp_path):
     # 48 images, 2 epochs, at 4 images a second.
     assert said[3].split() == ["+", "Sequential", "1", "2", "96", "4", "24", "s"]
     assert said[5].startswith("pretraining alone takes 24 s, as just measured")
-    assert said[6] == "1 evaluation of 2 not counted: none like it is done here"
+    assert said[6] == "1 evaluation of 2 not counted: none like it is done"
     assert rates == ["sequential"]
     assert sorted(out.rglob("*")) == before
     said = plan(read_study(whole[0]), whole[1]).splitlines()
@@ -445,7 +445,10 @@ def test_a_dry_run_believes_the_file_of_results(carried, tmp_path):
     kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
     results.write_text("\n".join(kept) + "\n")
     # Its weights are not here: it is trained again for the evaluation that is missing.
-    assert plan().startswith("5 jobs, 3 done; to do: 1 pretraining, 1 evaluation\n")
+    said = plan()
+    assert said.startswith("5 jobs, 3 done; to do: 1 pretraining, 1 evaluation\n")
+    # The other method's kNN says how long it takes.
+    assert re.search(r"\nthe evaluations take .+, by those that are done$", said)
     assert [c.masks.masker for c in rates] == ["none"]
     assert not (tmp_path / "new").exists()
 
@@ -481,6 +484,12 @@ def test_tables_of_what_is_done_need_no_training(whole, carried, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
     with pytest.raises(UserError, match=r"--results .*nowhere.jsonl: no such file"):
         tabulate(study, tmp_path / "none", tmp_path / "nowhere.jsonl")
+    with pytest.raises(UserError, match=r"--out .*none: nothing of .* is done there; run it"):
+        tabulate(study, tmp_path / "none")
+    results.write_text(kept[0] + "\n")
+    with pytest.raises(UserError, match="nothing of"):
+        tabulate(study, tmp_path / "none", results)
+    assert not (tmp_path / "none").exists()
 
 
 def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):

@@ -141,6 +141,11 @@ class StudyFolder:
         run = self.run(job.row, job.seed)
         return self.done(job) and run.config.exists() and run.encoder.exists()
 
+    def at_hand(self, study: Study) -> set[str]:
+        """Return the slugs of the pretrainings whose runs are here."""
+        runs = (job for job in study.jobs() if job.evaluation is None)
+        return {run.slug for run in runs if self.has_run(run)}
+
     def clear(self, job: Job) -> None:
         """Remove all that is here of a pretraining and its evaluations."""
         run = self.run(job.row, job.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,31 @@ class Study:
                         if self.has(row, evaluation)
                     ]
         return found
+
+    def open_jobs(
+        self, done: Container[str], at_hand: Container[str], failed: Container[str] = ()
+    ) -> list[Job]:
+        """Return the jobs that are to be done, in the order of `jobs`.
+
+        For an evaluation that is missing of a run whose weights stayed elsewhere the run is
+        trained, and all else of its row evaluated, again: its results are of one encoder.
+
+        Args:
+            done: slugs of the jobs whose results there are.
+            at_hand: slugs of the pretrainings whose weights there are.
+            failed: slugs of the jobs that failed; neither they nor what needs them is to be done.
+        """
+        jobs = [
+            job
+            for job in self.jobs()
+            if job.slug not in failed and not (job.needs and job.needs.slug in failed)
+        ]
+        again = {
+            (job.needs.row, job.needs.seed)
+            for job in jobs
+            if job.slug not in done and job.needs and job.needs.slug not in at_hand
+        }
+        return [job for job in jobs if job.slug not in done or (job.row, job.seed) in again]
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain values, every setting spelt out: itself a study's YAML."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from seamask.base.progress import amount, duration, few
 from seamask.config import Config
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
-from seamask.study.results import results_of
+from seamask.study.results import results_of, seconds_of
 from seamask.training.preflight import preflight
 
 UNKNOWN = "?"
@@ -70,7 +70,8 @@ def planned(
         preflight(config)
     folder = StudyFolder(out)
     jobs = study.jobs()
-    open_jobs = _open(study, folder, results)
+    took = _done(study, folder, results)
+    open_jobs = study.open_jobs(took, folder.at_hand(study))
     rates: dict[str, float] = {}
 
     def rate(config: Config) -> float:
@@ -88,26 +89,22 @@ def planned(
         if images is not None:
             images = images // config.batch_size * config.batch_size * config.epochs
         methods.append(Planned(name, runs, config.epochs, images, rate(config) if runs else None))
-    return _text(jobs, open_jobs, methods, folder)
+    return _text(jobs, open_jobs, methods, took)
 
 
-def _open(study: Study, folder: StudyFolder, results: Path | None) -> list[Job]:
-    """Return the jobs that a worker would do."""
-    jobs = study.jobs()
-    done = {job.slug for job in jobs if folder.done(job)}
-    if results is not None:
-        done |= set(results_of(study, folder, results))
-    # For what is missing of a run whose weights stayed elsewhere it is trained, and scored, again.
-    again = {
-        job.needs.slug
-        for job in jobs
-        if job.slug not in done and job.needs is not None and not folder.has_run(job.needs)
+def _done(study: Study, folder: StudyFolder, results: Path | None) -> dict[str, float]:
+    """Return the seconds that each job took that is done, by its slug."""
+    took = {
+        job.slug: seconds for job in study.jobs() if (seconds := folder.seconds(job)) is not None
     }
-    return [job for job in jobs if job.slug not in done or Job(job.row, job.seed).slug in again]
+    if results is None:
+        return took
+    found = results_of(study, folder, results)
+    return took | {name: seconds_of(name, line, results) for name, line in found.items()}
 
 
 def _text(
-    jobs: list[Job], open_jobs: list[Job], methods: list[Planned], folder: StudyFolder
+    jobs: list[Job], open_jobs: list[Job], methods: list[Planned], took: Mapping[str, float]
 ) -> str:
     pretrainings = sum(job.evaluation is None for job in open_jobs)
     evaluations = len(open_jobs) - pretrainings
@@ -128,31 +125,29 @@ def _text(
         f"{amount(pretrainings, 'pretraining')}, {amount(evaluations, 'evaluation')}"
     )
     if not pretrainings:
-        return "\n".join([first, _of_evaluations(open_jobs, jobs, folder)])
+        return "\n".join([first, _of_evaluations(open_jobs, jobs, took)])
     return "\n".join(
         [
             first,
             in_columns(rows),
             f"pretraining alone takes {partly}{duration(sum(known))}, as just measured on this "
             "machine, one job at a time",
-            _of_evaluations(open_jobs, jobs, folder),
+            _of_evaluations(open_jobs, jobs, took),
         ]
     )
 
 
-def _of_evaluations(open_jobs: list[Job], jobs: list[Job], folder: StudyFolder) -> str:
+def _of_evaluations(open_jobs: list[Job], jobs: list[Job], took: Mapping[str, float]) -> str:
     """Say what is known of the time of evaluations: from those that are done."""
-    took: dict[str, list[float]] = {}
+    of_kind: dict[str, list[float]] = {}
     for job in jobs:
-        if job.evaluation is not None and (seconds := folder.seconds(job)) is not None:
-            took.setdefault(job.kind, []).append(seconds)
+        if job.evaluation is not None and job.slug in took:
+            of_kind.setdefault(job.kind, []).append(took[job.slug])
     left = [job for job in open_jobs if job.evaluation is not None]
     if not left:
         return "no evaluation is left"
-    known = [fmean(took[job.kind]) for job in left if job.kind in took]
+    known = [fmean(of_kind[job.kind]) for job in left if job.kind in of_kind]
     if len(known) < len(left):
         missing = len(left) - len(known)
-        return (
-            f"{amount(missing, 'evaluation')} of {len(left)} not counted: none like it is done here"
-        )
+        return f"{amount(missing, 'evaluation')} of {len(left)} not counted: none like it is done"
     return f"the evaluations take {duration(sum(known))}, by those that are done"

@@ -73,6 +73,19 @@ def results_of(study: Study, folder: StudyFolder, path: Path) -> dict[str, dict[
     }
 
 
+def seconds_of(name: str, line: Mapping[str, Any], path: Path) -> float:
+    """Return how long the job of a line took, in seconds.
+
+    Raises:
+        UserError: the line is damaged.
+    """
+    try:
+        about = line["summary"] if "summary" in line else line["results"][0]
+        return float(about["seconds"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"cannot read {path}: the line of {name} is damaged") from error
+
+
 def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
     """Put into the folder what `results_of` finds; return how many jobs.
 

@@ -22,7 +22,7 @@ from seamask.study.columns import columns
 from seamask.study.figure import write_figure
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job, Study
-from seamask.study.results import read_results, write_results
+from seamask.study.results import read_results, results_of, write_results
 from seamask.study.table import write_tables
 from seamask.training import Stopped, Summary, resume_run, start_run
 from seamask.training.cluster import Place
@@ -80,10 +80,17 @@ def tabulate(study: Study, out: Path | str, results: Path | None = None) -> Path
 
     Raises:
         UserError: there is no such file of results; or it, or the folder, is of another study or
-            cannot be read.
+            cannot be read; or nothing is done.
     """
     if results is not None and not results.exists():
         raise UserError(f"--results {results}: no such file")
+    folder = StudyFolder(out)
+    found = results_of(study, folder, results) if results is not None else {}
+    if not found and not any(folder.done(job) for job in study.jobs()):
+        raise UserError(
+            f"--out {folder.path}: nothing of {study.name} is done there; run it without "
+            "--table-only, or name --results"
+        )
     folder, _ = _open(study, out, results)
     with folder.lock("table"):
         write_tables(study, folder)
@@ -152,30 +159,17 @@ class Worker:
 
     def work(self) -> None:
         """Do jobs until none is open, waiting for those of others."""
-        while still_open := [job for job in self.jobs if self._open(job)]:
+        while still_open := self._open_jobs():
             if not any(self._try(job) for job in still_open):
                 self._wait(still_open)
 
-    def _open(self, job: Job) -> bool:
-        """Say whether a job is neither done nor failed, nor waits for one that failed."""
+    def _open_jobs(self) -> list[Job]:
+        """Return the jobs that are to be done, as the folder is now."""
         folder = self.folder
-        if job.needs is not None and folder.error(job.needs) is not None:
-            return False
-        if folder.error(job) is not None:
-            return False
-        return not folder.done(job) or self._is_wanted_again(job)
-
-    def _is_wanted_again(self, job: Job) -> bool:
-        """Say whether a pretraining whose results came from elsewhere has evaluations still to
-        do."""
-        folder = self.folder
-        return (
-            job.evaluation is None
-            and not folder.has_run(job)
-            and any(
-                other.needs == job and not folder.done(other) and folder.error(other) is None
-                for other in self.jobs
-            )
+        return self.study.open_jobs(
+            done={job.slug for job in self.jobs if folder.done(job)},
+            at_hand=folder.at_hand(self.study),
+            failed={job.slug for job in self.jobs if folder.error(job) is not None},
         )
 
     def _try(self, job: Job) -> bool:
@@ -183,7 +177,7 @@ class Worker:
         if job.needs is not None and not self.folder.has_run(job.needs):
             return False
         with self.folder.claim(job) as ours:
-            if ours and self._open(job):  # else someone did it since we looked
+            if ours and job in self._open_jobs():  # else someone did it since we looked
                 self._do(job)
             return ours
 
@@ -245,7 +239,7 @@ class Worker:
             return ""
         every = float(np.mean([s for seconds in known.values() for s in seconds]))
         means = {kind: float(np.mean(seconds)) for kind, seconds in known.items()}
-        left = sum(means.get(job.kind, every) for job in self.jobs if self._open(job))
+        left = sum(means.get(job.kind, every) for job in self._open_jobs())
         return f"; about {duration(left)} of work left"
 
     def write(self) -> None:
