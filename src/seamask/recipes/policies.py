@@ -35,7 +35,7 @@ SEQUENTIAL: dict[str, Any] = {
     "masks.budget": Sourced(Budget(0.25), "[Seq] table 4"),
     "penalties.overlap": Sourced(1e-4, "[Seq] table 4"),
     "penalties.consistency": Sourced(1e-4, "[Seq] table 4"),
-    # Not published. Ours, of the loss's range: with much less every mask ends at all or nothing.
+    # Not published. Ours, of the loss's range: with much less most masks end at all or nothing.
     "penalties.budget": 5.0,
 }
 
