@@ -167,6 +167,7 @@ def test_what_is_open_of_a_study(raw, write):
     # Neither what failed nor what needs it.
     assert still_open(*every, failed=[sequential[0]]) == every[:3]
     assert still_open(sequential[2], failed=[sequential[2]]) == []
+    assert still_open(*sequential[1:], failed=[sequential[2]]) == sequential[:2]
 
 
 def test_a_resolved_study_reads_as_itself(raw, write, tmp_path):

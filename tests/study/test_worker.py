@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ import yaml
 from seamask.base.errors import UserError
 from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
 from seamask.study.folder import StudyFolder
+from seamask.study.grid import Job
 from seamask.study.plan import planned
-from seamask.study.results import write_results
+from seamask.study.results import read_results, write_results
 from seamask.study.study import read_study
-from seamask.study.worker import POLL, run_study, tabulate
+from seamask.study.worker import POLL, check_data, run_study, tabulate
 from seamask.training import Stopped
 from seamask.training.run import Run
 
@@ -408,6 +410,51 @@ def test_a_result_that_is_missing_elsewhere_has_its_run_trained_again(
     assert numbers(tmp_path / "elsewhere") == numbers(out)
 
 
+def test_images_are_looked_for_before_a_run_is_trained_again(carried, tmp_path):
+    study, results = carried
+    kept = [n for n in results.read_text().splitlines() if '"job": "simclr.seed0.knn"' not in n]
+    results.write_text("\n".join(kept) + "\n")
+    gone = replace(study.methods["SimCLR"].data, source=str(tmp_path / "gone"))
+    folder = StudyFolder(tmp_path / "elsewhere")
+    folder.open(study)
+    read_results(study, folder, results)
+    methods = {name: replace(config, data=gone) for name, config in study.methods.items()}
+    own = {"data.source": "shapes", "data.shapes_train": 48, "data.shapes_test": 32}
+    columns = {
+        title: replace(column, settings={**column.settings, **own})
+        for title, column in study.evaluations.items()
+    }
+    # The evaluation has its images; the run that it needs has not.
+    with pytest.raises(UserError, match="SimCLR, seed 0: pretraining: .*gone"):
+        check_data(replace(study, methods=methods, evaluations=columns), folder)
+
+
+def test_what_another_worker_trains_again_is_not_taken_from_the_file(carried, tmp_path):
+    study, results = carried
+    folder = StudyFolder(tmp_path / "elsewhere")
+    folder.open(study)
+    with folder.claim(Job("SimCLR", 0)):
+        assert read_results(study, folder, results) == 3  # the other method's
+    assert {job.row for job in folder.open_jobs(study)} == {"SimCLR"}
+
+
+def test_results_of_an_encoder_from_before_leave_the_file(whole, carried, tmp_path):
+    _, out = whole
+    study, results = carried
+    folder = StudyFolder(tmp_path / "again")
+    folder.open(study)
+    run = shutil.copytree(out / "simclr/seed0", folder.path / "simclr/seed0")
+    shutil.rmtree(run / "evaluations")  # trained anew, not evaluated yet
+    write_results(study, folder, results)
+    named = re.findall(r'"job": "([^"]+)"', results.read_text())
+    assert named == [
+        "simclr.seed0",
+        "sequential.seed0",
+        "sequential.seed0.knn",
+        "sequential.seed0.masks",
+    ]
+
+
 def test_a_run_begun_again_here_goes_on_here(whole, carried, tmp_path, capfd):
     # Killed while it trained again for one more evaluation: its half-trained encoder is not done.
     _, out = whole
@@ -490,6 +537,8 @@ def test_tables_of_what_is_done_need_no_training(whole, carried, tmp_path):
     with pytest.raises(UserError, match="nothing of"):
         tabulate(study, tmp_path / "none", results)
     assert not (tmp_path / "none").exists()
+    with pytest.raises(UserError, match="nothing of"):
+        tabulate(study, results)
 
 
 def test_results_of_a_row_that_has_changed_meanwhile_are_forgotten(whole, carried, tmp_path):

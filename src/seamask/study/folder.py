@@ -125,7 +125,7 @@ class StudyFolder:
             return sorted(
                 p for p in folder.iterdir() if p.name.endswith(ending) and p.name[0] != "."
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def finish(self, job: Job, summary: Mapping[str, Any]) -> None:
@@ -145,6 +145,11 @@ class StudyFolder:
         """Return the slugs of the pretrainings whose runs are here."""
         runs = (job for job in study.jobs() if job.evaluation is None)
         return {run.slug for run in runs if self.has_run(run)}
+
+    def open_jobs(self, study: Study, failed: Container[str] = ()) -> list[Job]:
+        """Return the jobs that are to be done, as the folder is now; see `Study.open_jobs`."""
+        done = {job.slug for job in study.jobs() if self.done(job)}
+        return study.open_jobs(done, self.at_hand(study), failed)
 
     def clear(self, job: Job) -> None:
         """Remove all that is here of a pretraining and its evaluations."""

@@ -44,6 +44,8 @@ def write_results(study: Study, folder: StudyFolder, path: Path) -> None:
         for job in study.jobs():
             if folder.done(job):
                 lines[job.slug] = _pack(study, folder, job)
+            elif job.needs is not None and folder.has_run(job.needs):
+                lines.pop(job.slug, None)  # it is of an encoder from before
         texts = [json.dumps({"study": _portable(study.resolved())}, ensure_ascii=False)]
         texts += [json.dumps({"job": name, **line}) for name, line in lines.items()]
         with atomic(path) as temporary:
@@ -93,14 +95,19 @@ def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
         UserError: the file cannot be read, is of another study, or damaged.
     """
     found = results_of(study, folder, path)
+    taken = 0
     for job in study.jobs():
         if job.slug not in found:
             continue
-        try:
-            _unpack(folder, job, found[job.slug])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
-    return len(found)
+        with folder.claim(Job(job.row, job.seed)) as ours:
+            if not ours:  # another worker trains it again, and all that is known is of before
+                continue
+            try:
+                _unpack(folder, job, found[job.slug])
+            except (KeyError, TypeError) as error:
+                raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
+            taken += 1
+    return taken
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -85,8 +85,8 @@ def tabulate(study: Study, out: Path | str, results: Path | None = None) -> Path
     if results is not None and not results.exists():
         raise UserError(f"--results {results}: no such file")
     folder = StudyFolder(out)
-    found = results_of(study, folder, results) if results is not None else {}
-    if not found and not any(folder.done(job) for job in study.jobs()):
+    found = results is not None and results_of(study, folder, results)
+    if not found and not folder.study.exists():
         raise UserError(
             f"--out {folder.path}: nothing of {study.name} is done there; run it without "
             "--table-only, or name --results"
@@ -116,9 +116,7 @@ def check_data(study: Study, folder: StudyFolder) -> None:
         UserError: they are not there, or not what an evaluation needs.
     """
     seen = set()
-    for job in study.jobs():
-        if folder.done(job):
-            continue
+    for job in folder.open_jobs(study):
         method = study.method(job.row)
         task, config = None, None
         data, size = method.data, method.image_size
@@ -165,12 +163,8 @@ class Worker:
 
     def _open_jobs(self) -> list[Job]:
         """Return the jobs that are to be done, as the folder is now."""
-        folder = self.folder
-        return self.study.open_jobs(
-            done={job.slug for job in self.jobs if folder.done(job)},
-            at_hand=folder.at_hand(self.study),
-            failed={job.slug for job in self.jobs if folder.error(job) is not None},
-        )
+        failed = {job.slug for job in self.jobs if self.folder.error(job) is not None}
+        return self.folder.open_jobs(self.study, failed)
 
     def _try(self, job: Job) -> bool:
         """Do a job; return False if it is not its turn, or another worker's."""
