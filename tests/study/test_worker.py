@@ -425,7 +425,7 @@ def test_images_are_looked_for_before_a_run_is_trained_again(carried, tmp_path):
         for title, column in study.evaluations.items()
     }
     # The evaluation has its images; the run that it needs has not.
-    with pytest.raises(UserError, match="SimCLR, seed 0: pretraining: .*gone"):
+    with pytest.raises(UserError, match=r"SimCLR, seed 0: pretraining: .*gone"):
         check_data(replace(study, methods=methods, evaluations=columns), folder)
 
 
