@@ -63,8 +63,8 @@ def planned(
         results: file of what finished jobs found; they are not done again.
 
     Raises:
-        UserError: a method that cannot be trained, or a file of results that cannot be read or is
-            of another study, in one line.
+        UserError: a method that cannot be trained; or a result, or the file of results, that
+            cannot be read, or is of another study.
     """
     for config in study.methods.values():
         preflight(config)

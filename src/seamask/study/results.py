@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,10 @@ def seconds_of(name: str, line: Mapping[str, Any], path: Path) -> float:
     Raises:
         UserError: the line is damaged.
     """
-    try:
-        about = line["summary"] if "summary" in line else line["results"][0]
-        return float(about["seconds"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"cannot read {path}: the line of {name} is damaged") from error
+    with _reading(path, name):
+        if "summary" in line:
+            return settings.record(Done, line["summary"], f"the summary of {name}").seconds
+        return settings.record(Result, line["results"][0], f"the result of {name}").seconds
 
 
 def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
@@ -102,12 +101,19 @@ def read_results(study: Study, folder: StudyFolder, path: Path) -> int:
         with folder.claim(Job(job.row, job.seed)) as ours:
             if not ours:  # another worker trains it again, and all that is known is of before
                 continue
-            try:
+            with _reading(path, job.slug):
                 _unpack(folder, job, found[job.slug])
-            except (KeyError, TypeError) as error:
-                raise UserError(f"cannot read {path}: the line of {job.slug} is damaged") from error
             taken += 1
     return taken
+
+
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Say of which line it is that a part is missing, or is of another kind."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError) as error:
+        raise UserError(f"cannot read {path}: the line of {name} is damaged") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

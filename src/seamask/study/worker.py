@@ -85,8 +85,8 @@ def tabulate(study: Study, out: Path | str, results: Path | None = None) -> Path
     if results is not None and not results.exists():
         raise UserError(f"--results {results}: no such file")
     folder = StudyFolder(out)
-    found = results is not None and results_of(study, folder, results)
-    if not found and not folder.study.exists():
+    begun = folder.study.exists()
+    if not begun and (results is None or not results_of(study, folder, results)):
         raise UserError(
             f"--out {folder.path}: nothing of {study.name} is done there; run it without "
             "--table-only, or name --results"
