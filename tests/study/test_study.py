@@ -147,6 +147,23 @@ def test_jobs_come_seed_by_seed_each_evaluation_after_its_pretraining(raw, write
     assert study.rows == ("untrained", "SimCLR", "+ Sequential")
 
 
+def test_how_long_jobs_take_is_told_by_those_most_like_them(raw, write):
+    study = write(raw)  # seeds 0 and 1
+    jobs = study.jobs()
+    assert study.expected(jobs, {}) == [None] * len(jobs)
+    took = {
+        "simclr.seed0": 10.0,
+        "simclr.seed1": 20.0,
+        "sequential.seed0": 90.0,
+        "simclr.seed0.knn": 2.0,
+    }
+    expected = dict(zip(map(str, jobs), study.expected(jobs, took), strict=True))
+    assert expected["SimCLR, seed 1: pretraining"] == 15.0  # of its own row
+    assert expected["+ Sequential, seed 1: pretraining"] == 90.0
+    assert expected["+ Sequential, seed 1: kNN"] == 2.0  # of another, there is none of its own
+    assert expected["+ Sequential, seed 1: masks"] is None
+
+
 def test_what_is_open_of_a_study(raw, write):
     study = write({**raw, "untrained": True}, seeds=1)
     simclr = ["simclr.seed0", "simclr.seed0.knn"]

@@ -177,14 +177,18 @@ class StudyFolder:
             return _read(files[0], Done).seconds
         return _read(files[0], Result).seconds
 
+    def took(self, study: Study) -> dict[str, float]:
+        """Return the seconds that each job took that is done, by its slug."""
+        seconds = {job.slug: self.seconds(job) for job in study.jobs()}
+        return {name: known for name, known in seconds.items() if known is not None}
+
     def check(self, study: Study) -> None:
         """Refuse a folder in which a file that says that a job is done cannot be read.
 
         Raises:
             UserError: with the file, and what is wrong in it.
         """
-        for job in study.jobs():
-            self.seconds(job)
+        self.took(study)
 
     # Who works on what ----------------------------------------------------------------------
 

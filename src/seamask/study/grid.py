@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from seamask.base import settings
@@ -171,6 +173,24 @@ class Study:
             if job.slug not in done and job.needs and job.needs.slug not in at_hand
         }
         return [job for job in jobs if job.slug not in done or (job.row, job.seed) in again]
+
+    def expected(self, jobs: Iterable[Job], took: Mapping[str, float]) -> list[float | None]:
+        """Return the seconds that each of `jobs` will take, by those that are done.
+
+        By the same of its row with other seeds, else by its kind in other rows; None: nothing of
+        its kind is done.
+
+        Args:
+            jobs: that are asked about.
+            took: seconds of the jobs that are done, by their slugs.
+        """
+        alike: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for job in self.jobs():
+            if job.slug in took:
+                for key in ((job.kind, job.row), (job.kind,)):
+                    alike[key].append(took[job.slug])
+        found = [alike.get((job.kind, job.row)) or alike.get((job.kind,)) for job in jobs]
+        return [fmean(seconds) if seconds else None for seconds in found]
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain values, every setting spelt out: itself a study's YAML."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 from seamask.base import settings
 from seamask.base.output import in_columns
 from seamask.base.progress import amount, duration, few
 from seamask.config import Config
 from seamask.study.folder import StudyFolder
-from seamask.study.grid import Job, Study
+from seamask.study.grid import Study
 from seamask.study.results import results_of, seconds_of
 from seamask.training.preflight import preflight
 
@@ -89,25 +88,29 @@ def planned(
         if images is not None:
             images = images // config.batch_size * config.batch_size * config.epochs
         methods.append(Planned(name, runs, config.epochs, images, rate(config) if runs else None))
-    return _text(jobs, open_jobs, methods, took)
+    evaluations = [job for job in open_jobs if job.evaluation is not None]
+    expected = study.expected(evaluations, took)
+    return _text(len(jobs), methods, expected)
 
 
 def _done(study: Study, folder: StudyFolder, results: Path | None) -> dict[str, float]:
     """Return the seconds that each job took that is done, by its slug."""
-    took = {
-        job.slug: seconds for job in study.jobs() if (seconds := folder.seconds(job)) is not None
-    }
+    took = folder.took(study)
     if results is None:
         return took
     found = results_of(study, folder, results)
     return took | {name: seconds_of(name, line, results) for name, line in found.items()}
 
 
-def _text(
-    jobs: list[Job], open_jobs: list[Job], methods: list[Planned], took: Mapping[str, float]
-) -> str:
-    pretrainings = sum(job.evaluation is None for job in open_jobs)
-    evaluations = len(open_jobs) - pretrainings
+def _text(jobs: int, methods: list[Planned], evaluations: list[float | None]) -> str:
+    """Say what is to be done of `jobs`: pretrainings, and evaluations by their seconds."""
+    pretrainings = sum(m.runs for m in methods)
+    first = (
+        f"{amount(jobs, 'job')}, {jobs - pretrainings - len(evaluations)} done; to do: "
+        f"{amount(pretrainings, 'pretraining')}, {amount(len(evaluations), 'evaluation')}"
+    )
+    if not pretrainings:
+        return "\n".join([first, _of_evaluations(evaluations)])
     rows = [("", "runs", "epochs", "images seen", "images/s", "time")]
     for m in methods:
         images = UNKNOWN if m.images is None else f"{m.runs * m.images:,}"
@@ -119,35 +122,25 @@ def _text(
     seen = [m.runs * m.images for m in methods if m.images is not None]
     partly = "at least " if len(known) < len(methods) else ""
     rows.append(("in all", str(pretrainings), "", f"{sum(seen):,}", "", duration(sum(known))))
-    done = len(jobs) - len(open_jobs)
-    first = (
-        f"{amount(len(jobs), 'job')}, {done} done; to do: "
-        f"{amount(pretrainings, 'pretraining')}, {amount(evaluations, 'evaluation')}"
-    )
-    if not pretrainings:
-        return "\n".join([first, _of_evaluations(open_jobs, jobs, took)])
     return "\n".join(
         [
             first,
             in_columns(rows),
             f"pretraining alone takes {partly}{duration(sum(known))}, as just measured on this "
             "machine, one job at a time",
-            _of_evaluations(open_jobs, jobs, took),
+            _of_evaluations(evaluations),
         ]
     )
 
 
-def _of_evaluations(open_jobs: list[Job], jobs: list[Job], took: Mapping[str, float]) -> str:
+def _of_evaluations(expected: list[float | None]) -> str:
     """Say what is known of the time of evaluations: from those that are done."""
-    of_kind: dict[str, list[float]] = {}
-    for job in jobs:
-        if job.evaluation is not None and job.slug in took:
-            of_kind.setdefault(job.kind, []).append(took[job.slug])
-    left = [job for job in open_jobs if job.evaluation is not None]
-    if not left:
+    if not expected:
         return "no evaluation is left"
-    known = [fmean(of_kind[job.kind]) for job in left if job.kind in of_kind]
-    if len(known) < len(left):
-        missing = len(left) - len(known)
-        return f"{amount(missing, 'evaluation')} of {len(left)} not counted: none like it is done"
+    known = [seconds for seconds in expected if seconds is not None]
+    if len(known) < len(expected):
+        missing = len(expected) - len(known)
+        return (
+            f"{amount(missing, 'evaluation')} of {len(expected)} not counted: none like it is done"
+        )
     return f"the evaluations take {duration(sum(known))}, by those that are done"

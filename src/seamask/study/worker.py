@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from seamask.base.errors import UserError, unknown
 from seamask.base.output import print_prose
@@ -225,16 +222,12 @@ class Worker:
 
     def _work_left(self) -> str:
         """Estimate the time of the open jobs from those done, as far as there are any."""
-        known: dict[str, list[float]] = defaultdict(list)
-        for job in self.jobs:
-            if (seconds := self.folder.seconds(job)) is not None:
-                known[job.kind].append(seconds)
+        left = self.study.expected(self._open_jobs(), self.folder.took(self.study))
+        known = [seconds for seconds in left if seconds is not None]
         if not known:
             return ""
-        every = float(np.mean([s for seconds in known.values() for s in seconds]))
-        means = {kind: float(np.mean(seconds)) for kind, seconds in known.items()}
-        left = sum(means.get(job.kind, every) for job in self._open_jobs())
-        return f"; about {duration(left)} of work left"
+        about = "about" if len(known) == len(left) else "at least"
+        return f"; {about} {duration(sum(known))} of work left"
 
     def write(self) -> None:
         """Write the tables of what is there so far."""
