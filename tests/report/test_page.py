@@ -189,6 +189,21 @@ def test_a_study_is_called_what_it_calls_itself_and_begins_with_its_baseline(run
     assert page.index("<th>random</th>") < page.index("<th>− random</th>")
 
 
+def test_a_study_is_compared_with_its_baseline_also_where_only_its_results_are(runs, tmp_path):
+    for name, run in runs.items():
+        shutil.copytree(run, tmp_path / name / "seed0")
+    folder = tmp_path / "simclr/seed0/evaluations/knn"
+    folder.mkdir(parents=True)
+    shutil.copytree(tmp_path / "simclr", tmp_path / "untrained")
+    result = {"task": "knn", "data": "shapes", "seed": 0, "metrics": {"accuracy": 50.0}}
+    (folder / "knn-shapes-seed0.json").write_text(json.dumps(result))
+    about = {"title": "T", "methods": dict.fromkeys([*runs, "SimCLR"]), "baseline": "SimCLR"}
+    (tmp_path / "study.yaml").write_text(json.dumps(about))
+    page = write_report(tmp_path).read_text()
+    assert "3 methods, 2 runs, and the results of 1 more" in page
+    assert "its difference to SimCLR" in page
+
+
 def test_differences_are_paired_by_seed():
     ours = Group("ours", {}, {"kNN": {0: 61.0, 1: 64.0, 2: 60.0}})
     theirs = Group("theirs", {}, {"kNN": {2: 50.0, 1: 52.0, 0: 51.0}})

@@ -20,6 +20,7 @@ from seamask.report.words import OBJECTS, PROBES, SIGNS
 from seamask.runs import makes_other_run
 
 STUDY = "study.yaml"
+UNTRAINED = "untrained"  # the row of a study that was never trained
 SAME = ("seed", "compile")  # what makes another run, but of the same method
 HEALTH = ("coverage", "from_image", "rank", "empty", "overlap", "adds")  # signs, means over masks
 Values = dict[str, dict[int, float]]
@@ -33,6 +34,11 @@ class Group:
     name: str
     runs: dict[int, Told] = field(default_factory=dict)
     values: Values = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def elsewhere(self) -> set[int]:
+        """Seeds of which results are known, but whose runs are not here."""
+        return {seed for known in self.values.values() for seed in known} - self.runs.keys()
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def _of_study(path: Path, most: int) -> list[Group]:
     names = {slug(str(name)): str(name) for name in about.get("methods", {})}
     baseline = str(about.get("baseline", ""))
     found = []
-    for folder, name in {**names, "untrained": "untrained"}.items():
+    for folder, name in {**names, UNTRAINED: UNTRAINED}.items():
         group = Group(name)
         for run in sorted((path / folder).glob("seed*")):
             if not (number := run.name.removeprefix("seed")).isdecimal():
@@ -164,7 +170,7 @@ def _mean(line: Mapping[str, float], beginning: str) -> float | None:
 def table(groups: Sequence[Group]) -> tuple[list[str], list[Line]]:
     """Return the columns, and of each group its means and its paired differences to the first."""
     columns = list(dict.fromkeys(column for group in groups for column in group.values))
-    baseline = next((group for group in groups if group.runs), groups[0])
+    baseline = groups[0]
     lines = []
     for group in groups:
         lines.append(Line(group.name, [_mean_std(group.values.get(c, {})) for c in columns]))

@@ -22,6 +22,7 @@ from seamask.plugins import command
 from seamask.report import pictures, words
 from seamask.report.command import changed, command_of
 from seamask.report.comparing import (
+    UNTRAINED,
     Group,
     differing,
     groups_of,
@@ -100,11 +101,11 @@ def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
         title=title_of(paths[0]) if len(paths) == 1 else names,
         version=seamask.__version__,
         refresh=refresh,
-        about=f"{amount(len(trained), 'method')}, {amount(len(runs), 'run')}",
+        about=_how_many(groups),
         columns=columns,
         lines=lines,
-        baseline=trained[0].name,
-        several=any(len(group.runs) > 1 for group in trained),
+        baseline=groups[0].name,
+        several=any(len(group.runs) + len(group.elsewhere) > 1 for group in groups),
         trained=[group.name for group in trained],
         differing=differing(groups),
         runs=[
@@ -113,6 +114,15 @@ def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
         ],
         data=data,
     )
+
+
+def _how_many(groups: Sequence[Group]) -> str:
+    """Say how many methods and runs there are; of a study, also how many runs are elsewhere."""
+    methods = [group for group in groups if group.name != UNTRAINED]
+    runs = sum(len(group.runs) for group in methods)
+    elsewhere = sum(len(group.elsewhere) for group in methods)
+    about = f"{amount(len(methods), 'method')}, {amount(runs, 'run')}"
+    return about + (f", and the results of {elsewhere} more" if elsewhere else "")
 
 
 def _side_by_side(trained: Sequence[Group]) -> list[dict[str, Any]]:
