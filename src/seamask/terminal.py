@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from seamask.base.output import in_columns, print_prose
 from seamask.base.progress import amount, duration, few
 from seamask.plugins import command
-from seamask.report.words import SIGNS
+from seamask.report.words import SIGNS, before
 
 if TYPE_CHECKING:
     from seamask.evaluate.embed import Embedded
@@ -32,10 +32,12 @@ def print_summary(summary: Summary) -> None:
     print(f"\ntrained in {duration(summary.seconds)}, {few(summary.images_per_second)} images/s")
     if "probe/knn" in results:
         print_prose(f"scored on {amount(summary.held_out, 'held-out image')}")
-        rows: list[tuple[str, ...]] = [("accuracy", "trained", "untrained", "chance")]
+        when, _ = before(results, "probe/knn") or ("before: not known", 0.0)
+        rows: list[tuple[str, ...]] = [("accuracy", "trained", when, "chance")]
         for label, name in (("kNN", "probe/knn"), ("linear probe", "probe/linear")):
-            found = (results[name], results[f"untrained/{name}"], results["probe/chance"])
-            rows.append((f"  {label}", *(f"{value:.1f} %" for value in found)))
+            _, was = before(results, name) or ("", None)
+            found = (results[name], was, results["probe/chance"])
+            rows.append((f"  {label}", *("" if v is None else f"{v:.1f} %" for v in found)))
         print(in_columns(rows))
     else:
         print_prose(

@@ -11,6 +11,9 @@ from scipy.special import expit
 from seamask.base.errors import UserError
 from seamask.masks import SequentialMasker, exact, exact_sigmoid
 from seamask.masks.budget import Budget
+from seamask.masks.role import Role
+
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 
 def seeded(seed):
@@ -174,6 +177,18 @@ def test_what_is_no_budget_is_refused(text):
 @pytest.mark.parametrize("text", ["0.25", "exact:0.25", "0.1->0.5", "exact:superpixel"])
 def test_budgets_are_written_as_they_are_read(text):
     assert str(Budget.parse(text)) == text
+
+
+@given(share=shares, end=st.none() | shares, exact=st.booleans())
+def test_a_budget_is_written_with_all_its_digits(share, end, exact):
+    budget = Budget(share, end, exact=exact)
+    assert Budget.parse(str(budget)) == budget
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(-9, 9))
+def test_a_role_is_written_with_all_its_digits(factor, end):
+    role = Role(factor, end)
+    assert Role.parse(str(role)) == role
 
 
 @pytest.mark.parametrize("exact", [False, True])

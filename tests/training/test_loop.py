@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -179,3 +180,12 @@ def test_nothing_is_created_for_a_run_that_cannot_start(tiny, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         seamask.pretrain(data=tmp_path / "none", out=tmp_path / "run", **tiny)
     assert not (tmp_path / "run").exists()
+
+
+def test_masks_of_a_budget_that_moves_are_shown_as_they_were(tiny, tmp_path):
+    config = config_of(tiny, tmp_path / "run", budget="exact:0.1->0.6", epochs=2)
+    start_run(config)
+    for epoch, share in ((1, 0.35), (2, 0.6)):
+        with np.load(tmp_path / f"run/masks/epoch-{epoch:04d}.npz") as kept:
+            assert kept["shares"] == pytest.approx(share, abs=1e-3)
+            assert kept["masks"].mean() / 255 == pytest.approx(share, abs=5e-3)

@@ -150,11 +150,21 @@ def solo_learn_rates(peak, warmup, epochs, start, min_lr):
 ])  # fmt: skip
 def test_rate_per_epoch_equals_solo_learn(warmup, epochs, peak, start, min_lr):
     config = OptimConfig(warmup_epochs=warmup, warmup_start=start, min_lr=min_lr)
-    expected = solo_learn_rates(peak, warmup, epochs, start, min_lr)
+    # solo-learn begins above a low peak; no published recipe does, and who sets one means it.
+    expected = solo_learn_rates(peak, warmup, epochs, min(start, peak), min_lr)
     for epoch, rate in enumerate(expected):
         for within in (0, 0.5, 0.999):  # it does not change within an epoch
             found = learning_rate(config, peak, epochs, epoch + within)
             assert found == pytest.approx(rate, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+@pytest.mark.parametrize("peak", [0.0, 1e-4])
+def test_a_warmup_begins_no_faster_than_the_peak(per, peak):
+    config = OptimConfig(warmup_epochs=10, warmup_start=0.003, per=per)
+    rates = [learning_rate(config, peak, 40, e / 4) for e in range(160)]
+    assert max(rates) <= peak
+    assert rates[:40] == [peak] * 40
 
 
 @pytest.mark.parametrize("warmup", [0, 1])

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from seamask.base import settings
 from seamask.base.errors import UserError
 from seamask.objectives import build_objective
+from seamask.terminal import print_summary
 from seamask.training import start_run
 from seamask.training.players import build_networks
 from seamask.training.start import read_start
@@ -44,6 +45,24 @@ def test_a_run_and_its_file_give_their_weights_to_both_encoders_of_byol(config, 
     )
     said = json.loads((tmp_path / "second/manifest.json").read_text())["init"]
     assert (said["loaded"], said["random"], said["unused"]) == (len(weights), [], [])
+
+
+def test_a_run_is_set_beside_what_it_started_from(config, tmp_path, capsys):
+    first = start_run(config).results
+    again = {"encoder.init": str(tmp_path / "run"), "optim.encoder.lr": 0.0, "seed": 1}
+    second = settings.override(config, {**again, "out": str(tmp_path / "second")})
+    summary = start_run(second)
+    found = summary.results
+    # Of the weights that it read, on this run's own images; not of random ones.
+    assert {n for n in found if n.startswith("start/")} == {
+        n.replace("untrained/", "start/") for n in first if n.startswith("untrained/")
+    }
+    assert not any(n.startswith("untrained/") for n in found)
+    assert found["start/probe/knn"] == pytest.approx(first["probe/knn"])
+    capsys.readouterr()
+    print_summary(summary)
+    assert "at its start" in capsys.readouterr().out
+    assert "at its start" in (tmp_path / "second/report.html").read_text()
 
 
 def test_what_does_not_fit_stays_random_and_is_named(config, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -143,6 +144,31 @@ def test_blur_equals_torchvision(side, sigma):
     for image, s, view in zip(images, (sigma, 1.0), found, strict=True):
         expected = tv.gaussian_blur(image, [13, 13], [s, s])
         torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("widest", [2.0, 3.0, 5.0])
+def test_a_wider_blur_is_as_wide_as_it_says(widest):
+    spot = torch.zeros(1, 1, 65, 65)
+    spot[..., 32, 32] = 1
+    taps = [2 * math.ceil(3 * widest) + 1] * 2
+    found = geometry.blur(spot, torch.tensor([widest]), widest)
+    torch.testing.assert_close(found, tv.gaussian_blur(spot, taps, [widest, widest]))
+    at = torch.arange(-32, 33)
+    std = (found[0, 0].sum(0) * at.square()).sum().sqrt()
+    assert std == pytest.approx(widest, rel=0.02)
+
+
+def test_views_blur_as_wide_as_their_settings_say():
+    config = ViewsConfig(
+        scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=0.0, grayscale=0.0, blur=1.0,
+        blur_sigma=(6.0, 6.0),
+    )  # fmt: skip
+    spot = torch.zeros(1, 3, 65, 65, dtype=torch.uint8)
+    spot[..., 32, 32] = 255
+    views = Views(config, 65, (0.0,) * 3, (1.0,) * 3)
+    seen, _ = views(spot, generator(0))
+    std = (seen[0, 0].sum(0) * torch.arange(-32, 33).square()).sum().sqrt()
+    assert std == pytest.approx(6.0, rel=0.02)
 
 
 @pytest.mark.parametrize("side", [1, 2, 6])
@@ -371,9 +397,10 @@ def test_tiny_sources(side):
 def test_views_draw_apply_and_normalise():
     images = pictures(5, 40, 36)
     views, params = Views(EVERYTHING, 24, MEAN, STD)(images, generator(2))
-    expected = apply(images, draw(5, 40, 36, EVERYTHING, generator(2)), 24)
+    widest = EVERYTHING.blur_sigma[1]
+    expected = apply(images, draw(5, 40, 36, EVERYTHING, generator(2)), 24, widest=widest)
     torch.testing.assert_close(views, tv.normalize(expected, list(MEAN), list(STD)))
-    torch.testing.assert_close(apply(images, params, 24), expected)
+    torch.testing.assert_close(apply(images, params, 24, widest=widest), expected)
 
 
 def test_views_made_together_are_those_made_one_after_another():

@@ -26,12 +26,14 @@ def predict(
     normalization: Normalization,
     maps: Tensor | None = None,
     encoder: nn.Module | None = None,
+    share: float | None = None,
 ) -> Tensor:
     """Return the masks `[n, N, size, size]` of whole images; see `over_images`.
 
     A masker maps images `[B, C, H, W]` to masks `[B, N, H, W]`; it is given the maps of the images,
     integer `[n, S, S]`, if there are any, and may look at the encoder, which is asked in evaluation
     mode: what it says of an image then depends on no other, and it waits for no other process.
+    `share`: what each mask removes, of a masker whose budget is exact; None: what it ends with.
     """
     weights = chain(masker.parameters(), encoder.parameters() if encoder else ())
     device = next((p.device for p in weights), torch.device("cpu"))
@@ -40,7 +42,10 @@ def predict(
 
     def masks(x: Tensor) -> Tensor:
         look = Look(encoder, x) if encoder else None
-        return masks_of(masker, x, generator=generator, objects=next(parts, None), encoder=look)
+        shares = None if share is None else x.new_full((len(x), 1), share)
+        return masks_of(
+            masker, x, generator=generator, objects=next(parts, None), encoder=look, shares=shares
+        )
 
     with evaluating(encoder) if encoder else nullcontext():
         return over_images(masks, device, pixels, size, normalization)
@@ -182,15 +187,23 @@ def blocks_like(removed: Tensor, seed: int = 0) -> Tensor:
 
 
 def score(
-    masker: nn.Module, images: Images | None, size: int, normalization: Normalization
+    masker: nn.Module,
+    images: Images | None,
+    size: int,
+    normalization: Normalization,
+    share: float | None = None,
 ) -> dict[str, float]:
-    """Return `object_scores` of a learned masker on images with object masks, else nothing."""
+    """Return `object_scores` of a learned masker on images with object masks, else nothing.
+
+    `share`: see `predict`.
+    """
     if not masker.learned or images is None or images.objects is None:
         return {}
     objects = resized(images.objects, size)
     if not ((objects > 0) & (objects != VOID)).any():
         return {}
-    return object_scores(predict(masker, images.pixels, size, normalization), objects)
+    masks = predict(masker, images.pixels, size, normalization, share=share)
+    return object_scores(masks, objects)
 
 
 def resized(objects: Tensor, size: int) -> Tensor:

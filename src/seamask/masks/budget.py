@@ -27,6 +27,12 @@ def numbers(text: str) -> list[float]:
     return found
 
 
+def moving(start: float, end: float | None) -> str:
+    """Write one number, or two with an arrow, as `numbers` reads them: with all their digits."""
+    shown = [f"{n:g}" if float(f"{n:g}") == n else repr(n) for n in (start, end) if n is not None]
+    return "->".join(shown)
+
+
 def moved(start: float, end: float | None, done: float) -> float:
     """Return a number that moves linearly, after a share `done` in [0, 1] of the training."""
     return start if end is None else start + (end - start) * min(max(done, 0.0), 1.0)
@@ -80,8 +86,7 @@ class Budget:
 
     def __str__(self) -> str:
         """Return it as `parse` reads it."""
-        shares = f"{self.share:g}" if self.end is None else f"{self.share:g}->{self.end:g}"
-        what = SUPERPIXEL if self.of == "superpixels" else shares
+        what = SUPERPIXEL if self.of == "superpixels" else moving(self.share, self.end)
         return f"{EXACT}:{what}" if self.exact else what
 
     @property

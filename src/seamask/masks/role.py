@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from seamask.base.errors import UserError
-from seamask.masks.budget import moved, numbers
+from seamask.masks.budget import moved, moving, numbers
 
 GRAMMAR = "a factor such as 1, or -1->1: partner first, adversary later"
 
@@ -18,6 +18,9 @@ class Role:
 
     Madan et al. (CL-MAE, WACV 2024) let the mask network help first and hinder later, by a factor
     that moves over the training (in their code, `curriculum_factor`, with the opposite sign).
+
+    Penalties are paid as they are whatever the factor: a weight that holds against the loss holds
+    against four times the loss four times less.
 
     Attributes:
         factor: 1: the masker raises the loss; −1: it lowers it; 0: it heeds its penalties alone.
@@ -48,7 +51,7 @@ class Role:
 
     def __str__(self) -> str:
         """Return it as `parse` reads it."""
-        return f"{self.factor:g}" if self.end is None else f"{self.factor:g}->{self.end:g}"
+        return moving(self.factor, self.end)
 
     @property
     def moves(self) -> bool:

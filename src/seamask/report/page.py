@@ -226,8 +226,8 @@ def _colours(labels: Collection[str]) -> dict[str, int]:
 
 def _how_to_compare(run: Told) -> str:
     """Return the command after which masks stand beside clusters of colours, if it is of use."""
-    scores = words.object_scores(run)
-    if scores is None or words.COLOUR in scores:
+    _, scores = words.object_scores(run)
+    if not scores or words.COLOUR in scores:
         return ""
     return command("evaluate", run.folder.path, "masks")
 

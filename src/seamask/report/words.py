@@ -51,14 +51,15 @@ def verdict(run: Told) -> Verdict:
     results = run.results
     said, better = [], []
     for name, label in PROBES.items():
-        if name in results and f"untrained/{name}" in results:
-            before = results[f"untrained/{name}"]
-            better.append(results[name] > before)
-            said.append(f"{label} {results[name]:.1f} % (untrained {before:.1f} %)")
-    if (rivals := object_scores(run)) is not None:
+        if name in results and (was := before(results, name)) is not None:
+            when, accuracy = was
+            better.append(results[name] > accuracy)
+            said.append(f"{label} {results[name]:.1f} % ({when} {accuracy:.1f} %)")
+    where, rivals = object_scores(run)
+    if rivals:
         better.append(rivals["learned"] > max(v for n, v in rivals.items() if n != "learned"))
         others = [f"{name} {value:.2f}" for name, value in rivals.items() if name != "learned"]
-        said.append(f"masks on objects: IoU {rivals['learned']:.2f} ({', '.join(others)})")
+        said.append(f"masks on objects{where}: IoU {rivals['learned']:.2f} ({', '.join(others)})")
     wrong = warnings(run)
     said.append(amount(len(wrong), "warning") if wrong else "no warnings")
     if not run.finished:
@@ -70,23 +71,25 @@ def verdict(run: Told) -> Verdict:
     return Verdict(state, "; ".join(said))
 
 
-def object_scores(run: Told) -> dict[str, float] | None:
+def object_scores(run: Told) -> tuple[str, dict[str, float]]:
     """Return the IoU of masks with objects: learned, random blocks, clusters of colours if known.
 
-    The last two of `seamask evaluate RUN masks`, where that was done, are of the same images.
+    Those that `seamask evaluate RUN masks` found last, and before them of which images, in words;
+    else those of the run itself, of its own. Empty: there are none.
     """
     for result in reversed(run.evaluations):
         m = result["metrics"]
         if result["task"] == "masks" and {"iou", "iou_random", "iou_colour"} <= m.keys():
-            return {
+            found = {
                 "learned": m["iou"],
                 "random blocks": m["iou_random"],
                 COLOUR: m["iou_colour"],
             }
+            return f" of {result['data']}", found
     results = run.results
     names = {"mask/iou": "learned", "mask/iou_random": "random blocks", "mask/iou_colour": COLOUR}
     found = {label: results[name] for name, label in names.items() if name in results}
-    return found if "random blocks" in found else None
+    return "", found if "random blocks" in found else {}
 
 
 def warnings(run: Told) -> list[str]:
@@ -108,7 +111,7 @@ def signs_table(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def scores_table(run: Told) -> list[tuple[str, str, str]]:
-    """Return (what, trained, untrained) of what was measured of the encoder."""
+    """Return (what, trained, before) of what was measured of the encoder."""
     results = run.results
     rows = [
         (f"{label}, %", f"{results[name]:.1f}", _before(results, name))
@@ -119,8 +122,9 @@ def scores_table(run: Told) -> list[tuple[str, str, str]]:
         rows.append(("spread of embeddings (healthy: 1)", f"{results['embedding/spread']:.2f}", ""))
     if "embedding/rank" in results:
         rows.append(("effective rank of embeddings", f"{results['embedding/rank']:.0f}", ""))
-    for name, value in (object_scores(run) or {}).items():
-        rows.append((f"best mask’s IoU with objects, {name}", f"{value:.3f}", ""))
+    where, rivals = object_scores(run)
+    for name, value in rivals.items():
+        rows.append((f"best mask’s IoU with objects{where}, {name}", f"{value:.3f}", ""))
     return rows
 
 
@@ -129,5 +133,13 @@ def _digits(value: float, digits: int) -> str:
 
 
 def _before(results: Mapping[str, Any], name: str) -> str:
-    before = results.get(f"untrained/{name}")
-    return "" if before is None else f"{before:.1f}"
+    was = before(results, name)
+    return "" if was is None else f"{was[1]:.1f}"
+
+
+def before(results: Mapping[str, float], name: str) -> tuple[str, float] | None:
+    """Return what a score was before the training, and when that is, in words; None: unknown."""
+    for prefix, when in (("untrained", "untrained"), ("start", "at its start")):
+        if f"{prefix}/{name}" in results:
+            return when, results[f"{prefix}/{name}"]
+    return None

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seamask.base.files import atomic
+from seamask.report.words import before
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Study
 
@@ -19,7 +20,7 @@ UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))  # from
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's accuracy in %, at epochs and at seconds of training; the first is untrained."""
+    """One run's accuracy in %, at epochs and at seconds of training; the first is before it."""
 
     epochs: list[float]
     seconds: list[float]
@@ -74,8 +75,8 @@ def curve(
         found.seconds.append(at)
         found.accuracy.append(accuracy)
 
-    if f"untrained/{probe}" in results:
-        add(0, 0, results[f"untrained/{probe}"])
+    if (was := before(results, probe)) is not None:
+        add(0, 0, was[1])
     step, epoch, seconds = 0, 0.0, 0.0
     for line in lines:
         if "images_per_second" in line:  # a line of training covers the steps since the last one
@@ -124,7 +125,7 @@ def _draw(title: str, bands: Mapping[str, Mapping[str, Band]], folder: StudyFold
         for axes in (by_epoch, by_time):
             axes.grid(alpha=0.3)
     figure.supxlabel(
-        "Probed while training, untrained at 0. The table's evaluations have protocols of their "
+        "Probed while training; at 0, before it. The table's evaluations have protocols of their "
         "own, so its numbers, those of the untrained network too, are others.",
         fontsize="small",
     )

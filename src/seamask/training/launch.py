@@ -451,7 +451,8 @@ def _announce(run: Run, latest: Path | None) -> None:
             "note: --deterministic takes algorithms that may be slower; `seamask bench` with and "
             "without it says by how much"
         )
-    if config.optim.warmup_epochs >= config.epochs:
+    last = config.epochs - (config.optim.per == "step")  # in which a warm-up can end
+    if config.optim.warmup_epochs > last:
         print_prose(
             f"note: the warm-up of {amount(config.optim.warmup_epochs, 'epoch')} is not over after "
             f"{config.epochs}: --optim.encoder.lr is never reached; see --optim.warmup-epochs"

@@ -62,6 +62,7 @@ def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -
         epoch: epochs done so far; with `per="step"` a fraction, with `per="epoch"` rounded down.
     """
     warmup = config.warmup_epochs
+    start = min(config.warmup_start, peak)  # a player that is slower than that does not begin fast
     climb = warmup
     if config.per == "epoch":
         epoch = math.floor(epoch)
@@ -70,7 +71,7 @@ def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -
         rate = (
             peak
             if warmup == 1 and config.per == "epoch"
-            else (config.warmup_start + (peak - config.warmup_start) * epoch / climb)
+            else (start + (peak - start) * epoch / climb)
         )
     else:
         done = (epoch - warmup) / max(epochs - warmup, 1)

@@ -32,12 +32,13 @@ def pairs_of(
             return seen
         return seen._replace(fill=fill(config.masks.fill, seen.images, draw))
 
-    def pair(k: int, part: Tensor) -> tuple[View, View]:
-        seen, geometry = views(part, draw, views=2)
+    # All views before any fill: what stands in a hole does not decide what the next part sees.
+    drawn = [views(part, draw, views=2) for part in images.chunk(n)]
+    pairs = []
+    for k, (seen, geometry) in enumerate(drawn):
         both = {"images": seen}
         for name, labels in maps.items():
             both[name] = crop_masks(labels.chunk(n)[k].repeat(2, 1, 1), geometry, size)
         a, b = ({name: x.chunk(2)[i] for name, x in both.items()} for i in range(2))
-        return view("a", a), view("b", b)
-
-    return [pair(k, part) for k, part in enumerate(images.chunk(n))]
+        pairs.append((view("a", a), view("b", b)))
+    return pairs

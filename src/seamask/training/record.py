@@ -23,9 +23,8 @@ from seamask.base.channels import as_channels
 from seamask.base.draws import generator
 from seamask.base.files import atomic
 from seamask.evaluate.features import evaluating, extract, over_images
-from seamask.evaluate.following import predict
 from seamask.networks.removal import Masked
-from seamask.training.report import learned_masks, shown_images
+from seamask.training.report import learned_masks, shown_images, shown_masks
 from seamask.training.run import Run
 from seamask.views.fill import fill
 
@@ -43,10 +42,8 @@ def due(epoch: int, epochs: int) -> bool:
 
 def record(run: Run) -> None:
     """Write what the report shows of the epoch that has just ended."""
-    pixels, objects = shown_images(run)
-    data, size = run.data, run.config.image_size
-    networks = run.networks
-    masks = predict(networks.masker, pixels, size, data.normalization, objects, networks.encoder)
+    pixels, _ = shown_images(run)
+    masks = shown_masks(run)
     found = {"masks": _bytes(_smaller(masks)), "hurts": _hurts(run, pixels, masks).numpy()}
     if (more := learned_masks(run, AVERAGED)) is not None:
         found |= {

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seamask.base import settings
+from seamask.base.errors import UserError
 from seamask.base.progress import amount
 from seamask.base.provenance import provenance
 from seamask.evaluate import predict, probe, score
@@ -27,6 +28,7 @@ from seamask.show.curves import curves_figure
 from seamask.show.figures import coloured, mask_figure
 from seamask.training.players import build_networks
 from seamask.training.run import Run
+from seamask.training.start import read_start
 from seamask.views.fill import filled_pixels
 
 FIGURE_IMAGES = 8
@@ -47,7 +49,8 @@ class Summary:
         seconds: spent training.
         images_per_second: while training.
         backbone: timm name.
-        results: `probe/knn`, `probe/linear` (%), the same under `untrained/`, `probe/chance`, and
+        results: `probe/knn`, `probe/linear` (%), the same under `untrained/` (or `start/`, of an
+            encoder that did not begin with random weights), `probe/chance`, and
             `mask/iou`, `mask/iou_random`, `mask/iou_colour`; as far as labels and object masks
             exist. Of learned masks
             the signs of `mask_health`, and of the last line of the log `mask/adds_<k>` and
@@ -83,7 +86,7 @@ def finish(run: Run) -> Summary:
     if run.lead:
         results |= logged_scores(run)
         results |= colour_score(run) if "mask/iou" in results else {}
-        results |= {f"untrained/{n}": v for n, v in untrained_scores(run).items()}
+        results |= scores_before(run)
         if "probe/knn" in results and (chance := run.data.chance) is not None:
             results["probe/chance"] = chance
         health = last_health(run.folder) | mask_health(run)
@@ -116,7 +119,14 @@ def scores(run: Run) -> dict[str, float]:
     """Return probes of the encoder and object scores of the masks, as far as labels allow."""
     data, size = run.data, run.config.image_size
     found = probe(run.networks.encoder.backbone, data, size)
-    return found | score(run.networks.masker, data.probe_test, size, data.normalization)
+    share = exact_share(run)
+    return found | score(run.networks.masker, data.probe_test, size, data.normalization, share)
+
+
+def exact_share(run: Run) -> float | None:
+    """Return what each mask removes at this step of the training; None: the same all the time."""
+    budget = run.config.masks.budget
+    return budget.at(run.step / run.total_steps) if budget.exact and budget.moves else None
 
 
 def colour_score(run: Run) -> dict[str, float]:
@@ -139,10 +149,20 @@ def logged_scores(run: Run) -> dict[str, float]:
     return {n: v for n, v in found.items() if n.startswith(("probe/", "mask/iou"))}
 
 
-def untrained_scores(run: Run) -> dict[str, float]:
-    """Return the probes of the same encoder before any training."""
-    encoder = build_networks(run.config, build_objective(run.config.objective)).encoder
-    return probe(encoder.backbone.to(run.processes.device), run.data, run.config.image_size)
+def scores_before(run: Run) -> dict[str, float]:
+    """Return the probes of the encoder as the run began.
+
+    `untrained/…` of random weights; `start/…` of those that `--encoder.init` names, unless they
+    cannot be read any more.
+    """
+    config = run.config
+    try:
+        start = read_start(config)
+    except UserError:
+        return {}
+    encoder = build_networks(config, build_objective(config.objective), start).encoder
+    found = probe(encoder.backbone.to(run.processes.device), run.data, config.image_size)
+    return {f"{'start' if start else 'untrained'}/{name}": value for name, value in found.items()}
 
 
 def last_health(folder: RunFolder) -> dict[str, float]:
@@ -185,7 +205,8 @@ def learned_masks(run: Run, most: int = LOOKED_AT) -> Tensor | None:
     if not masker.learned or clusters_asked:
         return None
     pixels = (data.probe_test or data.train).pixels[looked_at(run, most)]
-    return predict(masker, pixels, run.config.image_size, data.normalization)
+    size, share = run.config.image_size, exact_share(run)
+    return predict(masker, pixels, size, data.normalization, share=share)
 
 
 def draw_figures(run: Run) -> None:
@@ -203,8 +224,7 @@ def draw_masks(run: Run, path: Path) -> None:
     Beside them the mean of each mask over all that are `looked_at`: what does not come from the
     image.
     """
-    data, config = run.data, run.config
-    pixels, objects = shown_images(run)
+    config, (pixels, _) = run.config, shown_images(run)
     rows, budgets = {}, None
     c = config.masks
     if c.budget.of == "superpixels":
@@ -212,9 +232,7 @@ def draw_masks(run: Run, path: Path) -> None:
         budgets = areas(followed, c.n_masks)
         painted = superpixel_colours(pixels, c.n_masks, c.superpixels)
         rows = {"superpixels": painted, "clusters": coloured(followed)}
-    size = config.image_size
-    networks = run.networks
-    masks = predict(networks.masker, pixels, size, data.normalization, objects, networks.encoder)
+    masks, size = shown_masks(run), config.image_size
     more = learned_masks(run)
     mean = None if more is None else more.mean(0, keepdim=True)
     if pixels.shape[1] != size:
@@ -229,7 +247,7 @@ def draw_masks(run: Run, path: Path) -> None:
         budgets=budgets,
         mean=None if mean is None else mean[0],
         averaged=0 if more is None else len(more),
-        fills=[filled_pixels(c.fill, pixels, *data.normalization)] * masks.shape[1],
+        fills=[filled_pixels(c.fill, pixels, *run.data.normalization)] * masks.shape[1],
     )
 
 
@@ -243,6 +261,14 @@ def shown_images(run: Run) -> tuple[Tensor, Tensor | None]:
         shown = run.data.train  # which has the object masks
     chosen = torch.linspace(0, len(shown) - 1, FIGURE_IMAGES).long()
     return shown.pixels[chosen], None if shown.objects is None else shown.objects[chosen]
+
+
+def shown_masks(run: Run) -> Tensor:
+    """Return the masks `[n, N, size, size]` of the images that are shown, as they now are."""
+    pixels, objects = shown_images(run)
+    masker, encoder = run.networks.masker, run.networks.encoder
+    size, normalization = run.config.image_size, run.data.normalization
+    return predict(masker, pixels, size, normalization, objects, encoder, exact_share(run))
 
 
 def loading_line(run: Run, path: Path | str) -> str:

@@ -6,6 +6,7 @@ of a whole batch are two batched products, whatever their places and sizes.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -77,21 +78,23 @@ def _swapped(views: Tensor, params: ViewParameters) -> Tensor:
     return torch.where(params.swap[:, None, None, None], views.mT, views)
 
 
-def blur(images: Tensor, sigma: Tensor) -> Tensor:
+def blur(images: Tensor, sigma: Tensor, widest: float = 2.0) -> Tensor:
     """Blur each image with its own Gaussian, reflecting at the border.
 
-    Equals torchvision's `gaussian_blur` with kernel size 13, three standard deviations to each
-    side of [SimCLR]'s widest blur; images below 7 pixels get the widest kernel that fits.
+    Equals torchvision's `gaussian_blur` with a kernel of three standard deviations of the widest
+    blur to each side, as [SimCLR]'s has with 13 taps for 2 pixels, and never fewer; images too
+    small for it get the widest kernel that fits.
 
     Args:
         images: [B, C, S, S] float32 in [0, 1], contiguous.
         sigma: [B], pixels, above 0.
+        widest: the largest that `sigma` may hold, which a GPU is not asked for.
 
     Returns:
         Like `images`.
     """
     side = images.shape[-1]
-    reach = min(6, side - 1)
+    reach = min(max(6, math.ceil(3 * widest)), side - 1)
     offset = torch.arange(-reach, reach + 1, device=images.device)
     kernel = torch.softmax(-0.5 * (offset / sigma[:, None]).square(), dim=1)  # [B, taps]
     pixel = torch.arange(side, device=images.device)

@@ -53,7 +53,8 @@ class Views:
             else:
                 params = ViewParameters.unpack(drawn(lambda: make().pack(), images.device))
             images = images.repeat(views, 1, 1, 1) if views > 1 else images
-            seen = apply(images, params, self.size, self.config.interpolation)
+            c = self.config
+            seen = apply(images, params, self.size, c.interpolation, widest=c.blur_sigma[1])
             return _standardize(seen, self.mean, self.std), params
 
 
@@ -63,6 +64,7 @@ def apply(
     size: int,
     interpolation: Interpolation = "bicubic",
     every: bool | None = None,
+    widest: float = 2.0,
 ) -> Tensor:
     """Crop, flip, jitter, grey, blur and solarise each image with its own parameters.
 
@@ -77,6 +79,7 @@ def apply(
         every: apply each step to every image, and keep the result where it is due, instead of only
             to the images that take it; None: on a GPU, which would have to be asked which these
             are.
+        widest: see `blur`.
 
     Returns:
         [B, C, size, size] float32 in [0, 1], contiguous: channel planes suit both the matrix
@@ -89,7 +92,7 @@ def apply(
         if images.dtype == torch.uint8:
             planes.div_(255)
         views = crop_images(planes, params, size, interpolation).clamp_(0, 1)
-        for due, operator, arguments in _steps(params, images.shape[1]):
+        for due, operator, arguments in _steps(params, images.shape[1], widest):
             if every:
                 changed = operator(views.clone(), *arguments)
                 views = torch.where(due[:, None, None, None], changed, views)
@@ -128,7 +131,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float], size:
 Step = tuple[Tensor, Callable[..., Tensor], tuple[Tensor, ...]]
 
 
-def _steps(params: ViewParameters, channels: int) -> list[Step]:
+def _steps(params: ViewParameters, channels: int, widest: float) -> list[Step]:
     """List what follows the crop: which images [B] bool, the operator, its parameters.
 
     Grey images have no saturation and hue, and are grey: what would leave them be is left out.
@@ -149,7 +152,7 @@ def _steps(params: ViewParameters, channels: int) -> list[Step]:
         steps.append((params.grayscale, colour.grayscale, ()))
     return [
         *steps,
-        (params.sigma > 0, blur, (params.sigma,)),
+        (params.sigma > 0, partial(blur, widest=widest), (params.sigma,)),
         (params.solarize, colour.solarize, ()),
     ]
 
