@@ -449,3 +449,45 @@ def test_the_cached_linear_probe_is_near_the_papers(scenes, run):
     ).metrics["accuracy"]
     assert min(sgd, cached) > 14
     assert abs(sgd - cached) < 10  # 128 images: a standard error of 4 points each
+
+
+def class_folders(root, seed=0, each=12):
+    """Images of 32 px of noise in three class folders, with no val/ among them."""
+    rng = np.random.default_rng(seed)
+    for name in "abc":
+        (root / name).mkdir(parents=True)
+        for k in range(each):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{k}.png")
+    return root
+
+
+def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
+    data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
+    settings = {
+        "data": data, "data.cache": str(cache), "data.holdout": 0.25, "seed": 1, "image_size": 32,
+        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
+        "objective.out_dim": 8, "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    said = json.loads((out / "manifest.json").read_text())["data"]["fingerprint"]
+    found = evaluate(out, "knn")
+    assert (found.fingerprint, found.seed, found.images["held_out"]) == (said, 1, 9)
+    assert evaluate(f"untrained:{out}", "knn").fingerprint == said
+    data.rename(tmp_path / "moved")
+    moved = {"data": str(tmp_path / "moved")}
+    assert evaluate(out, "knn", **moved).fingerprint == said
+    for other in ({"seed": 0}, {"data.holdout": 0.5}):
+        with pytest.raises(UserError, match=r"were trained on: .* held out those of --seed 1"):
+            evaluate(out, "knn", **moved, **other)
+    others = class_folders(tmp_path / "others", seed=1)
+    assert evaluate(out, "knn", data=str(others), seed=0).seed == 0  # never trained on
+
+
+def test_a_limit_holds_where_only_a_part_is_labelled(run, cache, tmp_path):
+    data = class_folders(tmp_path / "photos")
+    shutil.copy(data / "a/0.png", data / "stray.png")
+    found = evaluate(
+        run, "knn", data=str(data), out=str(tmp_path), **{"data.limit": 8, "data.cache": str(cache)}
+    )
+    assert found.images["learn"] == 8

@@ -8,6 +8,7 @@ import yaml
 from seamask.base.errors import UserError
 from seamask.recipes import recipe_config
 from seamask.study.folder import first_change
+from seamask.study.plan import _of_evaluations
 from seamask.study.shipped import shipped
 from seamask.study.study import read_study
 
@@ -274,3 +275,11 @@ def test_a_study_of_a_folder_takes_the_recipes_for_folders(tmp_path):
     assert read_study("table1", data="cifar100").methods["SimCLR"].data.source == "cifar100"
     with pytest.raises(UserError, match="no such folder or file; did you mean 'stl10'"):
         read_study("table1", data="stl01")
+
+
+def test_evaluations_of_unknown_length_do_not_hide_the_others():
+    said = _of_evaluations([3600.0, 3600.0, None])
+    assert said == (
+        "the evaluations take at least 2 h 00 min, by those that are done; "
+        "1 evaluation of 3 not counted: none like it is done"
+    )

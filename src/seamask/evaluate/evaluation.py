@@ -21,6 +21,7 @@ from seamask.base.precision import use_precision
 from seamask.base.provenance import commit, processor
 from seamask.base.registry import with_parts
 from seamask.data import SOURCES, Data, Segmentation, load, load_segmentation
+from seamask.data.sources import choose, find_source, fingerprint_of
 from seamask.evaluate.task import (
     NOT_PROTOCOL,
     TASKS,
@@ -35,6 +36,7 @@ from seamask.networks.check import channels_of, check_backbone
 from seamask.runs import RunFolder
 
 if TYPE_CHECKING:
+    from seamask.config import Config
     from seamask.evaluate.subject import Subject
 
 Picture = Callable[[Path], None]  # writes one to a path
@@ -61,7 +63,10 @@ def evaluate(encoder: str | Path, task: str, **changed: Any) -> Result:
 def task_config(
     task: str, encoder: str | None = None, source: str | None = None
 ) -> EvaluationConfig:
-    """Return a task's default settings; with a run's folder, on the data of that run.
+    """Return a task's default settings; with a run's folder, of that run's seed, on its data.
+
+    A folder without `val/` holds out other images for each seed, so those of the run's seed are the
+    ones that it was not trained on.
 
     Args:
         task: one of `TASKS`.
@@ -75,7 +80,8 @@ def task_config(
     config = with_parts(TASKS[task].config())
     if encoder is None or not (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
         return config
-    data = RunFolder.of_run(run).read_config().data
+    then = RunFolder.of_run(run).read_config()
+    config, data = replace(config, seed=then.seed), then.data
     if source is not None and {source, data.source} & set(SOURCES):
         return config
     return replace(config, data=replace(data, limit=0, size=0, objects=""))
@@ -180,10 +186,38 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     if not own_sizes:
         check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
+    if subject.run is not None and subject.config is not None and not own_sizes:
+        _check_held_out(subject.run, subject.config, config)
     data = open_data(task, config)
     if subject.normalization is not None:  # an encoder is shown what it was trained on
         data = replace(data, normalization=subject.normalization)
     return Context(subject, data, config, size, device, masker)
+
+
+def _check_held_out(run: RunFolder, trained: Config, config: EvaluationConfig) -> None:
+    """Refuse to measure images that a run was trained on, where it held out others of a folder.
+
+    Raises:
+        UserError: they are the run's images, by another seed or share.
+    """
+    own, now = (trained.seed, trained.data.holdout), (config.seed, config.data.holdout)
+    if own == now or config.data.source in SOURCES or not run.manifest.exists():
+        return
+
+    there = replace(trained.data, source=config.data.source, root=config.data.root)
+    size = trained.data.size or trained.image_size
+
+    def mark(seed: int, holdout: float) -> str:
+        data = replace(there, holdout=holdout)
+        return fingerprint_of(find_source(data, size, seed), data, size)
+
+    said = run.read_manifest().get("data", {}).get("fingerprint")
+    if mark(*own) == said and mark(*now) != said:
+        raise UserError(
+            f"--seed {config.seed}, --data.holdout {config.data.holdout:g}: some of these images "
+            f"were trained on: {run.path} held out those of --seed {own[0]}, --data.holdout "
+            f"{own[1]:g}; leave both out"
+        )
 
 
 def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
@@ -201,6 +235,10 @@ def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:
         source = replace(source, objects="")
     data = load(source, config.image_size, config.seed)
     held_out = data.probe_test
+    if data.probe_train is not None and 0 < source.limit < len(data.probe_train):
+        # Where only a part has labels it is this that is learned from.
+        chosen = choose(len(data.probe_train), source.limit, config.seed)
+        data = replace(data, probe_train=data.probe_train.take(chosen))
     unused = ""
     if data.skipped:
         path, reason = data.skipped[0]

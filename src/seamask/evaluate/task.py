@@ -49,7 +49,8 @@ class EvaluationConfig:
     image_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side of the images in pixels; 0: the one the encoder was made for."""
     seed: Annotated[int, Within(0, SEEDS)] = 0
-    """Of all that is drawn: splits, the order of images, views, a new head."""
+    """Of all that is drawn: splits, the order of images, views, a new head. Of a run: its own, by
+    which a folder without `val/` holds out the images that the run was not trained on."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a GPU where there is one, NVIDIA's (`cuda`) or Apple's (`mps`, untested)."""
     threads: Annotated[int, Within(0, 1024)] = 0

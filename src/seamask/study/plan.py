@@ -138,9 +138,8 @@ def _of_evaluations(expected: list[float | None]) -> str:
     if not expected:
         return "no evaluation is left"
     known = [seconds for seconds in expected if seconds is not None]
-    if len(known) < len(expected):
-        missing = len(expected) - len(known)
-        return (
-            f"{amount(missing, 'evaluation')} of {len(expected)} not counted: none like it is done"
-        )
-    return f"the evaluations take {duration(sum(known))}, by those that are done"
+    missing = len(expected) - len(known)
+    least = "at least " if missing else ""
+    said = f"the evaluations take {least}{duration(sum(known))}, by those that are done"
+    left = f"{amount(missing, 'evaluation')} of {len(expected)} not counted: none like it is done"
+    return "; ".join([said] * bool(known) + [left] * bool(missing))
