@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -233,6 +234,45 @@ def test_a_folder_that_changed_between_methods_is_not(raw, write, laid):
     found.result("+ Sequential", 0, "kNN", 60.0, data="mine", fingerprint="ff" * 32)
     titles = [column.title for column in columns(found.study, found.folder)]
     assert titles == ["kNN", "kNN (2)", "kNN (3)", "masks"]
+
+
+def test_a_pattern_of_metrics_is_a_column_for_each(raw, write, laid):
+    raw["evaluations"]["masks"]["metrics"] = ["iou", "coverage_*"]
+    found = laid(write(raw))
+    metrics = {"iou": 0.3, "coverage_1": 0.2, "coverage_2": 0.25, "rank": 4.0}
+    found.result("+ Sequential", 0, "masks", 0.3, metrics=metrics)
+    shown = columns(found.study, found.folder)
+    assert [c.title for c in shown] == ["kNN", "masks", "masks: coverage_1", "masks: coverage_2"]
+    assert shown[-1].values("+ Sequential") == {0: 0.25}
+    assert "has no metric" not in tables(found)[0]
+
+
+def test_images_that_were_added_between_seeds_are_not_held_out_by_seed(raw, write, laid):
+    for changed in ({"split": "val/"}, {"split": "10 % of each class"}):
+        found = laid(write(raw))
+        for seed in range(2):
+            mark = {"data": "mine", "fingerprint": f"{seed}e" * 32}
+            counts = {"images": {"held_out": 20 + 140 * seed, "learn": 180}}
+            found.result("SimCLR", seed, "kNN", 50.0, **mark, **counts, **changed)
+        assert [c.title for c in columns(found.study, found.folder)] == ["kNN", "kNN (2)", "masks"]
+        shutil.rmtree(found.folder.path)
+
+
+def test_what_settings_do_not_say_of_pretrainings_is_noted(raw, write, laid):
+    raw["settings"]["precision"] = "auto"
+    found = laid(write(raw))
+    found.pretraining("SimCLR", 0, precision="fp32")
+    found.pretraining("SimCLR", 1, precision="fp32", epochs_done=3.0)
+    assert "different" not in tables(found)[0]
+    assert "SimCLR, seed 1, has been trained for 3 epochs, not 2" in tables(found)[0]
+    other = {"name": "shapes", "fingerprint": "ef" * 32, "images": 48}
+    found.pretraining("+ Sequential", 0, precision="bf16", data=other)
+    markdown = tables(found)[0]
+    assert (
+        "different precisions, fp32: SimCLR (seed 0), SimCLR (seed 1); bf16: + Sequential (seed 0)"
+        in markdown
+    )
+    assert "pretrained on different images with the same seed and settings" in markdown
 
 
 def test_pretraining_on_changed_images_is_said(raw, write, laid):

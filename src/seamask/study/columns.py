@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from seamask.data import SOURCES
+from seamask.data.held_out import Seen, held_out_by_seed
 from seamask.evaluate import TASKS, Result, task_config
 from seamask.study.folder import StudyFolder, with_new
 from seamask.study.grid import Evaluation, Job, Study, flat
@@ -108,9 +109,7 @@ def columns(study: Study, folder: StudyFolder) -> list[Column]:
 
 def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Column]:
     """Sort results into columns by what they mean, the largest first."""
-    by_seed = held_out_by_seed(
-        [(job.seed, result.data, result.fingerprint) for job, result in found]
-    )
+    by_seed = held_out_by_seed(_seen(job, result) for job, result in found)
     groups: dict[Any, dict[str, dict[int, Result]]] = defaultdict(lambda: defaultdict(dict))
     named = {setting for _, r in found for setting in r.protocol}
     defaults = flat(task_config(evaluation.task).resolved())
@@ -124,28 +123,19 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
     shown = []
     for title, rows in zip(titles, largest or [{}], strict=True):
         column = Column(title, evaluation, rows, held_out_by_seed=by_seed)
-        main = column.main_metric
-        for metric in evaluation.metrics or (main,):
+        main, known = column.main_metric, dict.fromkeys(column.known())
+        asked = evaluation.metrics or (main,)
+        # `coverage_*` is a column for each of them, and one that is empty where there is none.
+        for metric in dict.fromkeys(m for a in asked for m in fnmatch.filter(known, a) or [a]):
             name = title if metric == main else f"{title}: {metric}"
             shown.append(replace(column, title=name, metric=metric))
     return shown
 
 
-def held_out_by_seed(images: list[tuple[int, str, str]]) -> bool:
-    """Say whether fingerprints differ only because each seed holds out other images of a folder.
-
-    Then the rows of one seed share their images and no two seeds do. Named data sets have splits
-    of their own: where their fingerprints differ, their images do.
-
-    Args:
-        images: seed, name and fingerprint of the data of each result.
-    """
-    marks: dict[int, set[str]] = defaultdict(set)
-    for seed, _, mark in images:
-        marks[seed].add(mark)
-    of_folder = all(name not in SOURCES for _, name, _ in images)
-    different = len({mark for _, _, mark in images})
-    return of_folder and different == len(marks) > 1 and all(len(m) == 1 for m in marks.values())
+def _seen(job: Job, result: Result) -> Seen:
+    # What cannot be read falls into one part or the other: how many are left differs then.
+    counts = () if result.skipped else tuple(sorted(result.images.items()))
+    return Seen(job.seed, result.data, result.fingerprint, result.split, counts)
 
 
 def _words(value: Any) -> str:

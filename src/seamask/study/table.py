@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from typing import Any
 from seamask.base.files import atomic
 from seamask.base.progress import duration
 from seamask.base.statistics import paired, spread
-from seamask.study.columns import Column, columns, held_out_by_seed
+from seamask.data.held_out import Seen, held_out_by_seed
+from seamask.study.columns import Column, columns
 from seamask.study.folder import StudyFolder
-from seamask.study.grid import Published, Study
+from seamask.study.grid import Published, Study, flat
 
 GAP = "–"
 
@@ -142,24 +145,54 @@ def _notes(study: Study, found: Sequence[Column], manifests: Manifests) -> list[
         of_title = [column for column in found if column.evaluation.title == title]
         has = dict.fromkeys(metric for column in of_title for metric in column.known())
         for metric in evaluation.metrics if has else ():
-            if metric not in has:
+            if not fnmatch.filter(has, metric):
                 notes.append(f"{title} has no metric {metric}: it has {', '.join(has)}.")
-        first = evaluation.metrics[:1]  # by whose title results are told apart
-        parts = [c.title for c in of_title if not first or c.metric == first[0]]
+        parts: dict[int, str] = {}  # columns of the same results are one part, named by its first
+        for column in of_title:
+            parts.setdefault(id(column.results), column.title)
         if len(parts) > 1:
             notes.append(
                 f"Results of {title} differ in protocol or images and are kept apart: "
-                f"{', '.join(parts)}."
+                f"{', '.join(parts.values())}."
             )
+    return notes + _notes_on_pretraining(study, manifests)
+
+
+def _notes_on_pretraining(study: Study, manifests: Manifests) -> list[str]:
+    """Say in what runs differ that their settings do not say."""
+    notes = []
     for row in study.methods:
-        data = [
-            (s, m["data"]["name"], m["data"]["fingerprint"])
-            for (r, s), m in manifests.items()
-            if r == row
-        ]
-        if len({mark for _, _, mark in data}) > 1 and not held_out_by_seed(data):
+        data = [_seen(seed, m) for (name, seed), m in manifests.items() if name == row]
+        if len({one.fingerprint for one in data}) > 1 and not held_out_by_seed(data):
             notes.append(f"{row} was pretrained on images that changed between its seeds.")
+    alike: dict[str, set[str]] = defaultdict(set)
+    asked: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (row, seed), m in manifests.items():
+        config = study.methods[row]
+        of_images = {n: v for n, v in flat(config).items() if n.startswith("data.")}
+        key = json.dumps([seed, config.image_size, of_images], sort_keys=True)
+        alike[key].add(m["data"]["fingerprint"])
+        if "precision" in m:  # not noted before
+            asked[config.precision][m["precision"]].append(f"{row} (seed {seed})")
+        if abs(m["epochs_done"] - config.epochs) > 0.5:
+            notes.append(
+                f"{row}, seed {seed}, has been trained for {m['epochs_done']:g} epochs, not "
+                f"{config.epochs}: what was found of it before may be of other weights."
+            )
+    if any(len(marks) > 1 for marks in alike.values()):
+        notes.append("Methods were pretrained on different images with the same seed and settings.")
+    for found in asked.values():
+        if len(found) > 1:
+            said = "; ".join(f"{name}: {', '.join(runs)}" for name, runs in found.items())
+            notes.append(f"Runs were trained in different precisions, {said}: set --precision.")
     return notes
+
+
+def _seen(seed: int, manifest: Mapping[str, Any]) -> Seen:
+    data = manifest["data"]
+    held = data.get("held_out") or {}
+    counts = () if data.get("skipped") else (data["images"], held.get("images"))
+    return Seen(seed, data["name"], data["fingerprint"], held.get("split", ""), counts)
 
 
 def _provenance(found: Sequence[Column], manifests: Manifests) -> list[str]:
@@ -282,6 +315,7 @@ def _pretraining_fields(manifest: dict[str, Any] | None) -> dict[str, Any]:
         "pretraining_data": m["data"].get("name"),
         "pretraining_images": m["data"].get("fingerprint"),
         "pretraining_epochs": m.get("epochs_done"),
+        "pretraining_precision": m.get("precision"),
         "images_seen": m.get("images_seen", 0),
         "pretraining_seconds": m.get("seconds", 0.0),
         "pretraining_commit": m.get("commit"),

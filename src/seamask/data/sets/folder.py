@@ -24,6 +24,7 @@ from seamask.data.store.chunks import ObjectsOf, Reading, file_split
 from seamask.data.store.plan import Plan
 
 Chosen = Literal["auto", "val", "test"]
+OF_EACH_CLASS = "% of each class"  # how a share that is drawn is named
 NAMED = 5  # classes or files that a line names at most
 
 
@@ -256,7 +257,7 @@ class Found:
                 "trained on, none is held out"
             )
         parts = _select(paths, labels, ~out), _select(paths, labels, out) if out.any() else None
-        said = f"{100 * holdout:g} % of each class" if parts[1] else ""
+        said = f"{100 * holdout:g} {OF_EACH_CLASS}" if parts[1] else ""
         return Layout(self.root, *parts, told, files, said, self._told())
 
     def _told(self) -> tuple[str, ...]:
