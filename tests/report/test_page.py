@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from command import call
+from seamask.base.paths import short_names
 from seamask.base.settings import leaves
 from seamask.commands import parse_pretrain
 from seamask.report import words
 from seamask.report.command import NOT_SAID, changed, command_of
-from seamask.report.comparing import Group, table
+from seamask.report.comparing import Group, groups_of, plots, table
 from seamask.report.page import write_report
 from seamask.report.plots import MOST, thinned
 from seamask.report.reading import read_run
@@ -202,6 +204,89 @@ def test_a_study_is_compared_with_its_baseline_also_where_only_its_results_are(r
     page = write_report(tmp_path).read_text()
     assert "3 methods, 2 runs, and the results of 1 more" in page
     assert "its difference to SimCLR" in page
+
+
+def kept(folder, **changed):
+    """A result as `seamask evaluate` keeps it."""
+    about = {
+        "task": "knn", "data": "shapes", "seed": 0, "metrics": {"accuracy": 50.0},
+        "protocol": {"neighbours": [1], "share": 0.1}, "fingerprint": "ab" * 32, "split": "test",
+        "images": {"held_out": 32}, "encoder": "a run", "weights": "",
+    } | changed  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"knn-{len(list(folder.iterdir()))}-seed0.json"
+    path.write_text(json.dumps(about | {"file": str(path)}))
+    return path
+
+
+def column_of(lines, columns, name, label):
+    return next(line.cells for line in lines if line.label == label)[columns.index(name)]
+
+
+def test_numbers_of_another_protocol_or_other_images_are_other_columns(runs, tmp_path):
+    for name, run in runs.items():
+        shutil.copytree(run, tmp_path / name)
+    learned, random = (tmp_path / name / "evaluations" for name in runs)
+    kept(learned, metrics={"accuracy": 60.0})
+    kept(learned, metrics={"accuracy": 70.0}, protocol={"neighbours": [9], "share": 0.1})
+    kept(random, metrics={"accuracy": 40.0}, protocol={"neighbours": [9], "new": 1, "share": 0.1})
+    kept(random, metrics={"accuracy": 20.0}, fingerprint="cd" * 32)
+    groups = groups_of([tmp_path / "random", tmp_path / "learned"], 1)
+    columns, lines = table(groups)
+    first, second = (group.label for group in groups)
+    nine = "knn on shapes: accuracy: neighbours [9]"
+    one = "knn on shapes: accuracy: neighbours [1], images abababab"
+    other = "knn on shapes: accuracy: neighbours [1], images cdcdcdcd"
+    assert column_of(lines, columns, nine, second) == "70.0"
+    assert column_of(lines, columns, nine, f"− {first}") == "+30.0"
+    assert column_of(lines, columns, one, second) == "60.0"
+    assert column_of(lines, columns, other, first) == "20.0"
+    assert column_of(lines, columns, one, f"− {first}") == ""
+    page = write_report(tmp_path / "learned").read_text()
+    assert "accuracy: neighbours [1]" in page
+    assert "accuracy: neighbours [9]" in page
+
+
+def test_results_of_another_encoder_are_not_the_runs(runs, tmp_path):
+    run = shutil.copytree(runs["learned"], tmp_path / "run")
+    path = kept(run / "evaluations", encoder=f"untrained:{run}")
+    other = path.with_name("knn-shapes-ab-of-0123abcd-cd-seed0.json")
+    path.rename(other)
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"file": str(other)}))
+    assert read_run(run, 1).evaluations == []
+
+
+def test_a_run_that_goes_on_is_not_averaged_with_those_that_are_finished(runs, tmp_path):
+    for seed in range(2):
+        shutil.copytree(runs["learned"], tmp_path / f"{seed}")
+    text = (tmp_path / "1/config.yaml").read_text()
+    (tmp_path / "1/config.yaml").write_text(text.replace("\nseed: 0\n", "\nseed: 1\n"))
+    (both,) = groups_of([tmp_path / "0", tmp_path / "1"], 1)
+    assert len(both.values["kNN, %"]) == 2
+    manifest = json.loads((tmp_path / "1/manifest.json").read_text())
+    (tmp_path / "1/manifest.json").write_text(json.dumps(manifest | {"results": {}}))
+    log = (tmp_path / "1/metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "1/metrics.jsonl").write_text("".join(log[:2]))
+    (both,) = groups_of([tmp_path / "0", tmp_path / "1"], 1)
+    assert (both.label, set(both.values["kNN, %"])) == (both.name, {0})
+    drawn = {plot["title"]: plot for plot in plots([both])}
+    assert drawn == {plot["title"]: plot for plot in plots(groups_of([tmp_path / "0"], 1))}
+    (alone,) = groups_of([tmp_path / "1"], 1)
+    assert alone.label == f"{alone.name} (not finished)"
+
+
+def test_runs_of_one_name_are_told_apart(runs, tmp_path):
+    for name, run in runs.items():
+        file = shutil.copytree(run, tmp_path / name / "seed0") / "config.yaml"
+        if name == "random":  # more settings than a name can say
+            said = yaml.safe_load(file.read_text())
+            said["masks"]["ratio"], said["optim"]["min_lr"], said["views"]["hue"] = 0.5, 0.01, 0.3
+            file.write_text(yaml.safe_dump(said))
+    groups = groups_of([tmp_path / name / "seed0" for name in runs], 1)
+    panels = {panel["title"]: panel["curves"] for panel in plots(groups)}
+    assert [curve["label"] for curve in panels["loss of the encoder"]] == ["learned", "random"]
+    assert short_names([tmp_path / "a/seed0", tmp_path / "b/seed0"]) == ["a", "b"]
+    assert short_names([tmp_path / "a", tmp_path / "a"]) == ["a (1)", "a (2)"]
 
 
 def test_differences_are_paired_by_seed():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from seamask.base.errors import UserError, printable
@@ -88,3 +90,31 @@ def check_writable(path: Path, name: str = "", file: bool = False) -> None:
 def slug(name: str) -> str:
     """Return a name in lower-case letters, digits and hyphens: `+ ADIOS` → `adios`."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def short_names(paths: Sequence[PathLike], most: int | None = None) -> list[str]:
+    """Return a name of each path: its last part, or one above by which all differ.
+
+    Args:
+        paths: of files or folders.
+        most: characters of a name that are shown, by which it must differ; None: all.
+
+    Returns:
+        Of a study's `ours/seed0` and `theirs/seed0`, `ours` and `theirs`. Where no part tells all
+        apart the last ones, numbered where they are the same.
+    """
+    parts = [local(path).absolute().parts[::-1] for path in paths]
+    for names in zip(*parts, strict=False):
+        if len({name[:most] for name in names}) == len(paths):
+            return list(names)
+    return numbered([path[0][: most and most - 4] for path in parts])
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return the names, those numbered that are there more than once: `a (1)`, `a (2)`."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} ({seen[name]})" if names.count(name) > 1 else name)
+    return found

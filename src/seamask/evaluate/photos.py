@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
-from seamask.base.paths import absolute, check_writable, local
+from seamask.base.paths import absolute, check_writable, local, short_names
 from seamask.base.progress import Progress
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_square_and_sides
@@ -123,7 +123,7 @@ def draw_masks_of_photos(
     skipped: list[tuple[str, str]] = []
     drawn: list[Path] = []
     readable = _readable(photos, seers, skipped)
-    makers = {name: seer.n_masks for name, seer in zip(_names(runs), seers, strict=True)}
+    makers = {name: seer.n_masks for name, seer in zip(short_names(runs, NAME), seers, strict=True)}
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
             masks = []
@@ -154,18 +154,6 @@ def none_readable(skipped: Sequence[tuple[str, str]]) -> UserError:
     name, reason = skipped[0]
     others = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
     return UserError(f"cannot read the image {name}{others}: {reason}")
-
-
-def _names(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return a name of each run: the last part of its path, or of those above by which all differ.
-
-    Of a study's `ours/seed0` and `theirs/seed0` that is `ours` and `theirs`. Numbers, if none is.
-    """
-    paths = [local(os.fspath(run)).absolute().parts[::-1] for run in runs]
-    for names in zip(*paths, strict=False):
-        if len({name[:NAME] for name in names}) == len(runs):
-            return list(names)
-    return [f"{path[0][: NAME - 3]} {k}" for k, path in enumerate(paths, start=1)]
 
 
 def _sheets(out: Path, images: int) -> list[Path]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from seamask.base import settings
 from seamask.base.documents import read_yaml
-from seamask.base.paths import local, slug
+from seamask.base.paths import local, numbered, short_names, slug
 from seamask.base.statistics import paired, spread
+from seamask.report.measured import Measured, columns_of, latest
 from seamask.report.plots import Points, plot
 from seamask.report.reading import Told, read_evaluations, read_run
 from seamask.report.words import OBJECTS, PROBES, SIGNS
@@ -21,6 +22,7 @@ from seamask.runs import makes_other_run
 
 STUDY = "study.yaml"
 UNTRAINED = "untrained"  # the row of a study that was never trained
+IMAGES = "training images"
 SAME = ("seed", "compile")  # what makes another run, but of the same method
 HEALTH = ("coverage", "from_image", "rank", "empty", "overlap", "adds")  # signs, means over masks
 Values = dict[str, dict[int, float]]
@@ -34,11 +36,25 @@ class Group:
     name: str
     runs: dict[int, Told] = field(default_factory=dict)
     values: Values = field(default_factory=lambda: defaultdict(dict))
+    elsewhere: dict[int, list[Measured]] = field(default_factory=dict)
+    """{seed: what is known of a run that is not here}."""
 
     @property
-    def elsewhere(self) -> set[int]:
-        """Seeds of which results are known, but whose runs are not here."""
-        return {seed for known in self.values.values() for seed in known} - self.runs.keys()
+    def finished(self) -> dict[int, Told]:
+        """The runs that have come to their end, which others are not averaged with; else all."""
+        return {seed: run for seed, run in self.runs.items() if run.finished} or self.runs
+
+    @property
+    def shown(self) -> dict[int, Told]:
+        """The runs whose numbers stand beside those of runs elsewhere, which are finished."""
+        going_on = any(not run.finished for run in self.finished.values())
+        return {} if going_on and self.elsewhere else self.finished
+
+    @property
+    def label(self) -> str:
+        """Its name, and that its numbers are of runs that go on, if they are."""
+        going_on = any(not run.finished for run in self.shown.values())
+        return f"{self.name} (not finished)" if going_on else self.name
 
 
 @dataclass(frozen=True)
@@ -70,39 +86,41 @@ def groups_of(paths: Sequence[Path | str], most: int) -> list[Group]:
     Raises:
         UserError: a folder that is neither.
     """
+    studies = [path for path in map(local, paths) if is_study(path)]
     found: list[Group] = []
-    loose: list[Told] = []
-    for path in map(local, paths):
-        if is_study(path):
-            found += _of_study(path, most)
-        else:
-            loose.append(read_run(path, most))
-    found += _alike(loose)
+    for path in studies:
+        prefix = f"{title_of(path)}: " if len(studies) > 1 else ""
+        found += _of_study(path, most, prefix)
+    found += _alike([read_run(path, most) for path in map(local, paths) if path not in studies])
+    names = numbered([group.name for group in found])
+    found = [replace(group, name=name) for group, name in zip(found, names, strict=True)]
+    _evaluated(found)
     for group in found:
-        for seed, run in group.runs.items():
-            for column, value in _values(run):
+        for seed, run in group.shown.items():
+            for column, value in _of_its_own(run):
                 group.values[column][seed] = value
     return found
 
 
-def _of_study(path: Path, most: int) -> list[Group]:
+def _of_study(path: Path, most: int, prefix: str = "") -> list[Group]:
     about = read_yaml(path / STUDY, "the study")
     names = {slug(str(name)): str(name) for name in about.get("methods", {})}
     baseline = str(about.get("baseline", ""))
     found = []
     for folder, name in {**names, UNTRAINED: UNTRAINED}.items():
-        group = Group(name)
+        group = Group(prefix + name)
         for run in sorted((path / folder).glob("seed*")):
             if not (number := run.name.removeprefix("seed")).isdecimal():
                 continue
             if (run / "config.yaml").exists():
                 group.runs[int(number)] = read_run(run, most)
             else:
-                for column, value in _evaluated(read_evaluations(run / "evaluations")):
-                    group.values[column][int(number)] = value
-        if group.runs or group.values:
+                results = latest(read_evaluations(run / "evaluations"), int(number))
+                if results:
+                    group.elsewhere[int(number)] = results
+        if group.runs or group.elsewhere:
             found.append(group)
-    return sorted(found, key=lambda group: group.name != baseline)
+    return sorted(found, key=lambda group: group.name != prefix + baseline)
 
 
 def _alike(runs: Iterable[Told]) -> list[Group]:
@@ -119,43 +137,52 @@ def _alike(runs: Iterable[Told]) -> list[Group]:
     paths = dict.fromkeys(path for flat in firsts for path in flat)
     apart = [path for path in paths if len({str(flat.get(path)) for flat in firsts}) > 1]
     found = []
-    for group, flat in zip(groups, firsts, strict=True):
+    folders = short_names([next(iter(group.values())).folder.path for group in groups])
+    for group, flat, folder in zip(groups, firsts, folders, strict=True):
         run = next(iter(group.values()))
-        shown = [f"{path} {flat.get(path)}" for path in apart if path != "recipe"]
+        shown = [f"{path} {flat.get(path)}" for path in apart if path not in ("recipe", IMAGES)]
         name = f"{run.config.recipe}: {', '.join(shown)}" if 0 < len(shown) <= 3 else ""
-        found.append(Group(name or run.folder.path.resolve().name, group))
+        found.append(Group(name or folder, group))
     return found
 
 
 def _settings(run: Told) -> dict[str, Any]:
+    """Return what makes a run another one: its settings, and how many images it is trained on."""
+    images = (run.manifest.get("data") or {}).get("images")
     return {
         path: settings.plain(settings.get(run.config, path))
         for path, _ in settings.leaves(type(run.config))
         if path not in SAME and makes_other_run(path)
-    }
+    } | ({} if images is None else {IMAGES: images})
 
 
-def _values(run: Told) -> Iterable[tuple[str, float]]:
-    """Yield (column, value) of all that was measured of a run."""
+def _evaluated(groups: Iterable[Group]) -> None:
+    """Put what `seamask evaluate` found into the groups, in columns of the same meaning."""
+    found = [
+        (group, seed, one)
+        for group in groups
+        for seed, results in (
+            group.elsewhere
+            | {seed: latest(run.evaluations, seed) for seed, run in group.shown.items()}
+        ).items()
+        for one in results
+    ]
+    for column, (group, seed, one) in zip(
+        columns_of([one for _, _, one in found]), found, strict=True
+    ):
+        group.values[column][seed] = one.value
+
+
+def _of_its_own(run: Told) -> Iterable[tuple[str, float]]:
+    """Yield (column, value) of all that a run measured itself."""
     for name, label in (PROBES | OBJECTS).items():
         if name in run.results:
             yield f"{label}{', %' if name in PROBES else ''}", run.results[name]
-    yield from _evaluated(run.evaluations)
     for name in HEALTH:
         if (mean := _mean(run.results, f"mask/{name}_")) is not None:
             yield f"masks: {SIGNS[name].words}", SIGNS[name].factor * mean
     if "embedding/rank" in run.results:
         yield "embeddings: rank", run.results["embedding/rank"]
-
-
-def _evaluated(results: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, float]]:
-    """Yield (column, value) of the main metric of each evaluation; the latest comes last."""
-    for result in results:
-        if result["metrics"]:
-            name, value = next(iter(result["metrics"].items()))
-            protocol = result.get("protocol") or {}
-            how = f" ({protocol['protocol']})" if protocol.get("protocol") else ""
-            yield f"{result['task']}{how} on {result['data']}: {name}", float(value)
 
 
 def _mean(line: Mapping[str, float], beginning: str) -> float | None:
@@ -173,13 +200,13 @@ def table(groups: Sequence[Group]) -> tuple[list[str], list[Line]]:
     baseline = groups[0]
     lines = []
     for group in groups:
-        lines.append(Line(group.name, [_mean_std(group.values.get(c, {})) for c in columns]))
+        lines.append(Line(group.label, [_mean_std(group.values.get(c, {})) for c in columns]))
         if group is not baseline:
             cells = [
                 _difference(group.values.get(c, {}), baseline.values.get(c, {})) for c in columns
             ]
             if any(cells):
-                lines.append(Line(f"− {baseline.name}", cells, main=False))
+                lines.append(Line(f"− {baseline.label}", cells, main=False))
     return columns, lines
 
 
@@ -200,7 +227,7 @@ def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
         text += (
             f" [{_number(found.mean - found.half, '+')}, {_number(found.mean + found.half, '+')}]"
         )
-    return text
+    return text + (f" ({found.n})" if found.n < len(ours) else "")
 
 
 def _number(value: float, sign: str = "") -> str:
@@ -246,11 +273,11 @@ def plots(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _over_seeds(group: Group, value: Callable[[Mapping[str, float]], float | None]) -> Points:
-    """Return the mean over a group's seeds at the epochs that any of them has."""
+    """Return the mean over a group's finished runs at the epochs that all of them have."""
     at: dict[float, list[float]] = defaultdict(list)
-    for run in group.runs.values():
+    for run in group.finished.values():
         steps = run.steps_per_epoch
         for line in run.lines:
             if (y := value(line)) is not None:
                 at[line["step"] / steps].append(y)
-    return [(x, fmean(ys)) for x, ys in sorted(at.items())]
+    return [(x, fmean(ys)) for x, ys in sorted(at.items()) if len(ys) == len(group.finished)]

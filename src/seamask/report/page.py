@@ -31,6 +31,7 @@ from seamask.report.comparing import (
     table,
     title_of,
 )
+from seamask.report.measured import columns_of, measured
 from seamask.report.plots import plot
 from seamask.report.reading import Told, read_run
 from seamask.report.troubles import asked_until
@@ -158,7 +159,7 @@ def render_run(run: Told, refresh: int = 0) -> str:
         warnings=words.warnings(run),
         scores=words.scores_table(run),
         signs=words.signs_table(run.results),
-        evaluations=run.evaluations,
+        evaluations=_evaluations(run),
         compare=_how_to_compare(run),
         changed=[
             (p, settings.plain(was), settings.plain(now)) for p, was, now in changed(run.config)
@@ -222,6 +223,16 @@ def _colours(labels: Collection[str]) -> dict[str, int]:
     found = {m: int(m.removeprefix("mask ")) - 1 for m in labels if m.startswith("mask ")}
     free = iter(sorted(set(range(len(labels))) - set(found.values())))
     return {label: found[label] if label in found else next(free) for label in labels}
+
+
+def _evaluations(run: Told) -> list[tuple[str, int, str]]:
+    """Return (what and by which protocol, seed, what was found) of each evaluation of a run."""
+    results = [result for result in run.evaluations if result["metrics"]]
+    found = [one for r in results if (one := measured(r, int(r["seed"]))) is not None]
+    return [
+        (name, int(result["seed"]), f"{one.value:.4g}")
+        for name, result, one in zip(columns_of(found), results, found, strict=True)
+    ]
 
 
 def _how_to_compare(run: Told) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,12 +120,20 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 def _of_its_weights(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the results of the weights that are there, and those that do not say of which."""
-    found = read_evaluations(folder.evaluations)
+    """Return the results of the weights that are there, and those that do not say of which.
+
+    Results of other encoders that were put here (`--out`) are left out.
+    """
+    found = [result for result in read_evaluations(folder.evaluations) if not _of_others(result)]
     if not any(result.get("weights") for result in found):
         return found  # most runs have none: their weights are not read
     known = ("", folder.weights())
     return [result for result in found if result.get("weights", "") in known]
+
+
+def _of_others(result: Mapping[str, Any]) -> bool:
+    """Say whether a result in a run's folder is of another encoder: its file says so."""
+    return bool(re.search(r"-of-[0-9a-f]{8}-", Path(str(result.get("file") or "")).name))
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
