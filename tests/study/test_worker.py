@@ -16,6 +16,7 @@ import yaml
 
 from seamask.base.errors import UserError
 from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
+from seamask.runs import RunFolder
 from seamask.study.folder import StudyFolder
 from seamask.study.grid import Job
 from seamask.study.plan import planned
@@ -479,6 +480,19 @@ def test_a_run_begun_again_here_goes_on_here(whole, carried, tmp_path, capfd):
     said = capfd.readouterr().out
     assert "SimCLR, seed 0: pretraining" in said  # resumed, not taken for finished
     assert numbers(elsewhere) == numbers(out)
+
+
+def test_a_dry_run_counts_from_the_last_checkpoint(partly):
+    path, out = partly("sequential/seed0/evaluations")
+    run = RunFolder(out / "sequential/seed0")
+    (run.path / "summary.json").unlink()
+    steps = RunFolder.step_of(run.latest_checkpoint())  # 48 images, 2 epochs
+    half = run.latest_checkpoint()
+    half.rename(half.with_name(half.name.replace(f"{steps}", f"{steps // 2}")))
+    for other in run.all_checkpoints()[1:]:
+        other.unlink()
+    said = planned(read_study(path), out, lambda config: config.data.shapes_train, lambda _: 4.0)
+    assert said.splitlines()[3].split() == ["+", "Sequential", "1", "2", "48", "4", "12", "s"]
 
 
 def test_a_dry_run_believes_the_file_of_results(carried, tmp_path):

@@ -11,8 +11,9 @@ from seamask.base import settings
 from seamask.base.output import in_columns
 from seamask.base.progress import amount, duration, few
 from seamask.config import Config
+from seamask.runs import RunFolder
 from seamask.study.folder import StudyFolder
-from seamask.study.grid import Study
+from seamask.study.grid import Job, Study
 from seamask.study.results import results_of, seconds_of
 from seamask.training.preflight import preflight
 
@@ -27,7 +28,8 @@ class Planned:
         method: its name.
         runs: of it.
         epochs: of each.
-        images: that each sees; None: how many there are is not known before they are there.
+        images: that they have yet to see, from their last checkpoints on; None: how many there are
+            is not known before they are there.
         rate: images a second; None: not measured, since there is nothing to do.
     """
 
@@ -42,7 +44,7 @@ class Planned:
         """Of all its runs, one after the other."""
         if not self.runs:
             return 0.0
-        return None if self.images is None or not self.rate else self.runs * self.images / self.rate
+        return None if self.images is None or not self.rate else self.images / self.rate
 
 
 def planned(
@@ -75,7 +77,8 @@ def planned(
 
     def rate(config: Config) -> float:
         """Measure once what differs only in how long it trains, or on what."""
-        alike = replace(config, epochs=1, seed=0, data=Config().data, log=Config().log)
+        data = replace(Config().data, size=config.data.size, channels=config.data.channels)
+        alike = replace(config, epochs=1, seed=0, data=data, log=Config().log)
         key = json.dumps(settings.to_dict(alike), sort_keys=True)
         if key not in rates:
             rates[key] = measure(config)
@@ -83,14 +86,23 @@ def planned(
 
     methods = []
     for name, config in study.methods.items():
-        runs = sum(job.row == name and job.evaluation is None for job in open_jobs)
+        runs = [job for job in open_jobs if job.row == name and job.evaluation is None]
         images = count(config)
         if images is not None:
-            images = images // config.batch_size * config.batch_size * config.epochs
-        methods.append(Planned(name, runs, config.epochs, images, rate(config) if runs else None))
+            steps = images // config.batch_size * config.epochs
+            taken = sum(_taken(folder, job) for job in runs)
+            images = (len(runs) * steps - taken) * config.batch_size
+        measured = rate(config) if runs else None
+        methods.append(Planned(name, len(runs), config.epochs, images, measured))
     evaluations = [job for job in open_jobs if job.evaluation is not None]
     expected = study.expected(evaluations, took)
     return _text(len(jobs), methods, expected)
+
+
+def _taken(folder: StudyFolder, job: Job) -> int:
+    """Return how many steps of a pretraining that is to be done are kept in a checkpoint."""
+    latest = folder.run(job.row, job.seed).latest_checkpoint()
+    return 0 if latest is None or folder.done(job) else RunFolder.step_of(latest)
 
 
 def _done(study: Study, folder: StudyFolder, results: Path | None) -> dict[str, float]:
@@ -113,13 +125,13 @@ def _text(jobs: int, methods: list[Planned], evaluations: list[float | None]) ->
         return "\n".join([first, _of_evaluations(evaluations)])
     rows = [("", "runs", "epochs", "images seen", "images/s", "time")]
     for m in methods:
-        images = UNKNOWN if m.images is None else f"{m.runs * m.images:,}"
+        images = UNKNOWN if m.images is None else f"{m.images:,}"
         seconds = UNKNOWN if m.seconds is None else duration(m.seconds)
         rows.append(
             (m.method, str(m.runs), str(m.epochs), images, few(m.rate) if m.rate else "", seconds)
         )
     known = [m.seconds for m in methods if m.seconds is not None]
-    seen = [m.runs * m.images for m in methods if m.images is not None]
+    seen = [m.images for m in methods if m.images is not None]
     partly = "at least " if len(known) < len(methods) else ""
     rows.append(("in all", str(pretrainings), "", f"{sum(seen):,}", "", duration(sum(known))))
     return "\n".join(
