@@ -7,8 +7,9 @@ from PIL import Image
 
 import seamask
 from command import call
+from seamask.base.paths import short_names
 from seamask.cli import main
-from seamask.evaluate.photos import A_SHEET, CELL, _names
+from seamask.evaluate.photos import A_SHEET, CELL
 from seamask.runs import RunFolder
 from seamask.show.curves import curves_figure
 from seamask.show.figures import (
@@ -17,6 +18,7 @@ from seamask.show.figures import (
     KELLY,
     LEGEND,
     MARGIN,
+    NAME,
     comparison_figure,
     mask_figure,
     segmentation_figure,
@@ -300,9 +302,9 @@ def test_a_photo_that_cannot_be_read(run, tmp_path, capsys, bad):
         (["runs/mine"], ["mine"]),
         (["adios", "ours"], ["adios", "ours"]),
         (["studies/t/ours/seed0", "studies/t/theirs/seed0"], ["ours", "theirs"]),
-        (["masker-rate-x-3/seed0", "masker-rate-x-10/seed0"], ["seed0 1", "seed0 2"]),  # 13 letters
-        (["a/seed0", "a/seed1", "b/seed1"], ["seed0 1", "seed1 2", "seed1 3"]),
+        (["masker-rate-x-3/seed0", "masker-rate-x-10/seed0"], ["seed0 (1)", "seed0 (2)"]),  # 13
+        (["a/seed0", "a/seed1", "b/seed1"], ["seed0", "seed1 (1)", "seed1 (2)"]),
     ],
 )
 def test_runs_are_named_by_what_tells_them_apart(runs, names):
-    assert _names(runs) == names
+    assert short_names(runs, NAME) == names
