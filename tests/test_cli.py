@@ -308,6 +308,7 @@ def test_a_name_like_no_other_gets_a_few_examples_not_all(word, capsys, tmp_path
     ("--masks.hard --masks.hard-patch 7", "patch 7 does not divide"),
     ("--masks.role partner", "--masks.role is 'partner': expected a factor such as 1, or -1->1"),
     ("--masks.role -1->1 --masker grid", "--masks.role -1->1: --masker grid learns nothing"),
+    ("--masker simultaneous --n-masks 1", "take 2 or more"),
     ("--objective reconstruct --masker none", "--masker none removes nothing"),
     ("--objective reconstruct --backbone vit_tiny_patch16_224 --masks.drop 0.5",
      "take --objective.decoder 1 or more"),

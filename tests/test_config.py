@@ -394,13 +394,6 @@ def test_what_only_sequential_masks_can_is_refused_elsewhere(changed, says):
         check(override(Config(), {"masker": "simultaneous", **changed}))
 
 
-def test_one_mask_that_shares_out_every_pixel_is_refused():
-    says = "--n-masks 1 with --masker simultaneous: .* take 2 or more"
-    with pytest.raises(UserError, match=says):
-        check(override(Config(), {"masker": "simultaneous", "n_masks": 1}))
-    check(override(Config(), {"masker": "sequential", "n_masks": 1}))
-
-
 def test_a_folder_on_a_cpu_gets_a_recipe_that_it_can_finish():
     assert default_recipe("my/images", lambda: False) == "folder-small"
     assert default_recipe("my/images", lambda: True) == "folder-seamask"

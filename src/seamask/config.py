@@ -141,11 +141,6 @@ def check(config: Config) -> Config:
     if c.masks.masker != "sequential" and (budget.exact or c.masks.disjoint):
         what = f"--budget {budget}" if budget.exact else "--masks.disjoint"
         raise UserError(f"{what} needs --masker sequential, not {c.masks.masker}")
-    if c.masks.masker == "simultaneous" and c.masks.n_masks == 1:
-        raise UserError(
-            "--n-masks 1 with --masker simultaneous: its masks share out every pixel, so one would "
-            "remove all of every image; take 2 or more"
-        )
     if not set(c.masks.compare) - {"none"}:
         shown = " ".join(c.masks.compare) or "empty"
         raise UserError(f"--masks.compare is {shown}: masks need one, each or both")

@@ -480,8 +480,24 @@ def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
     for other in ({"seed": 0}, {"data.holdout": 0.5}):
         with pytest.raises(UserError, match=r"were trained on: .* held out those of --seed 1"):
             evaluate(out, "knn", **moved, **other)
+    fewer = evaluate(out, "knn", **moved, **{"data.holdout": 0.1})  # of those it held out
+    assert fewer.images["held_out"] == 3
     others = class_folders(tmp_path / "others", seed=1)
     assert evaluate(out, "knn", data=str(others), seed=0).seed == 0  # never trained on
+
+
+def test_a_run_that_held_out_nothing_says_so_when_it_is_measured(cache, tmp_path):
+    data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
+    settings = {
+        "data": data, "data.cache": str(cache), "data.holdout": 0.0, "image_size": 32,
+        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
+        "objective.out_dim": 8, "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    found = evaluate(out, "knn", **{"data.holdout": 0.25})
+    assert "it was trained on these images" in found.notes[-1]
+    others = class_folders(tmp_path / "others", seed=1)
+    assert not evaluate(out, "knn", data=str(others), **{"data.holdout": 0.25}).notes
 
 
 def test_a_limit_holds_where_only_a_part_is_labelled(run, cache, tmp_path):

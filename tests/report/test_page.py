@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from command import call
-from seamask.base.paths import short_names
+from seamask.base.paths import names_apart, numbered
 from seamask.base.settings import leaves
 from seamask.commands import parse_pretrain
 from seamask.report import words
@@ -285,8 +285,9 @@ def test_runs_of_one_name_are_told_apart(runs, tmp_path):
     groups = groups_of([tmp_path / name / "seed0" for name in runs], 1)
     panels = {panel["title"]: panel["curves"] for panel in plots(groups)}
     assert [curve["label"] for curve in panels["loss of the encoder"]] == ["learned", "random"]
-    assert short_names([tmp_path / "a/seed0", tmp_path / "b/seed0"]) == ["a", "b"]
-    assert short_names([tmp_path / "a", tmp_path / "a"]) == ["a (1)", "a (2)"]
+    assert names_apart([tmp_path / "a/seed0", tmp_path / "b/seed0"]) == ["a", "b"]
+    assert names_apart([tmp_path / "a", tmp_path / "a"]) == ["a (1)", "a (2)"]
+    assert numbered(["a", "a", "a (1)", "b"]) == ["a (2)", "a (3)", "a (1)", "b"]
 
 
 def test_differences_are_paired_by_seed():

@@ -7,7 +7,7 @@ from PIL import Image
 
 import seamask
 from command import call
-from seamask.base.paths import short_names
+from seamask.base.paths import names_apart
 from seamask.cli import main
 from seamask.evaluate.photos import A_SHEET, CELL
 from seamask.runs import RunFolder
@@ -307,4 +307,4 @@ def test_a_photo_that_cannot_be_read(run, tmp_path, capsys, bad):
     ],
 )
 def test_runs_are_named_by_what_tells_them_apart(runs, names):
-    assert short_names(runs, NAME) == names
+    assert names_apart(runs, NAME) == names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def short_names(paths: Sequence[PathLike], most: int | None = None) -> list[str]:
+def names_apart(paths: Sequence[PathLike], most: int | None = None) -> list[str]:
     """Return a name of each path: its last part, or one above by which all differ.
 
     Args:
@@ -103,18 +103,18 @@ def short_names(paths: Sequence[PathLike], most: int | None = None) -> list[str]
         Of a study's `ours/seed0` and `theirs/seed0`, `ours` and `theirs`. Where no part tells all
         apart the last ones, numbered where they are the same.
     """
-    parts = [local(path).absolute().parts[::-1] for path in paths]
+    parts = [local(path).resolve().parts[::-1] for path in paths]
     for names in zip(*parts, strict=False):
         if len({name[:most] for name in names}) == len(paths):
             return list(names)
-    return numbered([path[0][: most and most - 4] for path in parts])
+    return numbered([path[0][: most and most - len(f" ({len(paths)})")] for path in parts])
 
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Return the names, those numbered that are there more than once: `a (1)`, `a (2)`."""
-    seen: Counter[str] = Counter()
-    found = []
+    found: list[str] = []
     for name in names:
-        seen[name] += 1
-        found.append(f"{name} ({seen[name]})" if names.count(name) > 1 else name)
+        free = (f"{name} ({k})" for k in itertools.count(1))
+        taken = {*found, *names}
+        found.append(next(n for n in free if n not in taken) if names.count(name) > 1 else name)
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from seamask.data.registry import SOURCES
 from seamask.data.sets.folder import OF_EACH_CLASS
+
+NOTHING = "nothing"  # is held out: neither by a split of its own nor by a draw
 
 
 class Seen(NamedTuple):
@@ -18,7 +20,7 @@ class Seen(NamedTuple):
         name: of the data set or folder.
         fingerprint: of the images.
         split: what was held out, in words; empty: not known, or nothing.
-        counts: how many of what; empty: not known.
+        counts: how many of what; empty: not known, or they differ because some cannot be read.
     """
 
     seed: int
@@ -26,6 +28,23 @@ class Seen(NamedTuple):
     fingerprint: str
     split: str = ""
     counts: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, seed: int, data: Mapping[str, Any]) -> Seen:
+        """Return what is known of the images of a result, or of a manifest's `data`.
+
+        Args:
+            seed: of the result or run.
+            data: `name`, `fingerprint`, `images`, and as far as known `split` or `held_out`, and
+                `skipped`.
+        """
+        held, images = data.get("held_out"), data.get("images") or {}
+        split = str(data.get("split") or "")
+        if isinstance(images, int):  # a manifest
+            split = str(held.get("split") or NOTHING) if held else ""
+            images = {"learn": images} | ({"held_out": held.get("images")} if held else {})
+        counts = () if data.get("skipped") else tuple(sorted(images.items()))
+        return cls(seed, str(data["name"]), str(data.get("fingerprint", "")), split, counts)
 
 
 def held_out_by_seed(images: Iterable[Seen]) -> bool:

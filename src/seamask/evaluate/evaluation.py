@@ -186,38 +186,51 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     if not own_sizes:
         check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
+    note = ""
     if subject.run is not None and subject.config is not None and not own_sizes:
-        _check_held_out(subject.run, subject.config, config)
+        note = _trained_on(subject.run, subject.config, config)
     data = open_data(task, config)
+    if note:
+        data = replace(data, notes=(*data.notes, note))
     if subject.normalization is not None:  # an encoder is shown what it was trained on
         data = replace(data, normalization=subject.normalization)
     return Context(subject, data, config, size, device, masker)
 
 
-def _check_held_out(run: RunFolder, trained: Config, config: EvaluationConfig) -> None:
+def _trained_on(run: RunFolder, trained: Config, config: EvaluationConfig) -> str:
     """Refuse to measure images that a run was trained on, where it held out others of a folder.
 
-    Raises:
-        UserError: they are the run's images, by another seed or share.
-    """
-    own, now = (trained.seed, trained.data.holdout), (config.seed, config.data.holdout)
-    if own == now or config.data.source in SOURCES or not run.manifest.exists():
-        return
+    Returns:
+        A note, where it held out none; else nothing.
 
-    there = replace(trained.data, source=config.data.source, root=config.data.root)
+    Raises:
+        UserError: they are the run's images, held out by another seed or a larger share.
+    """
+    seed, share, source = trained.seed, trained.data.holdout, config.data.source
+    fewer = config.seed == seed and 0 < config.data.holdout <= share  # some of those it held out
+    if fewer or {trained.data.source, source} & set(SOURCES) or not run.manifest.exists():
+        return ""
+    there = replace(trained.data, source=source, root=config.data.root)
     size = trained.data.size or trained.image_size
 
     def mark(seed: int, holdout: float) -> str:
         data = replace(there, holdout=holdout)
         return fingerprint_of(find_source(data, size, seed), data, size)
 
-    said = run.read_manifest().get("data", {}).get("fingerprint")
-    if mark(*own) == said and mark(*now) != said:
-        raise UserError(
-            f"--seed {config.seed}, --data.holdout {config.data.holdout:g}: some of these images "
-            f"were trained on: {run.path} held out those of --seed {own[0]}, --data.holdout "
-            f"{own[1]:g}; leave both out"
-        )
+    try:
+        if mark(seed, share) != run.read_manifest().get("data", {}).get("fingerprint"):
+            return ""  # another folder
+    except UserError:  # a folder without what the run's has beside its images
+        return ""
+    if mark(config.seed, config.data.holdout) == mark(seed, share):
+        return ""
+    if not share:
+        return f"{run.path} held out nothing (--data.holdout 0): it was trained on these images"
+    raise UserError(
+        f"--seed {config.seed}, --data.holdout {config.data.holdout:g}: some of these images were "
+        f"trained on: {run.path} held out those of --seed {seed}, --data.holdout {share:g}; leave "
+        "both out"
+    )
 
 
 def open_data(task: Task, config: EvaluationConfig) -> Data | Segmentation:

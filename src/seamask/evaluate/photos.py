@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
-from seamask.base.paths import absolute, check_writable, local, short_names
+from seamask.base.paths import absolute, check_writable, local, names_apart
 from seamask.base.progress import Progress
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_square_and_sides
@@ -123,7 +123,7 @@ def draw_masks_of_photos(
     skipped: list[tuple[str, str]] = []
     drawn: list[Path] = []
     readable = _readable(photos, seers, skipped)
-    makers = {name: seer.n_masks for name, seer in zip(short_names(runs, NAME), seers, strict=True)}
+    makers = {name: seer.n_masks for name, seer in zip(names_apart(runs, NAME), seers, strict=True)}
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
             masks = []

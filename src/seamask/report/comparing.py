@@ -12,7 +12,7 @@ from typing import Any
 
 from seamask.base import settings
 from seamask.base.documents import read_yaml
-from seamask.base.paths import local, numbered, short_names, slug
+from seamask.base.paths import local, names_apart, numbered, slug
 from seamask.base.statistics import paired, spread
 from seamask.report.measured import Measured, columns_of, latest
 from seamask.report.plots import Points, plot
@@ -38,6 +38,7 @@ class Group:
     values: Values = field(default_factory=lambda: defaultdict(dict))
     elsewhere: dict[int, list[Measured]] = field(default_factory=dict)
     """{seed: what is known of a run that is not here}."""
+    trained: bool = True
 
     @property
     def finished(self) -> dict[int, Told]:
@@ -108,7 +109,7 @@ def _of_study(path: Path, most: int, prefix: str = "") -> list[Group]:
     baseline = str(about.get("baseline", ""))
     found = []
     for folder, name in {**names, UNTRAINED: UNTRAINED}.items():
-        group = Group(prefix + name)
+        group = Group(prefix + name, trained=folder != UNTRAINED or UNTRAINED in names)
         for run in sorted((path / folder).glob("seed*")):
             if not (number := run.name.removeprefix("seed")).isdecimal():
                 continue
@@ -125,35 +126,46 @@ def _of_study(path: Path, most: int, prefix: str = "") -> list[Group]:
 
 def _alike(runs: Iterable[Told]) -> list[Group]:
     """Put runs that differ only by their seed in one group, named by what sets it apart."""
-    by_settings: dict[str, dict[int, Told]] = defaultdict(dict)
+    alike: dict[str, list[Told]] = defaultdict(list)
     for run in runs:
-        flat = _settings(run)
-        key = json.dumps(flat, sort_keys=True, default=str)
-        while run.config.seed in by_settings[key]:  # the same run twice
-            key += "'"
-        by_settings[key][run.config.seed] = run
-    groups = list(by_settings.values())
+        alike[json.dumps(_settings(run), sort_keys=True, default=str)].append(run)
+    groups: list[dict[int, Told]] = []
+    for those in alike.values():
+        several = len({n for run in those if (n := _images(run)) is not None}) > 1
+        parts: dict[tuple[int | None, int], dict[int, Told]] = defaultdict(dict)
+        for run in those:
+            part = (_images(run) if several else None), 0
+            while run.config.seed in parts[part]:  # the same run twice
+                part = part[0], part[1] + 1
+            parts[part][run.config.seed] = run
+        groups += parts.values()
     firsts = [_settings(next(iter(group.values()))) for group in groups]
     paths = dict.fromkeys(path for flat in firsts for path in flat)
     apart = [path for path in paths if len({str(flat.get(path)) for flat in firsts}) > 1]
     found = []
-    folders = short_names([next(iter(group.values())).folder.path for group in groups])
+    folders = names_apart([next(iter(group.values())).folder.path for group in groups])
     for group, flat, folder in zip(groups, firsts, folders, strict=True):
         run = next(iter(group.values()))
-        shown = [f"{path} {flat.get(path)}" for path in apart if path not in ("recipe", IMAGES)]
+        shown = [f"{path} {flat.get(path)}" for path in apart if path != "recipe"]
         name = f"{run.config.recipe}: {', '.join(shown)}" if 0 < len(shown) <= 3 else ""
         found.append(Group(name or folder, group))
     return found
 
 
 def _settings(run: Told) -> dict[str, Any]:
-    """Return what makes a run another one: its settings, and how many images it is trained on."""
-    images = (run.manifest.get("data") or {}).get("images")
+    """Return the settings that make a run another one."""
     return {
         path: settings.plain(settings.get(run.config, path))
         for path, _ in settings.leaves(type(run.config))
         if path not in SAME and makes_other_run(path)
-    } | ({} if images is None else {IMAGES: images})
+    }
+
+
+def _images(run: Told) -> int | None:
+    """Return how many images a run is trained on; None: not known yet, or by which it held out
+    those that cannot be read."""
+    data = run.manifest.get("data") or {}
+    return None if data.get("skipped") else data.get("images")
 
 
 def _evaluated(groups: Iterable[Group]) -> None:
@@ -237,7 +249,10 @@ def _number(value: float, sign: str = "") -> str:
 
 def differing(groups: Sequence[Group]) -> list[tuple[str, list[Any]]]:
     """Return (setting, its value in each group that was trained) of those that differ."""
-    firsts = [_settings(next(iter(group.runs.values()))) for group in groups if group.runs]
+    runs = [next(iter(group.runs.values())) for group in groups if group.runs]
+    firsts, images = [_settings(run) for run in runs], [_images(run) for run in runs]
+    if None not in images:
+        firsts = [{**flat, IMAGES: n} for flat, n in zip(firsts, images, strict=True)]
     paths = dict.fromkeys(path for flat in firsts for path in flat)
     rows = [(path, [flat.get(path) for flat in firsts]) for path in paths]
     return [(path, values) for path, values in rows if len({str(v) for v in values}) > 1]

@@ -28,30 +28,23 @@ class Measured:
     value: float
 
 
-def measured(result: Mapping[str, Any], seed: int) -> Measured | None:
-    """Return what a result found, as `seamask evaluate` keeps it; None: nothing.
-
-    Args:
-        result: as `read_evaluations` returns it.
-        seed: of the run.
-    """
+def measured(result: Mapping[str, Any]) -> Measured | None:
+    """Return what a result found, as `read_evaluations` returns it; None: nothing."""
     if not result["metrics"]:
         return None
     name, value = next(iter(result["metrics"].items()))
     settings = result.get("protocol") or {}
     how = f" ({settings['protocol']})" if settings.get("protocol") else ""
-    images = result.get("images") or {}
-    counts = () if result.get("skipped") else tuple(sorted(images.items()))
-    data, split = str(result["data"]), str(result.get("split", ""))
-    seen = Seen(seed, data, str(result.get("fingerprint", "")), split, counts)
-    return Measured(f"{result['task']}{how} on {data}: {name}", settings, seen, float(value))
+    what = f"{result['task']}{how} on {result['data']}: {name}"
+    seen = Seen.of(int(result["seed"]), {**result, "name": result["data"]})
+    return Measured(what, settings, seen, float(value))
 
 
 def columns_of(found: Sequence[Measured]) -> list[str]:
     """Return a name for each number: one for those that mean the same, others for all others.
 
     Where what they are of is not enough, it says by which settings, and then images, they differ.
-    Settings that some do not name, since they are new, are not told apart by.
+    Who does not name a setting, since it is new, is not told apart by it from those that agree.
     """
     alike: dict[str, list[int]] = defaultdict(list)
     for at, one in enumerate(found):
@@ -66,20 +59,23 @@ def columns_of(found: Sequence[Measured]) -> list[str]:
 
 def _apart(found: Sequence[Measured]) -> list[str]:
     """Return what sets each number apart from the others; empty: nothing."""
-    known = set.intersection(*(set(one.settings) for one in found))
-    differing = [
-        path
-        for path in found[0].settings
-        if path in known and len({_plain(one.settings[path]) for one in found}) > 1
+    values: dict[str, set[str]] = defaultdict(set)
+    for one in found:
+        for path, value in one.settings.items():
+            values[path].add(_plain(value))
+    differing = [path for path in values if len(values[path]) > 1]
+    settings = [
+        ", ".join(f"{p} {_plain(one.settings[p])}" for p in differing if p in one.settings)
+        or "protocol not known" * bool(differing)
+        for one in found
     ]
-    settings = [", ".join(f"{p} {_plain(one.settings[p])}" for p in differing) for one in found]
     images: dict[str, list[Seen]] = defaultdict(list)
     for said, one in zip(settings, found, strict=True):
         images[said].append(one.seen)
     drawn = {said: held_out_by_seed(seen) for said, seen in images.items()}
     marks = {said: {one.fingerprint for one in seen} for said, seen in images.items()}
     return [
-        ", ".join([said] * bool(said) + [f"images {one.seen.fingerprint[:8]}"])
+        ", ".join([said] * bool(said) + [f"images {one.seen.fingerprint[:8] or 'not known'}"])
         if len(marks[said]) > 1 and not drawn[said]
         else said
         for said, one in zip(settings, found, strict=True)
@@ -93,4 +89,4 @@ def _plain(value: Any) -> str:
 def latest(results: Iterable[Mapping[str, Any]], seed: int) -> list[Measured]:
     """Return what the evaluations of one run found, those of its own seed last."""
     in_order = sorted(results, key=lambda result: result.get("seed") == seed)  # stable
-    return [one for result in in_order if (one := measured(result, seed)) is not None]
+    return [one for result in in_order if (one := measured(result)) is not None]

@@ -22,7 +22,6 @@ from seamask.plugins import command
 from seamask.report import pictures, words
 from seamask.report.command import changed, command_of
 from seamask.report.comparing import (
-    UNTRAINED,
     Group,
     differing,
     groups_of,
@@ -119,7 +118,7 @@ def render_runs(paths: Sequence[Path], refresh: int = 0) -> str:
 
 def _how_many(groups: Sequence[Group]) -> str:
     """Say how many methods and runs there are; of a study, also how many runs are elsewhere."""
-    methods = [group for group in groups if group.name != UNTRAINED]
+    methods = [group for group in groups if group.trained]
     runs = sum(len(group.runs) for group in methods)
     elsewhere = sum(len(group.elsewhere) for group in methods)
     about = f"{amount(len(methods), 'method')}, {amount(runs, 'run')}"
@@ -228,7 +227,7 @@ def _colours(labels: Collection[str]) -> dict[str, int]:
 def _evaluations(run: Told) -> list[tuple[str, int, str]]:
     """Return (what and by which protocol, seed, what was found) of each evaluation of a run."""
     results = [result for result in run.evaluations if result["metrics"]]
-    found = [one for r in results if (one := measured(r, int(r["seed"]))) is not None]
+    found = [one for r in results if (one := measured(r)) is not None]
     return [
         (name, int(result["seed"]), f"{one.value:.4g}")
         for name, result, one in zip(columns_of(found), results, found, strict=True)

@@ -90,8 +90,8 @@ def planned(
         images = count(config)
         if images is not None:
             steps = images // config.batch_size * config.epochs
-            taken = sum(_taken(folder, job) for job in runs)
-            images = (len(runs) * steps - taken) * config.batch_size
+            left = sum(max(steps - _taken(folder, job), 0) for job in runs)
+            images = left * config.batch_size
         measured = rate(config) if runs else None
         methods.append(Planned(name, len(runs), config.epochs, images, measured))
     evaluations = [job for job in open_jobs if job.evaluation is not None]

@@ -7,7 +7,7 @@ import fnmatch
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def _notes_on_pretraining(study: Study, manifests: Manifests) -> list[str]:
     """Say in what runs differ that their settings do not say."""
     notes = []
     for row in study.methods:
-        data = [_seen(seed, m) for (name, seed), m in manifests.items() if name == row]
+        data = [Seen.of(seed, m["data"]) for (name, seed), m in manifests.items() if name == row]
         if len({one.fingerprint for one in data}) > 1 and not held_out_by_seed(data):
             notes.append(f"{row} was pretrained on images that changed between its seeds.")
     alike: dict[str, set[str]] = defaultdict(set)
@@ -186,13 +186,6 @@ def _notes_on_pretraining(study: Study, manifests: Manifests) -> list[str]:
             said = "; ".join(f"{name}: {', '.join(runs)}" for name, runs in found.items())
             notes.append(f"Runs were trained in different precisions, {said}: set --precision.")
     return notes
-
-
-def _seen(seed: int, manifest: Mapping[str, Any]) -> Seen:
-    data = manifest["data"]
-    held = data.get("held_out") or {}
-    counts = () if data.get("skipped") else (data["images"], held.get("images"))
-    return Seen(seed, data["name"], data["fingerprint"], held.get("split", ""), counts)
 
 
 def _provenance(found: Sequence[Column], manifests: Manifests) -> list[str]:

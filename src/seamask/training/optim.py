@@ -51,9 +51,9 @@ def build_optimizer(
 def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -> float:
     """Return the learning rate at a point of training.
 
-    Linear warm-up from `warmup_start` to `peak`, then a cosine to `min_lr` at the last epoch's end.
-    Once per epoch the warm-up reaches its peak at its last epoch, as in solo-learn's
-    `LinearWarmupCosineAnnealingLR`; per step, at its end.
+    Linear warm-up from `warmup_start`, or `peak` if that is lower, to `peak`, then a cosine to
+    `min_lr` at the last epoch's end. Once per epoch the warm-up reaches its peak at its last epoch,
+    as in solo-learn's `LinearWarmupCosineAnnealingLR`; per step, at its end.
 
     Args:
         config: the schedule.

@@ -60,6 +60,11 @@ def preflight(config: Config, place: Place | None = None, closely: bool = False)
             f"--optim.constant-predictor needs byol or simsiam: {config.objective.name} has no "
             "predictor"
         )
+    if config.masks.masker == "simultaneous" and config.masks.n_masks == 1:
+        raise UserError(
+            "--n-masks 1 with --masker simultaneous: its masks share out every pixel, so one would "
+            "remove all of every image; take 2 or more"
+        )
     penalty_weights(config, objective)
     with torch.device("meta"):
         networks = build_networks(config, objective)

@@ -152,13 +152,15 @@ def logged_scores(run: Run) -> dict[str, float]:
 def scores_before(run: Run) -> dict[str, float]:
     """Return the probes of the encoder as the run began.
 
-    `untrained/…` of random weights; `start/…` of those that `--encoder.init` names, unless they
-    cannot be read any more.
+    `untrained/…` of random weights; `start/…` of those that `--encoder.init` named, unless they
+    cannot be read any more or are others by now.
     """
     config = run.config
     try:
         start = read_start(config)
     except UserError:
+        return {}
+    if (start.source if start else None) != (run.started["source"] if run.started else None):
         return {}
     encoder = build_networks(config, build_objective(config.objective), start).encoder
     found = probe(encoder.backbone.to(run.processes.device), run.data, config.image_size)

@@ -38,7 +38,8 @@ class OptimConfig:
     warmup_epochs: Annotated[int, Within(0)] = 10
     """[ADIOS] scripts."""
     warmup_start: Annotated[float, Within(0)] = 0.003
-    """Learning rate at the start of the warm-up, for both players ([ADIOS] code)."""
+    """Learning rate at the start of the warm-up, for both players ([ADIOS] code); of a player whose
+    own rate is lower, that one."""
     min_lr: Annotated[float, Within(0)] = 0.0
     """Where the cosine ends."""
     constant_predictor: bool = False
