@@ -19,7 +19,7 @@ class Seen(NamedTuple):
         seed: by which they were held out, if they were.
         name: of the data set or folder.
         fingerprint: of the images.
-        split: what was held out, in words; empty: not known, or nothing.
+        split: what was held out, in words, `NOTHING` among them; empty: not known.
         counts: how many of what; empty: not known, or they differ because some cannot be read.
     """
 

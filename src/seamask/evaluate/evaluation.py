@@ -218,11 +218,12 @@ def _trained_on(run: RunFolder, trained: Config, config: EvaluationConfig) -> st
         return fingerprint_of(find_source(data, size, seed), data, size)
 
     try:
-        if mark(seed, share) != run.read_manifest().get("data", {}).get("fingerprint"):
-            return ""  # another folder
+        own = mark(seed, share)
     except UserError:  # a folder without what the run's has beside its images
         return ""
-    if mark(config.seed, config.data.holdout) == mark(seed, share):
+    if own != run.read_manifest().get("data", {}).get("fingerprint"):
+        return ""  # another folder
+    if own == mark(config.seed, config.data.holdout):
         return ""
     if not share:
         return f"{run.path} held out nothing (--data.holdout 0): it was trained on these images"

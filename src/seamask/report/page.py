@@ -226,11 +226,10 @@ def _colours(labels: Collection[str]) -> dict[str, int]:
 
 def _evaluations(run: Told) -> list[tuple[str, int, str]]:
     """Return (what and by which protocol, seed, what was found) of each evaluation of a run."""
-    results = [result for result in run.evaluations if result["metrics"]]
-    found = [one for r in results if (one := measured(r)) is not None]
+    found = [one for result in run.evaluations if (one := measured(result)) is not None]
     return [
-        (name, int(result["seed"]), f"{one.value:.4g}")
-        for name, result, one in zip(columns_of(found), results, found, strict=True)
+        (name, one.seen.seed, f"{one.value:.4g}")
+        for name, one in zip(columns_of(found), found, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ import fnmatch
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seamask.data.held_out import Seen, held_out_by_seed
@@ -133,7 +133,7 @@ def _split(evaluation: Evaluation, found: list[tuple[Job, Result]]) -> list[Colu
 
 
 def _seen(job: Job, result: Result) -> Seen:
-    return Seen.of(job.seed, asdict(result) | {"name": result.data})
+    return Seen.of(job.seed, {**vars(result), "name": result.data})
 
 
 def _words(value: Any) -> str:
