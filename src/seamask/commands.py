@@ -120,7 +120,8 @@ def masks(
     The masker sees the centre square of an image, at the run's image size, as in pretraining.
 
         seamask masks RUN photo.jpg …           a picture; of more than 8 images, several
-        seamask masks RUN_A RUN_B photo.jpg …   two runs or more beside each other
+        seamask masks RUN_A RUN_B photo.jpg …   two runs or more beside each other; --overlay:
+                                                one picture a run, not one a mask
         seamask masks RUN --data DIR --out DIR  a file for each mask of every image, as large as
                                                 it, black outside the centre square: a/1.mask1.png,
                                                 … of a/1.jpg; started again, it goes on
@@ -134,7 +135,8 @@ def masks(
         hard: with --data: 0 or 255, not soft masks.
         labels: with --data: one label image a/1.png instead, k where mask k removes most, else 0.
         format: with --data: npz writes a/1.npz with masks [N, H, W] (or labels [H, W]).
-        overlay: with --data: pictures to look at, too, a/1.overlay.png.
+        overlay: masks laid on the image in colours, one picture a run; with --data beside its
+            files, a/1.overlay.png.
         device: with --data: where to compute.
     """
     from seamask.terminal import print_masks, print_written
@@ -150,14 +152,17 @@ def masks(
         folder = out or "masks"
         print_written(write_masks(run, data, folder, kind, format, overlay, device), folder)
         return
-    if hard or labels or overlay or format != "png":
-        raise UserError("--hard, --labels, --overlay and --format are for --data DIR")
+    if hard or labels or format != "png":
+        raise UserError("--hard, --labels and --format are for --data DIR")
     from seamask.evaluate.photos import draw_masks_of_photos
 
     more = [
         *itertools.takewhile(lambda word: local(word, "").joinpath("config.yaml").exists(), images)
     ]
-    print_masks(draw_masks_of_photos([run, *more], images[len(more) :], Path(out or "masks.png")))
+    sheets = draw_masks_of_photos(
+        [run, *more], images[len(more) :], Path(out or "masks.png"), overlay
+    )
+    print_masks(sheets, overlay)
 
 
 @command

@@ -127,12 +127,15 @@ def print_skipped(skipped: Sequence[tuple[str, str]], where: str = "") -> None:
         print_prose(f"  {name}: {reason}")
 
 
-def print_masks(drawn: Drawn) -> None:
+def print_masks(drawn: Drawn, overlay: bool) -> None:
     """Print what `seamask masks` drew, and what it could not read."""
     _print_unreadable(drawn.skipped)
     first, *more = drawn.sheets
     written = f"{amount(len(drawn.sheets), 'sheet')} to {first.parent}" if more else str(first)
-    print_prose(f"wrote {written}: rows are the image, its masks (share removed), the masked views")
+    shown = "rows are the image, its masks (share removed), the masked views"
+    if overlay:
+        shown = "a row an image: it, and with the masks of each run laid on it (share removed)"
+    print_prose(f"wrote {written}: {shown}")
 
 
 def print_written(written: Written, folder: str) -> None:

@@ -1,15 +1,18 @@
 """Figures show what they say; photos of any kind get their masks drawn."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 import seamask
 from command import call
 from seamask.base.paths import names_apart
 from seamask.cli import main
-from seamask.evaluate.photos import A_SHEET, CELL
+from seamask.evaluate.photos import A_SHEET, CELL, Seer
 from seamask.runs import RunFolder
 from seamask.show.curves import curves_figure
 from seamask.show.figures import (
@@ -21,6 +24,7 @@ from seamask.show.figures import (
     NAME,
     comparison_figure,
     mask_figure,
+    overlaid,
     segmentation_figure,
 )
 
@@ -187,6 +191,28 @@ def test_two_runs_beside_each_other(run, photos, tmp_path):
     for runs, masks in ((run,), 3), ((run, run), 6):
         assert call("masks", *runs, photo, "--out", tmp_path / "m.png") == 0
         assert np.asarray(Image.open(tmp_path / "m.png")).shape[0] == (1 + 2 * masks) * (CELL + GAP)
+
+
+def test_overlays_of_runs_are_a_picture_each(run, photos, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "other")
+    words = [run, tmp_path / "other", photos, "--overlay", "--out", tmp_path / "m"]
+    assert call("masks", *words) == 0
+    assert "2 sheets" in (said := capsys.readouterr().out)
+    assert "a row an image" in said
+    sheets = [np.asarray(Image.open(p)) for p in sorted((tmp_path / "m").iterdir())]
+    step = CELL + GAP
+    assert [s.shape[:2] for s in sheets] == [
+        (LEGEND + n * step, MARGIN + 3 * step) for n in (A_SHEET, 1)
+    ]
+    left, *laid = (sheets[1][LEGEND:-40, MARGIN + x * step :][:, :CELL] for x in range(3))
+    seer = Seer(run)
+    picture = seer.read(photos / "deep/8.png", CELL)
+    assert np.array_equal(left, picture[: len(left)])
+    assert np.array_equal(*laid)  # of the same run
+    masks = seer.masks([seer.read(photos / "deep/8.png")])
+    masks = F.interpolate(masks.float(), (CELL, CELL), mode="bilinear").clamp(0, 1)[0]
+    shade = (masks * 255).round().byte().numpy()
+    assert np.array_equal(laid[0], overlaid(left, shade[:, : len(left)]))
 
 
 @pytest.fixture

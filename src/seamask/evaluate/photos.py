@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seamask.base.channels import as_channels
 from seamask.base.errors import UserError, printable
-from seamask.base.paths import absolute, check_writable, local, names_apart
+from seamask.base.paths import absolute, check_writable, local, names_apart, numbered
 from seamask.base.progress import Progress
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_square_and_sides
@@ -25,11 +25,12 @@ from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
-from seamask.show.figures import NAME, mask_figure
+from seamask.show.figures import NAME, comparison_figure, mask_figure, overlaid, shortened
 from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
 CELL = 224  # side in pixels of a picture on a sheet
+ON_CELL = CELL // 8  # characters of a name that fit above it
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ class Seer:
 
 
 def draw_masks_of_photos(
-    runs: Sequence[str | os.PathLike[str]], paths: Sequence[str | os.PathLike[str]], out: Path
+    runs: Sequence[str | os.PathLike[str]],
+    paths: Sequence[str | os.PathLike[str]],
+    out: Path,
+    overlay: bool = False,
 ) -> Drawn:
     """Write pictures of the masks that runs give to images, of several beside each other.
 
@@ -111,6 +115,8 @@ def draw_masks_of_photos(
         paths: image files of any size and mode, or folders of them, of any nesting.
         out: of the PNG; for more than 8 images a folder of that name without its suffix, with
             `sheet-01.png`, `sheet-02.png`, … in it.
+        overlay: of each run one picture an image, its masks laid on it in colours, instead of one
+            a mask and view.
 
     Raises:
         UserError: no run, no weights, a run whose masks need more than an image, or not one image
@@ -123,7 +129,7 @@ def draw_masks_of_photos(
     skipped: list[tuple[str, str]] = []
     drawn: list[Path] = []
     readable = _readable(photos, seers, skipped)
-    makers = {name: seer.n_masks for name, seer in zip(names_apart(runs, NAME), seers, strict=True)}
+    names = names_apart(runs, ON_CELL if overlay else NAME)
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
             masks = []
@@ -134,19 +140,41 @@ def draw_masks_of_photos(
             sheet = sheets[len(drawn)]
             if any(absolute(sheet) == absolute(path) for path, _ in photos):
                 raise UserError(f"--out {sheet} is one of the images: name another file")
-            mask_figure(
-                pictures,
-                torch.cat(masks, dim=1),
-                sheet,
-                names=[photo.name for photo in shown],
-                makers=makers if len(seers) > 1 else None,
-                fills=[filled for s in seers for filled in [s.fill(pictures)] * s.n_masks],
-            )
+            if overlay:
+                _draw_overlays(shown, dict(zip(names, masks, strict=True)), sheet)
+            else:
+                makers = {n: seer.n_masks for n, seer in zip(names, seers, strict=True)}
+                mask_figure(
+                    pictures,
+                    torch.cat(masks, dim=1),
+                    sheet,
+                    names=[photo.name for photo in shown],
+                    makers=makers if len(seers) > 1 else None,
+                    fills=[filled for s in seers for filled in [s.fill(pictures)] * s.n_masks],
+                )
             drawn.append(sheet)
             progress.advance(len(shown))
     if not drawn:
         raise none_readable(skipped)
     return Drawn(tuple(drawn), tuple(skipped))
+
+
+def _draw_overlays(photos: Sequence[_Photo], masks: Mapping[str, Tensor], path: Path) -> None:
+    """Write a picture with a row an image: it, and with the masks of each run laid on it.
+
+    Args:
+        photos: n images.
+        masks: by the name of a run, `[n, N, CELL, CELL]` in [0, 1].
+        path: of the PNG.
+    """
+    labels = numbered([shortened(photo.name, NAME) for photo in photos])
+    rows, captions = {}, {}
+    for k, (label, photo) in enumerate(zip(labels, photos, strict=True)):
+        shades = [(own[k] * 255).round().byte().numpy() for own in masks.values()]
+        rows[label] = [photo.picture, *(overlaid(photo.picture, shade) for shade in shades)]
+        removed = [own[k].mean((1, 2)) for own in masks.values()]
+        captions[label] = ["", *(" ".join(f"{m:.0%}" for m in each) for each in removed)]
+    comparison_figure(rows, ["image", *masks], captions, path, CELL)
 
 
 def none_readable(skipped: Sequence[tuple[str, str]]) -> UserError:

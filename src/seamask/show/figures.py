@@ -100,8 +100,7 @@ def mask_figure(
             )
             sheet.paste(big, (MARGIN + x * w, y * h))
     for x, name in enumerate(names or ()):
-        most = width * zoom // 7  # letters that fit
-        text = name if len(name) <= most else f"…{name[1 - most :]}"
+        text = shortened(name, width * zoom // 7)  # letters that fit
         style = {"font_size": 12, "stroke_width": 2, "stroke_fill": "black"}
         draw.text((MARGIN + x * w + 3, height * zoom - 16), text, "white", **style)  # type: ignore[arg-type]
     if budgets is not None:
@@ -113,6 +112,11 @@ def mask_figure(
                 draw.text(corner, text, "red", font_size=12, stroke_width=2, stroke_fill="white")
     with atomic(path) as temporary:
         sheet.save(temporary, format="PNG")
+
+
+def shortened(name: str, most: int) -> str:
+    """Return the end of a name, of so many characters at most."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def coloured(maps: Tensor) -> Tensor:
