@@ -482,6 +482,11 @@ def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
             evaluate(out, "knn", **moved, **other)
     fewer = evaluate(out, "knn", **moved, **{"data.holdout": 0.1})  # of those it held out
     assert fewer.images["held_out"] == 3
+    file = shutil.copy(out / "encoder.safetensors", tmp_path)  # says so by itself
+    kept = {"data.cache": str(cache), "device": "cpu", "out": str(tmp_path / "of-file")}
+    alone = evaluate(file, "knn", **moved, **kept)
+    assert (alone.fingerprint, alone.seed) == (said, 1)
+    assert alone.metrics == evaluate(out, "knn", **moved).metrics
     others = class_folders(tmp_path / "others", seed=1)
     assert evaluate(out, "knn", data=str(others), seed=0).seed == 0  # never trained on
 

@@ -66,7 +66,7 @@ def task_config(
     """Return a task's default settings; with a run's folder, of that run's seed, on its data.
 
     A folder without `val/` holds out other images for each seed, so those of the run's seed are the
-    ones that it was not trained on.
+    ones that it was not trained on; exported weights say by which seed, and how many.
 
     Args:
         task: one of `TASKS`.
@@ -75,10 +75,18 @@ def task_config(
             as they are when they have moved, other settings of the data are the run's, too.
 
     Raises:
-        UserError: an unknown task, or a folder that holds no run.
+        UserError: an unknown task, a folder that holds no run, or no weights in a file.
     """
     config = with_parts(TASKS[task].config())
-    if encoder is None or not (run := local(encoder.removeprefix(UNTRAINED))).is_dir():
+    if encoder is None:
+        return config
+    run = local(encoder.removeprefix(UNTRAINED))
+    if run.suffix == ".safetensors" and run.is_file():
+        from seamask.evaluate.subject import read_about  # imports timm
+
+        held = read_about(run).held_out
+        return replace(config, seed=held.seed, data=replace(config.data, holdout=held.share))
+    if not run.is_dir():
         return config
     then = RunFolder.of_run(run).read_config()
     config, data = replace(config, seed=then.seed), then.data

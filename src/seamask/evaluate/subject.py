@@ -18,7 +18,7 @@ from seamask.base.errors import UserError, first_line, unknown
 from seamask.base.paths import local
 from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
-from seamask.data import Normalization
+from seamask.data import DataConfig, Normalization
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.masks import build_masker
@@ -131,11 +131,22 @@ def _untrained(name: str, image_size: int, seed: int) -> Subject:
 def _normalization(run: RunFolder) -> Normalization | None:
     """Return what a run's images are normalised by; None before its first checkpoint."""
     said = run.read_manifest().get("normalization") if run.manifest.exists() else None
-    return None if said is None else _as_normalization(said, str(run.manifest))
+    if said is None:
+        return None
+    return settings.record(Normalization, said, f"{run.manifest}: normalization")
 
 
-def _as_normalization(said: object, where: str) -> Normalization:
-    return settings.record(Normalization, said, f"{where}: normalization")
+@dataclass(frozen=True)
+class HeldOut:
+    """Which images of a folder without `val/` a run held out.
+
+    Attributes:
+        seed: by which they were drawn.
+        share: of each class.
+    """
+
+    seed: Annotated[int, Within(0)] = 0
+    share: Annotated[float, Within(0, 1)] = DataConfig.holdout
 
 
 @dataclass(frozen=True)
@@ -146,33 +157,42 @@ class About:
     image_size: Annotated[int, Within(8, MOST_PIXELS)]
     patch_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     in_chans: Literal[1, 3] = 3
+    normalization: Normalization | None = None  # of weights of before
+    held_out: HeldOut = HeldOut()
 
 
-def _exported(name: str, path: Path, image_size: int) -> Subject:
+def read_about(path: Path) -> About:
+    """Return what exported weights say of themselves.
+
+    Raises:
+        UserError: there are none, or the file is damaged or of another kind.
+    """
     if not path.is_file():
         raise UserError(f"no weights at {path}: no such file")
     try:
         with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
+            texts = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read {path}: not a safetensors file, or damaged") from error
-    if not {"backbone", "image_size"} <= about.keys():
+    if not {"backbone", "image_size"} <= texts.keys():
         raise UserError(
             f"{path} does not say which backbone it holds: give a file that seamask exported, "
             "or the run's folder"
         )
-    numbers = {k: int(v) if v.isdecimal() and len(v) < 10 else v for k, v in about.items()}
-    said = settings.record(About, numbers, f"the metadata of {path}")
+    where = f"the metadata of {path}"
+    said = {k: int(v) if v.isdecimal() and len(v) < 10 else v for k, v in texts.items()}
+    said |= {k: parse_json(texts[k], where) for k in ("normalization", "held_out") if k in texts}
+    return settings.record(About, said, where)
+
+
+def _exported(name: str, path: Path, image_size: int) -> Subject:
+    said = read_about(path)
     stem: Stem = "small" if said.backbone.endswith(SMALL_STEM) else "standard"
-    normalization = None  # of weights of before
-    if "normalization" in about:
-        normalized = parse_json(about["normalization"], f"the metadata of {path}")
-        normalization = _as_normalization(normalized, str(path))
     backbone, _, _ = build_backbone(
         said.backbone, said.image_size, stem, said.patch_size, channels=said.in_chans
     )
     size = image_size or said.image_size
-    return Subject(name, read_weights(backbone, path), size, normalization)
+    return Subject(name, read_weights(backbone, path), size, said.normalization)
 
 
 def _pretrained(name: str, image_size: int) -> Subject:

@@ -101,6 +101,7 @@ def export(run: Run) -> None:
     about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
     about |= {name: str(value) for name, value in size.items()}
     about["normalization"] = json.dumps(settings.to_dict(run.data.normalization))
+    about["held_out"] = json.dumps({"seed": run.config.seed, "share": run.config.data.holdout})
     save_weights(networks.encoder.backbone, folder.encoder, about)
     folder.link_encoder()
     export_masker(run)
