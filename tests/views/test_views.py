@@ -464,21 +464,21 @@ def test_gpu_equals_cpu_without_synchronising():
 
 def test_all_ways_up_are_shown_and_maps_follow():
     plain = ViewsConfig(scale=(1, 1), ratio=(1, 1), jitter=0, grayscale=0, blur=0)
-    config = dataclasses.replace(plain, vertical_flip=0.5, rotate90=0.5)
+    config = dataclasses.replace(plain, vertical_flip=0.5, rotate90=0.75)
     images = torch.randint(
         0, 256, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    images = images.expand(400, -1, -1, -1)
-    params = draw(400, 8, 8, config, torch.Generator().manual_seed(1))
+    images = images.expand(4000, -1, -1, -1)
+    params = draw(4000, 8, 8, config, torch.Generator().manual_seed(1))
     seen = (apply(images, params, 8) * 255).round().byte()
     ways = [torch.rot90(x, k, (1, 2)) for x in (images[0], images[0].flip(2)) for k in range(4)]
-    which = torch.stack([(seen == way).all((1, 2, 3)) for way in ways], dim=1)  # [400, 8]
+    which = torch.stack([(seen == way).all((1, 2, 3)) for way in ways], dim=1)  # [4000, 8]
     assert (which.sum(1) == 1).all()
-    assert (which.sum(0) > 25).all()  # of 50
+    assert ((which.sum(0) - 500).abs() < 100).all()  # standard deviation 21
     assert torch.equal(crop_masks(images, params, 8), seen)
     packed = ViewParameters.unpack(params.pack())
     assert all(torch.equal(getattr(packed, n), v) for n, v in vars(params).items())
-    still = draw(400, 8, 8, plain, torch.Generator().manual_seed(1))
+    still = draw(4000, 8, 8, plain, torch.Generator().manual_seed(1))
     assert torch.equal(still.crop, params.crop)  # the other draws are as without
 
 

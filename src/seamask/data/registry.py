@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seamask.base.registry import Registry
+from seamask.data.files.depth import Ranges
 from seamask.data.normalize import IMAGENET, Normalization
 from seamask.data.sets.voc import VocLayout
 from seamask.data.store.plan import Plan
@@ -39,8 +40,8 @@ class Source:
 
     Attributes:
         name: in letters, digits, - and _.
-        identity: return a text that changes whenever an image does, and not where they are
-            moved or copied: a store is kept for each.
+        identity: return a text that changes when an image does (by its size and a sample of its
+            bytes), and not where they are moved or copied: a store is kept for each.
             Raises `UserError` where there are no such images.
         plan: say how its store is made, downloading it first where need be; called only if it must
             be. Raises `UserError` where that is impossible.
@@ -54,8 +55,8 @@ class Source:
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
         jpeg: how its JPEGs were decoded (`--data.jpeg`), where the store is made already.
-        whole: list what masks are scored on, whole and at their own sizes; None: the squares of the
-            store are all there is.
+        whole: list what masks are scored on, whole and at their own sizes, given the ranges of the
+            store; None: the squares of the store are all there is.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Source:
     about: Callable[[], About] = About
     packed: Path | None = None
     jpeg: str = ""
-    whole: Callable[[], WholeImages] | None = None
+    whole: Callable[[Ranges], WholeImages] | None = None
 
 
 SOURCES: Registry[Callable[[Any, int, int], Source]] = Registry("data set", "data")

@@ -27,7 +27,8 @@ class AnyData:
     objects: str = ""
     """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
     palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its
-    `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size."""
+    `SegmentationObject`). 0 background, k = object k, 255 = void; each of its image's size, upright
+    (a camera's note on how it was held turns the image, not the map)."""
     size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     """Side in pixels at which images are stored (shorter side resized, centre cropped);
     0 means the image size."""
@@ -44,9 +45,9 @@ class AnyData:
     beside `train`; `auto`: `val` where it has classes, else `test`."""
     normalize: Annotated[Normalize, written(Normalize)] = Normalize()
     """What images are normalised by, and so what colour a removed pixel has: `own`, mean and
-    standard deviation of the training images; `imagenet`; or `MEAN/STD`, three numbers each,
-    `0.5,0.4,0.4/0.2,0.2,0.3`. `auto`: `own` for folders, archives and grey images
-    (`--data.channels 1`); for data sets with a name theirs, mostly ImageNet's."""
+    standard deviation of the training images (all of them, whatever `limit` says); `imagenet`; or
+    `MEAN/STD`, three numbers each, `0.5,0.4,0.4/0.2,0.2,0.3`. `auto`: `own` for folders, archives
+    and grey images (`--data.channels 1`); for data sets with a name theirs, mostly ImageNet's."""
     jpeg: Literal["fast", "exact"] = "fast"
     """`fast`: large JPEGs are decoded at a fraction of their size, several times faster; pixels
     differ from those of `exact` by 2 to 4 of 255 on average."""

@@ -129,7 +129,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         _normalization(config.normalize, source, store),
         fingerprint, store.skipped, about.split if probe_test else "",
         (*about.notes, *store.remarks), store.ranges, source.jpeg or config.jpeg,
-        source.whole() if source.whole else None,
+        source.whole(store.ranges) if source.whole else None,
     )  # fmt: skip
 
 

@@ -28,8 +28,8 @@ class ViewsConfig:
     vertical_flip: Annotated[float, Within(0, 1)] = 0.0
     """Probability of a vertical flip: for images without an up (slides, satellites)."""
     rotate90: Annotated[float, Within(0, 1)] = 0.0
-    """Probability of a turn by 90, 180 or 270 degrees, each as likely; 0.75 with no flip, or 0.5
-    with both, shows all ways up as often."""
+    """Probability of a turn by 90, 180 or 270 degrees, each as likely; 0.75 shows all ways up as
+    often, with any flips."""
     jitter: Annotated[float, Within(0, 1)] = 0.8
     """Probability of colour jitter; its four operations come in random order per image."""
     brightness: Annotated[float, Within(0)] = 0.8

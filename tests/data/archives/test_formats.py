@@ -229,6 +229,49 @@ def test_braces_stand_for_shards(tmp_path, photos, open_data):
         existing(f"{tmp_path}/shards/pets-{{train,test}}-{{0000..0002}}.tar")
 
 
+def test_braces_in_the_name_of_a_folder_keep_its_split(tmp_path, photos, open_data):
+    for split in ("test", "train"):
+        (tmp_path / "d" / split).mkdir(parents=True)
+        with tarfile.open(tmp_path / f"d/{split}/data.tar", "w") as tar:
+            for path in (path for path in PATHS if path.startswith(split)):
+                add(tar, path.removeprefix(f"{split}/"), (photos / path).read_bytes())
+    folder, braces = (open_data(f"{tmp_path}/d{more}") for more in ("", "/{test,train}/data.tar"))
+    assert (len(braces.train), len(braces.probe_test), braces.split) == (6, 6, "test/")
+    assert torch.equal(braces.probe_test.pixels, folder.probe_test.pixels)
+
+
+def test_members_of_one_name_in_many_archives_all_count(tmp_path, photos, open_data):
+    for k, path in enumerate(PATHS):
+        (tmp_path / f"d/{k}").mkdir(parents=True)
+        with zipfile.ZipFile(tmp_path / f"d/{k}/images.zip", "w") as file:
+            file.write(photos / path, "1.png")
+    pixels = open_data(tmp_path / "d").train.pixels
+    alone = torch.cat([open_data(photos / path.rsplit("/", 1)[0]).train.pixels for path in PATHS])
+    assert len(pixels.flatten(1).unique(dim=0)) == len(pixels) == 12
+    assert len(torch.cat([pixels, alone]).flatten(1).unique(dim=0)) == 12
+
+
+def test_json_that_is_beside_no_image_labels_none(tmp_path, photos, open_data):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for path in PATHS:
+            add(tar, path, (photos / path).read_bytes())
+        add(tar, "dataset.json", b'{"label": "pets"}')
+        add(tar, "train/ant/about.json", b'{"class": "ant"}')
+    data = open_data(tmp_path / "a.tar")
+    assert (data.classes, len(data.train), len(data.probe_test)) == (CLASSES, 6, 6)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_maps_beside_images_without_labels_are_left_out(tmp_path, photos, open_data, wrong):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for k, path in enumerate(PATHS):
+            add(tar, f"{k}.jpg" if wrong else f"{k}.png", (photos / path).read_bytes())
+            add(tar, f"{k}.seg.png", (photos / path).read_bytes())
+    data = open_data(tmp_path / "a.tar")
+    assert len(data.train) == 12
+    assert data.notes[0].startswith("left out: 12 label images")
+
+
 @pytest.mark.parametrize(
     ("text", "labels"),
     [

@@ -1,8 +1,11 @@
+import errno
 import os
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -239,6 +242,101 @@ def test_camera_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # turn right
     solid(size=(40, 20)).save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "I;16"])
+def test_tiffs_that_are_not_compressed_are_turned_too(tmp_path, mode, turned):
+    upright = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    upright = np.asarray(Image.fromarray(upright).convert("RGB" if mode == "I;16" else mode))
+    if mode == "I;16":
+        upright = upright[..., 0].astype(np.uint16) * 257
+    back = {5: 5, 6: 8, 7: 7, 8: 6}.get(turned, turned)  # the turn that undoes it
+    stored = Image.fromarray(upright, None if mode == "I;16" else mode)
+    stored = stored.transpose(decode.TURNS[back]) if back in decode.TURNS else stored
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(upright, None if mode == "I;16" else mode).save(tmp_path / "as-is.tif")
+    stored.save(tmp_path / "turned.tif", exif=exif)
+    as_is, seen = (np.asarray(read_image(tmp_path / f"{n}.tif")) for n in ("as-is", "turned"))
+    assert np.array_equal(as_is, seen)
+    with open(tmp_path / "turned.tif", "rb") as file, opened(file) as image:
+        assert np.array_equal(np.asarray(image), seen)
+
+
+def test_tiffs_that_pillow_does_not_read_are_turned_too(tmp_path):
+    values = np.random.default_rng(0).random((12, 20, 3), np.float32)
+    for name, turned, stored in ("a", 1, values), ("b", 3, values[::-1, ::-1]):
+        tags = [(274, "H", 1, turned, True)]
+        tifffile.imwrite(tmp_path / f"{name}.tif", stored, photometric="rgb", extratags=tags)
+    a, b = (np.asarray(read_image(tmp_path / f"{name}.tif")) for name in "ab")
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("codec", [None, "zlib"])
+def test_of_any_depth_0_is_white_where_a_tiff_says_so(tmp_path, kind, codec):
+    ramp = np.linspace(0, 255, 320).reshape(16, 20).astype(kind)
+    for name, how in ("black", "minisblack"), ("white", "miniswhite"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", ramp, photometric=how, compression=codec)
+    black, white = (np.asarray(read_image(tmp_path / f"{n}.tif")) for n in ("black", "white"))
+    assert black[0, 0, 0] == 0
+    assert np.array_equal(white, 255 - black)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_deep_colours_in_an_archive_are_those_of_the_folder(
+    tmp_path, write_png16, open_data, suffix
+):
+    (tmp_path / "d").mkdir()
+    for k, values in enumerate(np.random.default_rng(0).integers(0, 4096, (4, 16, 16, 3))):
+        if suffix == ".png":
+            write_png16(tmp_path / f"d/{k}.png", values)
+        else:
+            pixels = values.astype(np.uint16)
+            tifffile.imwrite(tmp_path / f"d/{k}.tif", pixels, photometric="rgb", compression="zlib")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as file:
+        for path in sorted((tmp_path / "d").iterdir()):
+            file.write(path, path.name)
+    folder, archive = open_data(tmp_path / "d"), open_data(tmp_path / "d.zip")
+    assert folder.ranges == archive.ranges
+    assert folder.ranges["16-bit colour"].high == 4095
+    assert len(folder.train) == 4
+    assert torch.equal(folder.train.pixels, archive.train.pixels)
+
+
+def test_16_bits_under_a_name_of_8_are_named(tmp_path, open_data):
+    for name, top in (("a.png", 200), ("b.png", 4000), ("c.jpg", 4000)):
+        pixels = Image.fromarray(np.full((16, 16), top, np.uint16))
+        pixels.save(tmp_path / name, format="PNG")
+    data = open_data(tmp_path, cache=str(tmp_path / ".cache"))
+    assert [int(image.max()) for image in data.train.pixels] == [12, 249]
+    ((name, reason),) = data.skipped
+    assert (name, reason.split(",")[0]) == ("c.jpg", "a PNG of 16-bit grey")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_an_error_that_is_not_the_images_is_not_kept(tmp_path, write, open_data, number):
+    write(tmp_path, *(f"{k}.png" for k in range(4)))
+    cache = str(tmp_path / ".cache")
+    with monkeypatched_open(number), pytest.raises(UserError, match=os.strerror(number)):
+        open_data(tmp_path, cache=cache)
+    assert len(open_data(tmp_path, cache=cache).train) == 4
+
+
+@contextmanager
+def monkeypatched_open(number):
+    """Within, Pillow cannot open `1.png`."""
+    real = Image.open
+
+    def refuse(file, *more, **named):
+        if str(file).endswith("1.png"):
+            raise OSError(number, os.strerror(number), str(file))
+        return real(file, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "open", refuse)
+        yield
 
 
 def test_broken_exif_is_no_obstacle(tmp_path):

@@ -110,6 +110,7 @@ SPLITS = [
     ("train", "valid"), ("Train", "Test"), ("TRAIN", "VAL"), ("Training", "Testing"),
     ("training", "Validation"), ("train2017", "val2017"), ("train_images", "test_images"),
     ("train-set", "dev-set"), ("imagesTrain", "imagesVal"), ("trainset", "testset"),
+    ("train", "eval"),
 ]  # fmt: skip
 
 
@@ -290,3 +291,32 @@ def test_unreadable_folder(photos, write, monkeypatch):
     monkeypatch.setattr(folder_module.os, "scandir", refuse)
     with pytest.raises(UserError, match=r"photos: Permission denied; change"):
         read_layout(photos, 0.1, 0)
+
+
+@pytest.mark.parametrize("other", ["extra", "unlabelled", "old"])
+def test_train_with_classes_in_it_is_no_class(photos, write, other):
+    write(photos, *(f"train/{c}/{i}.png" for c in ("cat", "dog") for i in range(8)))
+    write(photos, *(f"{other}/{i}.png" for i in range(4)))
+    layout = read_layout(photos, 0.25, 0)
+    assert layout.classes == ("cat", "dog")
+    assert (len(layout.train.paths), len(layout.held_out.paths)) == (12, 4)
+    assert layout.notes == (f"left out: 4 images beside the folders of splits ({other})",)
+
+
+def test_a_split_beside_its_classes_is_refused(photos, write):
+    write(photos, *(f"{p}{c}/{i}.png" for p in ("", "val/") for c in ("cat", "dog") for i in "12"))
+    with pytest.raises(UserError, match=r"holds val/ and, beside it, .* \(cat, dog\): move those"):
+        read_layout(photos, 0.25, 0)
+
+
+def test_held_out_images_of_one_class_are_held_out(photos, write):
+    write(photos, *(f"train/{c}/{i}.png" for c in ("cat", "dog") for i in range(8)))
+    write(photos, *(f"val/images/cat/{i}.png" for i in range(3)))
+    layout = read_layout(photos, 0.25, 0)
+    assert (layout.split, layout.held_out.labels.tolist()) == ("val/", [0, 0, 0])
+    assert (len(layout.train.paths), layout.notes) == (16, ())
+
+
+def test_what_a_mac_and_a_nas_put_beside_images_is_no_image(photos, write):
+    write(photos, "a/1.png", "a/@eaDir/1.png", "__MACOSX/a/1.png")
+    assert read_layout(photos, 0.1, 0).train.paths == ["a/1.png"]

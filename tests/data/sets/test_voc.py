@@ -48,6 +48,24 @@ def test_trainval_beside_val(root, write_voc):
     assert [item.name for item in layout.scored] == ["b"]
 
 
+def test_images_that_differ_in_their_suffix_only_are_refused(root, write, write_voc):
+    write_voc(root, {"train": ["a"]})
+    write(root, "JPEGImages/a.png")
+    with pytest.raises(UserError, match=r"holds a\.jpg and a\.png: .*; rename one"):
+        read_voc(root)
+
+
+def test_whole_images_have_the_range_of_the_data_set(root, write_voc, open_data):
+    write_voc(root, {"train": ["a"], "val": ["b"]})
+    for name, top in ("a", 4095), ("b", 819):
+        (root / f"JPEGImages/{name}.jpg").unlink()
+        pixels = np.full((20, 30), top, np.uint16)
+        Image.fromarray(pixels).save(root / f"JPEGImages/{name}.png")
+    data = open_data(root)
+    assert int(data.probe_test.pixels.max()) == 51
+    assert int(data.whole.read(0).pixels.max()) == 51
+
+
 def test_no_lists(root, write, write_voc, open_data):
     write_voc(root, {}, names=["a", "b"])
     write(root, "JPEGImages/c.png", "JPEGImages/.d.png", "elsewhere.png")

@@ -15,7 +15,7 @@ from seamask.data.archives.members import Archive, as_folder
 from seamask.data.archives.tables import Table
 from seamask.data.archives.tars import Tar
 from seamask.data.archives.zips import Zip
-from seamask.data.files.listing import Files
+from seamask.data.files.listing import Files, is_hidden
 from seamask.data.registry import SOURCES
 from seamask.data.sets.folder import list_folder
 from seamask.data.sets.names import split_in
@@ -56,7 +56,7 @@ def find_files(source: str, cache: Path) -> Files:
         paths = [root]
     else:
         paths = [Path(os.path.abspath(path)) for path in _expanded(source)]
-    above = root if root.is_dir() else root.parent
+    above = root if root.is_dir() else Path(os.path.commonpath([p.parent for p in paths]))
     splits = [_split(path, above) for path in paths]
     return as_folder(root, [_archive(path, cache) for path in paths], splits, cache)
 
@@ -133,7 +133,7 @@ def _archives_in(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
         below = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in below) or not path.is_file():
+        if any(map(is_hidden, below)) or not path.is_file():
             continue
         if path.suffix == ".arrow" and OWN.fullmatch(path.name):
             continue
@@ -151,5 +151,4 @@ def _archive(path: Path, cache: Path) -> Archive:
 
 def _split(path: Path, above: Path) -> str:
     """Return the split that the name of an archive or of a folder it lies in says, or nothing."""
-    parts = path.relative_to(above).parts if path.is_relative_to(above) else (path.name,)
-    return next(filter(None, map(split_in, reversed(parts))), "")
+    return next(filter(None, map(split_in, reversed(path.relative_to(above).parts))), "")

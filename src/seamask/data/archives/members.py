@@ -25,9 +25,9 @@ from seamask.base.progress import amount
 from seamask.base.threads import Allowance
 from seamask.data.files.decode import EXTENSIONS, BadImage, reasons
 from seamask.data.files.identity import Entry
-from seamask.data.files.listing import Files
+from seamask.data.files.listing import Files, is_hidden
 
-VERSION = 1  # of listings that are kept
+VERSION = 2  # of listings that are kept; 1: of a tar with a label of no image in it
 LARGEST = 2**29  # bytes of a member: few images have so many, and a small archive can claim any
 SAMPLED = 2**20  # bytes of an archive of which one block is looked at, to know it again
 NAMED = 3  # members that a line names at most
@@ -75,7 +75,7 @@ class Listing:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
             self.outside.append(path)
-        elif not any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        elif not any(map(is_hidden, parts)):
             suffix = posixpath.splitext(name)[1].lower()
             if suffix in EXTENSIONS:
                 return name
@@ -123,7 +123,8 @@ def as_folder(root: Path, archives: Sequence[Archive], splits: Sequence[str], ca
     """Return the images of archives as one folder lists them: `[split/][class/]name`.
 
     They come in the order of the archives and of the bytes in each. Of members of one name in one
-    archive the last counts; in two, both do: the second's has the archive's name before its own.
+    archive the last counts; in several, all do: the others' have their archive's name before their
+    own, and where that is one, its number.
 
     Args:
         root: what the user named.
@@ -146,9 +147,10 @@ def as_folder(root: Path, archives: Sequence[Archive], splits: Sequence[str], ca
                 label = member.label.zfill(pad).replace("/", "|") if member.label else ""
                 name = f"{label}/{name}" if label else name.replace("/", ":")
             name = posixpath.join(split, name)
-            if name in found and found[name][0] != number:
-                folder, base = posixpath.split(name)
-                name = posixpath.join(folder, f"{archive.path.stem}:{base}")
+            folder, base = posixpath.split(name)
+            for prefix in (f"{archive.path.stem}:", f"{archive.path.stem} ({number}):"):
+                if found.get(name, (number,))[0] != number:
+                    name = posixpath.join(folder, f"{prefix}{base}")
             found[name] = (number, member)
 
     def opens(name: str) -> IO[bytes]:

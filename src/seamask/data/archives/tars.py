@@ -59,7 +59,7 @@ class Tar:
         """List its images; see `Archive`.
 
         A tar in the tar is looked into: its name is a class. In WebDataset's convention `a/b.cls`
-        or `a/b.json` has the label of `a/b.jpg`.
+        or `a/b.json` has the label of `a/b.jpg`; where no image has one, paths say it.
         """
         found = Listing()
         labels: dict[str, str] = {}
@@ -71,7 +71,8 @@ class Tar:
                         labels.setdefault(key, label)
                 elif name := found.inside(path):
                     found.members.append(Member(name, (start,), size))
-        if labels:  # `b.seg.png` is another thing of the sample `b`, no image to train on
+        keys = {_key(member.name)[0] for member in found.members}
+        if keys & labels.keys():  # `b.seg.png` is another thing of `b`, no image to train on
             found.members = [
                 member._replace(label=labels.get(key, ""))
                 for member in found.members

@@ -8,6 +8,7 @@ there are.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -22,10 +23,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from seamask.base.errors import UserError, printable
 from seamask.base.threads import Allowance, in_threads
 from seamask.data.files.depth import (
+    FILE,
+    WHITE,
     Extremes,
     Ranges,
     bands,
@@ -54,9 +58,13 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
+PASSING = frozenset({  # errors of the machine or the network
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
+    errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO,
+})  # fmt: skip
 LARGE = 16_000_000  # pixels of a JPEG 2000 from which on not all of it is decoded
 SIDES = "seamask sides"  # of `info`: width and height of the whole image, upright
-PLANAR, SAMPLES, BITS = 284, 277, 258  # tags of a TIFF
+PLANAR, SAMPLES, BITS, INTERPRETATION = 284, 277, 258, 262  # tags of a TIFF
 TURNS = {  # by the camera's note on how it was held
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -72,10 +80,14 @@ class BadImage(Exception):
 
 @contextmanager
 def reasons() -> Iterator[None]:
-    """Turn whatever goes wrong while an image is read into `BadImage` with the reason."""
+    """Turn whatever goes wrong while an image is read into `BadImage` with the reason.
+
+    Raises:
+        UserError: it is no fault of the image, and would be kept as if it were.
+    """
     try:
         yield
-    except BadImage:
+    except (BadImage, UserError):
         raise
     except Image.DecompressionBombError as error:
         pixels = float(re.findall(r"\d+", str(error))[0]) / 1e6
@@ -86,7 +98,14 @@ def reasons() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise BadImage("not an image, or of an unknown format") from error
     except OSError as error:
+        if error.errno in PASSING:
+            raise UserError(
+                f"cannot read the images{f' ({printable(f)})' if (f := error.filename) else ''}: "
+                f"{error.strerror}; mend that and start again"
+            ) from error
         raise BadImage(error.strerror or _one_line(error)) from error
+    except MemoryError as error:
+        raise UserError("out of memory while images are read: free some and start again") from error
     except Exception as error:  # on broken files Pillow's decoders raise nearly anything
         raise BadImage(_one_line(error)) from error
 
@@ -142,7 +161,9 @@ def _or_user_error(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator[Image.Image]:
+def opened(
+    file: Bytes, size: int = 0, ranges: Ranges | None = None, deep: bool = True
+) -> Iterator[Image.Image]:
     """Yield an image file as RGB, upright; as long as the block lasts it counts as decoded.
 
     Args:
@@ -151,12 +172,18 @@ def opened(file: Bytes, size: int = 0, ranges: Ranges | None = None) -> Iterator
             JPEG 2000s while they stay four times this; 0: full.
         ranges: by which values of more than 8 bits are scaled; None, or a kind that is not in it:
             the image's own.
+        deep: values may have more than 8 bits; False: `survey` passed it over, so they must not.
 
     Raises:
         BadImage: with the reason.
     """
     with ExitStack() as stack:
         with reasons(), _header(file) as image:
+            if not deep and (kind := kind_of(image)):
+                raise BadImage(
+                    f"a {image.format} of {kind}, which its name does not say: give it the suffix "
+                    "of its format"
+                )
             sides = image.size
             whole = image.width * image.height
             if size:
@@ -226,6 +253,12 @@ def _header(file: Bytes) -> Iterator[Image.Image]:
         image.close()
         image = _other_tiff(file)
     with image:
+        image.info[FILE] = file
+        if isinstance(image, TiffImageFile):
+            image.info[WHITE] = image.tag_v2.get(INTERPRETATION) == 0
+            # Else Pillow maps what is not compressed into memory, at the sides of what it has
+            # turned upright, before it is turned.
+            image.filename = ""
         width, height = image.size
         pages = _pages(image) if image.format == "TIFF" else 1
         if pages > 1:
@@ -250,6 +283,11 @@ class Survey:
     remarks: Mapping[str, int]
 
 
+def may_be_deep(name: str) -> bool:
+    """Say whether a file of this name can hold more than 8 bits a value."""
+    return os.path.splitext(name)[1].lower() in DEEP
+
+
 def survey(names: Iterable[str], opens: Opens = str) -> Survey:
     """Look at image files before any is read; `opens` says where they are, if not at their names.
 
@@ -270,8 +308,7 @@ def survey(names: Iterable[str], opens: Opens = str) -> Survey:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        deep = [name for name in names if os.path.splitext(name)[1].lower() in DEEP]
-        found = list(in_threads(look, deep))
+        found = list(in_threads(look, filter(may_be_deep, names)))
     ranges = ranges_of(extremes for _, extremes in found if extremes)
     return Survey(ranges, Counter(said for said, _ in found if said))
 
@@ -323,6 +360,8 @@ def _other_tiff(file: Bytes) -> Image.Image:
             if known and pixels > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError(f"{pixels} pixels")
             values = page.asarray() if known else None
+            tag = page.tags.get(ExifTags.Base.Orientation)
+            turned = int(tag.value) if tag else 1
     except tifffile.TiffFileError as error:
         raise BadImage("not an image, or of an unknown format") from error
     if values is None:
@@ -332,8 +371,12 @@ def _other_tiff(file: Bytes) -> Image.Image:
             f"{kind}; save it with 8 or 16 bits a value as grey or RGB"
         )
     if colour:
-        return holding(np.moveaxis(values, 0, 2) if page.axes == "SYX" else values)
-    return Image.fromarray(values.astype(np.float32))
+        image = holding(np.moveaxis(values, 0, 2) if page.axes == "SYX" else values)
+    else:
+        image = Image.fromarray(values.astype(np.float32))
+    image.info[WHITE] = page.photometric == 0
+    image.getexif()[ExifTags.Base.Orientation] = turned
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -7,13 +7,14 @@ it should look: the images of a data set are scaled alike, by the range that the
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 BAND = 2**20  # pixels that are converted at once
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners have
@@ -22,7 +23,10 @@ LOW_BYTES = {
     "B": "L",
     "N": "B" if sys.byteorder == "little" else "L",
 }  # of 16 bits, see `_pairs`
-COLOURS = "seamask colours"  # of an image's `info`; see `holding`
+# Of an image's `info`, what the rest must know of it:
+COLOURS = "seamask colours"  # see `holding`
+FILE = "seamask file"  # what it is read from, path or bytes
+WHITE = "seamask white"  # 0 is white, and the highest value black
 GDAL_NODATA = 42113  # of a TIFF: the value that stands for no data, as text
 
 USUAL_NODATA = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, 65535.0)
@@ -194,13 +198,13 @@ def numbers(image: Image.Image, kind: str) -> Iterator[tuple[Box, Numbers]]:
 
 
 def eight_bits(image: Image.Image, kind: str, scale: Range) -> Image.Image:
-    """Return an image of a kind, loaded, with 8 bits a value: mode L, RGB or RGBA."""
+    """Return an image of a kind, loaded, with 8 bits a value: mode L, RGB or RGBA; white is 255."""
     if kind == "16-bit colour" and COLOURS not in image.info and scale.high == 65535:
         return image  # Pillow takes the upper 8 bits
     result = Image.new(image.mode if kind.endswith("colour") else "L", image.size)
     for box, values in numbers(image, kind):
         result.paste(Image.fromarray(scale.scale(values)), box)
-    return result
+    return ImageOps.invert(result) if image.info.get(WHITE) else result
 
 
 def bands(image: Image.Image) -> Iterator[Box]:
@@ -217,7 +221,10 @@ def _pairs(image: Image.Image) -> Iterator[tuple[Box, Numbers]]:
     of grey with transparency all four bytes, if it is told that they are four colours.
     """
     assert isinstance(image, ImageFile.ImageFile)
-    with Image.open(image.filename) as other:
+    file = image.info[FILE]
+    if not isinstance(file, str | os.PathLike):
+        file.seek(0)
+    with Image.open(file) as other:
         raw = _rawmode(other)
         grey = raw.startswith("LA")
         told = "RGBA" if grey else f"{raw[:-1]}{LOW_BYTES[raw[-1]]}"

@@ -10,6 +10,13 @@ from pathlib import Path
 from seamask.data.files.decode import Opens
 from seamask.data.files.identity import Entry
 
+JUNK = frozenset({"__MACOSX", "@eaDir"})  # what a Mac and a NAS put beside images, images among it
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder of this name is none of the user's own."""
+    return name.startswith(".") or name in JUNK
+
 
 @dataclass(frozen=True)
 class Files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from seamask.base.errors import UserError, printable
 from seamask.base.progress import amount
 from seamask.data.files.decode import EXTENSIONS
 from seamask.data.files.identity import Entry, identity
-from seamask.data.files.listing import Files
+from seamask.data.files.listing import Files, is_hidden
 from seamask.data.sets.names import MAP_OF, Kind, holds_images, holds_maps, split_of
 from seamask.data.store.chunks import ObjectsOf, Reading, file_split
 from seamask.data.store.plan import Plan
@@ -100,9 +100,9 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
 
     - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
       folder and no other, that one is looked at.
-    - `train/` beside `val/` or `test/`, by any of their usual names and in any case (`names.py`):
-      only `train/` is trained on. Of the others, `val/` first, one that holds class folders of
-      `train/` is held out; all else is left out.
+    - `train/` beside `val/` or `test/`, by any of their usual names and in any case (`names.py`),
+      or with class folders in it beside any other: only `train/` is trained on. Of the others,
+      `val/` first, one that holds class folders of `train/` is held out; all else is left out.
     - Otherwise all images are trained on, and a share of every class of two images and more is
       held out.
     - Classes are the folders at the first level, where two and more hold at least two images.
@@ -116,8 +116,8 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
         split: the folder that is held out; `auto`: `val/` where it can be, else `test/`.
 
     Raises:
-        UserError: there are no images; held-out folders alone; or no `split` of that name, or none
-            with a class of `train/`.
+        UserError: there are no images; held-out folders alone, or beside classes that they hold,
+            too; or no `split` of that name, or none with a class of `train/`.
     """
     root, others = files.root, files.others
     if not files.names:
@@ -125,18 +125,25 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
     found = Found(root, *_without_maps(files.names), split=split)
     found.notes.extend(files.notes)
     if others:
-        kinds = ", ".join(f"{n} {printable(kind)}" for kind, n in others.most_common(NAMED))
-        found.notes.append(f"left out: {amount(others.total(), 'file')} of other types ({kinds})")
+        some = ", ".join(f"{n} {printable(kind)}" for kind, n in others.most_common(NAMED))
+        found.notes.append(f"left out: {amount(others.total(), 'file')} of other types ({some})")
     base = _inside(found.paths, "")
     tops = _tops(found.paths, base)
     kinds_of = {top: kind for top in tops if (kind := split_of(top))}
-    if "train" in kinds_of.values() and len(set(kinds_of.values())) > 1:
+    kinds = set(kinds_of.values())
+    if "train" in kinds and (len(kinds) > 1 or found.classes_in(base, kinds_of, "train")):
         train, test = found.of_splits(base, kinds_of)
-    elif len(kinds_of) == len(tops) > 1 and "train" not in kinds_of.values():
+    elif len(kinds_of) == len(tops) > 1 and "train" not in kinds:
         named = " and ".join(f"{printable(top)}/" for top in tops)
         raise UserError(
             f"--data {printable(root)} holds {named} and no train/: name the one to train on, "
             f"{printable(root / base / tops[0])}, or rename it"
+        )
+    elif shared := found.classes_in(base, kinds_of) & set(tops):
+        held = next(iter(kinds_of))
+        raise UserError(
+            f"--data {printable(root)} holds {printable(held)}/ and, beside it, folders of the "
+            f"same classes ({_some(sorted(shared))}): move those into train/"
         )
     else:
         train, test = found.of_classes(base), {}
@@ -168,6 +175,11 @@ class Found:
     split: Chosen
     held_out: str = ""
 
+    def classes_in(self, base: str, kinds: dict[str, Kind], *only: Kind) -> set[str]:
+        """Return the class folders that folders of splits hold, of some kinds or of any."""
+        tops = [top for top, kind in kinds.items() if not only or kind in only]
+        return set().union(*(_classes(self._labels(f"{base}{top}/"), least=1) for top in tops))
+
     def of_splits(self, base: str, kinds: dict[str, Kind]) -> tuple[Labels, Labels]:
         """Return the images to train on and those held out, of folders that are splits."""
         train: Labels = {}
@@ -179,7 +191,7 @@ class Found:
         test: Labels = {}
         for kind in ("val", "test"):
             for top in (top for top, other in kinds.items() if other == kind):
-                labels = self._labels(f"{base}{top}/")
+                labels = self._labels(f"{base}{top}/", classes)
                 shared: Labels = {p: name for p, name in labels.items() if name in classes}
                 said = f"{printable(top)}/ is left out: {amount(len(labels), 'image')}"
                 if test:
@@ -218,9 +230,9 @@ class Found:
             self.notes.append("no labels: fewer than two of its folders hold two images or more")
         return dict.fromkeys(labels)
 
-    def _labels(self, folder: str) -> Labels:
+    def _labels(self, folder: str, known: Container[str] = ()) -> Labels:
         paths = [path for path in self.paths if path.startswith(folder)]
-        inside = _inside(paths, folder)
+        inside = _inside(paths, folder, known)
         return {path: _folder_below(path, inside) for path in paths}
 
     def layout(
@@ -308,9 +320,9 @@ def _tops(paths: list[str], base: str) -> list[str]:
     return sorted({rest.split("/", 1)[0] for rest in below if "/" in rest}, key=os.fsencode)
 
 
-def _inside(paths: list[str], base: str) -> str:
-    """Return the innermost folder below `base` that is the only folder where it lies."""
-    while len(tops := _tops(paths, base)) == 1:
+def _inside(paths: list[str], base: str, classes: Container[str] = ()) -> str:
+    """Return the innermost folder below `base` that is the only one where it lies, and no class."""
+    while len(tops := _tops(paths, base)) == 1 and tops[0] not in classes:
         base += f"{tops[0]}/"
     return base
 
@@ -335,7 +347,8 @@ def _some(names: Iterable[str]) -> str:
 def list_folder(root: Path) -> Files:
     """List a folder's images, sorted.
 
-    Hidden files and folders and files of other types are ignored; links are followed.
+    Hidden files and folders, what a Mac or a NAS puts beside images, and files of other types are
+    ignored; links are followed.
 
     Raises:
         UserError: it, or a folder in it, cannot be read.
@@ -369,7 +382,7 @@ def _scan(root: Path) -> tuple[dict[str, tuple[int, int]], Counter[str]]:
             continue
         parents |= {(here.st_dev, here.st_ino)}
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             path = f"{folder}/{entry.name}" if folder else entry.name
             suffix = os.path.splitext(entry.name)[1].lower()

@@ -10,6 +10,7 @@ Kind = Literal["train", "val", "test"]
 SPLITS: dict[str, Kind] = {
     "train": "train", "training": "train", "trn": "train", "trainset": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "valset": "val",
+    "eval": "val", "evaluation": "val", "holdout": "val",
     "test": "test", "testing": "test", "tst": "test", "testset": "test",
 }  # fmt: skip
 IMAGES = frozenset({
@@ -23,7 +24,8 @@ MAPS = frozenset({
 })  # fmt: skip
 BESIDE = frozenset({"set", "sets", "split", "folder", "class", "object", "binary", "raw"})
 MAP_OF = re.compile(
-    r"(?P<image>.+?)[-_ ](masks?|labels?|seg|segmentation|annotation|gt|groundtruth)([-_ ]?\d+)?",
+    r"(?P<image>.+?)[-_. ](masks?|labels?|seg|segmentation|annotation|gt|groundtruth|depth)"
+    r"([-_ ]?\d+)?",
     re.IGNORECASE,
 )
 

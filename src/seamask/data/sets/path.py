@@ -17,6 +17,7 @@ from seamask.data.sets.voc import VocLayout, is_voc, read_voc
 from seamask.data.store.chunks import Reading
 from seamask.data.store.plan import Plan
 
+TIFFS = "2"  # 1: some of 0 for white were not inverted, some turned ones scrambled
 VERSION = "2"  # of what is made of a folder's files: labels, and values of more than 8 bits
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         files = find_files(config.source, local(config.cache, "--data.cache"))
         layout = layout_of(files, config.holdout, seed, config.split)
     name = source_name(root)
-    source = of_layout(name, config, size, lambda: layout, len(layout.names), VERSION)
+    tiffs = any(image.lower().endswith((".tif", ".tiff")) for image in layout.names)
+    version = f"{VERSION}, TIFFs {TIFFS}" if tiffs else VERSION
+    source = of_layout(name, config, size, lambda: layout, len(layout.names), version)
     source = replace(source, normalization=None)
     if not isinstance(layout, VocLayout):
         return source

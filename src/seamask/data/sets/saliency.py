@@ -69,7 +69,7 @@ def saliency(config: DataConfig, size: int, seed: int) -> Source:
     name, root = config.source, local(config.root, "--data.root")
     read = functools.cache(lambda: read_saliency_set(name, root))
     source = of_layout(name, config, size, read, SETS[name].count)
-    return replace(source, whole=lambda: read().whole())
+    return replace(source, whole=lambda ranges: read().whole(ranges))
 
 
 for _name in SETS:

@@ -12,7 +12,9 @@ from PIL import Image
 
 from seamask.base.errors import UserError, printable
 from seamask.data.files.decode import EXTENSIONS, opened
+from seamask.data.files.depth import Ranges
 from seamask.data.files.identity import Entry, identity
+from seamask.data.files.listing import is_hidden
 from seamask.data.files.maps import (
     VOID,
     check_value,
@@ -126,12 +128,12 @@ class VocLayout:
             values = np.where(values == VOID, VOID, values + 1)
         return Image.fromarray(values)
 
-    def whole(self) -> WholeImages:
-        """Return `scored` whole, at their own sizes."""
+    def whole(self, ranges: Ranges) -> WholeImages:
+        """Return `scored` whole, at their own sizes, scaled by the ranges of their store."""
 
         def read(index: int) -> Whole:
             item = self.scored[index]
-            with opened(item.image) as image:
+            with opened(item.image, ranges=ranges) as image:
                 return Whole.of_map(np.array(image), np.array(self.read_objects(item, image)))
 
         return WholeImages(len(self.scored), read)
@@ -251,7 +253,7 @@ def list_files(folder: Path, extensions: Collection[str]) -> dict[str, Path]:
     """Return {name without extension: path} in order; nothing where there is no such folder.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or two of its files differ only in their suffix.
     """
     try:
         paths = sorted(folder.iterdir())
@@ -264,8 +266,13 @@ def list_files(folder: Path, extensions: Collection[str]) -> dict[str, Path]:
         ) from error
     found: dict[str, Path] = {}
     for path in paths:
-        if path.suffix.lower() in extensions and not path.name.startswith("."):
-            found.setdefault(path.stem, path)
+        if path.suffix.lower() not in extensions or is_hidden(path.name):
+            continue
+        if (other := found.setdefault(path.stem, path)) != path:
+            raise UserError(
+                f"{printable(folder)} holds {printable(other.name)} and {printable(path.name)}: "
+                "names without their suffix tell images apart there; rename one"
+            )
     return found
 
 

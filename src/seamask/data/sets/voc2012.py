@@ -35,7 +35,9 @@ def voc2012(config: DataConfig, size: int, seed: int) -> Source:
     read = functools.cache(partial(read_voc2012, root))
     source = of_layout("voc2012", config, size, read, IMAGES)
     return dataclasses.replace(
-        source, whole=lambda: read().whole(), class_maps=lambda: _with_sbd(root, read())
+        source,
+        whole=lambda ranges: read().whole(ranges),
+        class_maps=lambda: _with_sbd(root, read()),
     )
 
 

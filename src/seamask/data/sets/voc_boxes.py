@@ -82,7 +82,7 @@ def voc_boxes(config: DataConfig, size: int, seed: int, year: str) -> Source:
 
     return Source(
         name, files, plan, images=IMAGES[year], about=lambda: About(""),
-        whole=lambda: read().whole(),
+        whole=lambda _: read().whole(),
     )  # fmt: skip
 
 

@@ -17,7 +17,15 @@ from PIL import Image
 
 from seamask.base.errors import UserError, printable
 from seamask.base.threads import in_threads
-from seamask.data.files.decode import BadImage, Opens, opened, square, square_map, survey
+from seamask.data.files.decode import (
+    BadImage,
+    Opens,
+    may_be_deep,
+    opened,
+    square,
+    square_map,
+    survey,
+)
 from seamask.data.files.depth import Ranges, told
 from seamask.data.store.plan import Chunk, Split
 
@@ -79,10 +87,10 @@ def file_chunks(
         try:
             if objects_of is None:
                 part = 0 if reading.exact else size
-                with opened(opens(path), part, reading.ranges) as image:
+                with opened(opens(path), part, reading.ranges, may_be_deep(path)) as image:
                     return (square(image, size),)
             # At full size: the map has no other.
-            with opened(opens(path), ranges=reading.ranges) as image:
+            with opened(opens(path), 0, reading.ranges, may_be_deep(path)) as image:
                 return square(image, size), square_map(objects_of(path, image), size)
         except BadImage as error:
             return error
