@@ -43,6 +43,23 @@ def test_it_drives_another_objective_and_stays_as_it_was(trained, tmp_path, cach
         assert not masker.learned
 
 
+@pytest.mark.parametrize("patch", [1, 8])
+def test_made_hard_it_stays_hard_and_disjoint(trained, tmp_path, cache, patch):
+    out = tmp_path / "hard"
+    changed = {"masks.hard": True, "masks.hard_patch": patch, "masks.disjoint": False}
+    seamask.pretrain(**small(cache, out, masker=f"run:{trained}", **changed))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        masks = seamask.load_masker(out)(images)
+        assert ((masks == 0) | (masks == 1)).all()
+        assert 0 < masks.mean() < 0.5
+        assert masks.sum(1).max() == 1  # no pixel twice
+        torch.testing.assert_close(read_trained(out)(images), masks)
+    again = MaskerSettings(f"run:{out}", 2, hard=True, hard_patch=16)
+    with pytest.raises(UserError, match=rf"cells of {patch} pixels: leave out --masks.hard"):
+        build_masker(again, 32)
+
+
 def test_it_sees_images_as_in_its_own_training(trained):
     masker = read_trained(trained / "masker.safetensors")
     said = json.loads(masker.said.metadata()["masker"])

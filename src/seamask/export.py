@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from seamask.base.errors import UserError, first_line, printable
 from seamask.base.files import atomic
 from seamask.base.paths import check_writable, local
 from seamask.data import Normalization
-from seamask.masks import build_masker, read_trained
-from seamask.masks.frozen import is_frozen
+from seamask.masks import build_masker
+from seamask.masks.frozen import PREFIX, FrozenMasker, is_frozen
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM
 from seamask.networks.check import feature_width
@@ -82,10 +83,12 @@ def load_masker(run: Path | str) -> nn.Module:
     """
     folder = RunFolder.of_run(run)
     config = folder.read_config()
-    if is_frozen(config.masks.masker):  # its file holds the trained one
-        normalization = folder.read_normalization()
-        return read_trained(folder.masker).normalized_by(*normalization)
-    masker = build_masker(config.masks, config.image_size, config.data.channels)
+    frozen = is_frozen(config.masks.masker)
+    # The run's own file holds the trained one, wherever that came from.
+    masks = replace(config.masks, masker=f"{PREFIX}{folder.masker}") if frozen else config.masks
+    masker = build_masker(masks, config.image_size, config.data.channels)
+    if isinstance(masker, FrozenMasker):
+        return masker.normalized_by(*folder.read_normalization())
     return read_weights(masker, folder.masker)
 
 

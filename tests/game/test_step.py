@@ -50,6 +50,17 @@ def test_equals_the_readable_step(n_masks, reduction, role):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("budget", [Budget(0.25, exact=True), Budget(0.1, 0.5, exact=True)])
+def test_equals_the_readable_step_with_exact_budgets(budget):
+    fast = build_players(budget=budget, done=0.5)
+    plain = copy.deepcopy(fast)
+    a, b = as_views()
+    metrics = two_player_step(fast, [(a, b)])
+    for name, value in plain_step(plain, a, b).items():
+        assert metrics[name].item() == pytest.approx(value.item(), rel=1e-6), name
+    torch.testing.assert_close(fast.masker.state_dict(), plain.masker.state_dict())
+
+
 def test_a_partner_lowers_the_loss_that_an_adversary_raises():
     def gradients(role, done=0.0):
         players = build_players(role=Role.parse(role), done=done, penalty_weights={}, lr=0.0)

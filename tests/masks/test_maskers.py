@@ -122,9 +122,10 @@ def test_sequential_heads_are_1x1_and_see_one_mask_more_each():
     assert shapes == [(1, 4, 1, 1), (1, 5, 1, 1), (1, 6, 1, 1)]
 
 
+@pytest.mark.parametrize("disjoint", [False, True])
 @pytest.mark.parametrize("detach", [False, True])
-def test_gradient_reaches_earlier_heads_through_later_masks(detach):
-    masker = build("sequential", n_masks=3, detach=detach)
+def test_gradient_reaches_earlier_heads_through_later_masks(detach, disjoint):
+    masker = build("sequential", n_masks=3, detach=detach, disjoint=disjoint)
     masker(images())[:, 2].sum().backward()
     moved = [h.weight.grad is not None and bool(h.weight.grad.any()) for h in masker.head]
     assert moved == ([False, False, True] if detach else [True, True, True])

@@ -283,3 +283,18 @@ def test_equal_areas_cost_the_most_entropy(seed, n):
     equal = masks[:, :1].expand(-1, n, -1, -1)
     assert entropy_penalty(equal).item() == pytest.approx(math.log(n), rel=1e-12)
     assert entropy_penalty(masks).item() <= math.log(n) + 1e-12
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8), (8, 8), (1, 2, 3, 8, 8)])
+@pytest.mark.parametrize("penalty", [
+    lambda m: budget_penalty(m, 0.2), overlap_penalty, consistency_penalty, sparsity_penalty,
+    entropy_penalty, equipartition_penalty,
+])  # fmt: skip
+def test_what_are_no_masks_is_refused(penalty, shape):
+    with pytest.raises(UserError, match=r"expected \[B, N, H, W\]"):
+        penalty(torch.rand(shape))
+
+
+def test_a_window_with_an_even_side_is_refused():
+    with pytest.raises(UserError, match="kernel_size 2: the pooling window has an odd side"):
+        consistency_penalty(torch.rand(2, 1, 8, 8), 2)

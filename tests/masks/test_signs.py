@@ -82,6 +82,7 @@ def test_masks_made_to_be_wrong():
     assert mask_signs(copies)["overlap"].tolist() == [1, 1]
     empty = torch.zeros(16, 2, 16, 16)
     assert all(value.isfinite().all() for value in mask_signs(empty).values())
+    assert mask_signs(empty)["border"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])

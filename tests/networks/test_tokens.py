@@ -69,7 +69,38 @@ def test_the_gradient_of_the_mask_is_that_of_finite_differences(name, pool):
     vit = build(name, pool)
     images, _ = draw(batch=1)
     mask = torch.rand(1, 1, 16, 16, dtype=torch.float64) * 0.8 + 0.1
-    assert gradcheck(lambda m: encode_kept(vit, images, m, 0.5), mask.requires_grad_())
+    assert gradcheck(lambda m: encode_kept(vit, images, m, 0.99), mask.requires_grad_())
+
+
+@models
+def test_a_patch_that_is_gone_is_told_what_it_would_bring_to_see_it_again(name, pool):
+    vit = build(name, pool)
+    images, mask = draw(batch=1)
+    to = torch.randn(12, dtype=torch.float64)
+
+    def seen(mask):  # as the step shows it
+        return encode_kept(vit, images * (1 - mask), mask, 0.9999) @ to
+
+    mask.requires_grad_()
+    (gradient,) = torch.autograd.grad(seen(mask).sum(), mask)
+    cells = gradient.unflatten(3, (4, 4)).unflatten(2, (4, 4)).sum((3, 5)).flatten()  # [16]
+    less = 2e-4  # of a patch that is seen again
+    for k in torch.nonzero(mask.detach()[0, 0, ::4, ::4].flatten()).flatten().tolist():
+        row, column = 4 * (k // 4), 4 * (k % 4)
+        again = mask.detach().clone()
+        again[..., row : row + 4, column : column + 4] -= less
+        literal = (seen(again.requires_grad_()) - seen(mask)).item() / -less
+        assert cells[k].item() == pytest.approx(literal, rel=0.02, abs=1e-3)
+
+
+@models
+def test_both_players_see_one_loss_also_under_soft_masks(name, pool):
+    vit = build(name, pool)
+    images, _ = draw()
+    mask = torch.rand(3, 1, 4, 4, dtype=torch.float64).repeat_interleave(4, 2)
+    mask = mask.repeat_interleave(4, 3)
+    learning = encode_kept(vit, images, mask.clone().requires_grad_(), 0.5)
+    torch.testing.assert_close(learning, encode_kept(vit, images, mask, 0.5), rtol=1e-3, atol=1e-4)
 
 
 @models

@@ -169,6 +169,15 @@ def test_the_range_of_a_choice_is_that_from_a_guess_among_the_candidates(name):
     assert objective(same, same).item() == pytest.approx(objective.range(16), rel=1e-9)
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 0.5])
+def test_the_range_of_the_cross_view_form_is_that_of_its_positive_pair(temperature):
+    objective = build("simclr", form="cross-view", temperature=temperature)
+    orthogonal = torch.eye(32, dtype=torch.float64)
+    a, b = orthogonal[:16], orthogonal[16:]
+    falls = objective(a, b) - objective(a, a)
+    assert falls.item() == pytest.approx(objective.range(16), rel=1e-6)
+
+
 def build_moco(**changed):
     objective = build("moco", queue=5, **changed)
     return objective, encoder_of(objective)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seamask.game.held import held_still
 from seamask.game.players import TwoPlayers, View
+from seamask.masks.masker import masks_of
 from seamask.masks.penalties import all_penalties
 
 
@@ -21,8 +22,8 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
 
     Args:
         players: networks, optimisers and rules; updated in place. Of the rules, `compare`,
-            `one_way`, `of_view`, `single`, `simultaneous` and what several processes need are left
-            to the fast step.
+            `one_way`, `of_view`, `single`, `simultaneous`, `drop`, `autocast` and what several
+            processes need are left to the fast step.
         a: the anchor.
         b: the view that is masked.
 
@@ -40,15 +41,17 @@ def plain_step(players: TwoPlayers, a: View, b: View) -> dict[str, Tensor]:
 
     # 1. The encoder lowers the loss through the masks as they are.
     players.encoder_optimizer.zero_grad()
-    encoder_loss = loss(players.masker(b.images).detach())
+    target = players.target(b)  # [B, N]
+    shares = target if players.budget.exact else None
+    encoder_loss = loss(masks_of(players.masker, b.images, shares=shares).detach())
     encoder_loss.backward()
     players.encoder_optimizer.step()
 
     # 2. The masker raises it and pays. It asks the encoder just updated, which is held still.
     assert players.masker_optimizer is not None
     players.masker_optimizer.zero_grad()
-    masks = players.masker(b.images)
-    penalties = all_penalties([(masks, players.target(b))])
+    masks = masks_of(players.masker, b.images, shares=shares)
+    penalties = all_penalties([(masks, target)])
     price = sum(weight * penalties[name] for name, weight in players.penalty_weights.items())
     with held_still(players.encoder):
         mask_loss = price - players.role.at(players.done) * loss(masks)

@@ -45,5 +45,6 @@ class Rules:
     drop: Annotated[float, Within(0, 1, below=True)] = 0.0
     """ViTs only: patches of which more than this share is masked are left out of the sequence, for
     faster masked passes. In passes from which masks learn (with simultaneous updates: in steps in
-    which masks move) they stay, and no other token attends to them: that saves no time. 0: nothing
-    is left out, pixels are removed and no more."""
+    which masks move) they stay, and no other token attends to them: that saves no time; masks are
+    told what it would bring to attend to them again. 0: nothing is left out, pixels are removed and
+    no more."""

@@ -106,6 +106,12 @@ def _trained(settings: MaskerSettings, image_size: int, channels: int) -> Frozen
             f"--masker {settings.masker}: it sees images of {masker.said.image_size} pixels, not "
             f"{image_size}: take --image-size {masker.said.image_size}"
         )
+    own_patch = masker.said.settings.get("hard_patch", 1)
+    if settings.hard and masker.said.settings.get("hard") and settings.hard_patch != own_patch:
+        raise UserError(
+            f"--masker {settings.masker}: its masks are binary, of cells of {own_patch} pixels: "
+            "leave out --masks.hard"
+        )
     if masker.n_masks != settings.n_masks:
         raise UserError(
             f"--masker {settings.masker}: it makes {masker.n_masks} masks, not "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any
 
 import torch
@@ -34,6 +34,10 @@ class About:
     def metadata(self) -> dict[str, str]:
         """Return it as metadata of the file."""
         return {KEY: json.dumps(asdict(self))}
+
+    def made_hard(self, patch: int) -> About:
+        """Return the same with masks that are binary, of cells of so many pixels."""
+        return replace(self, settings={**self.settings, "hard": True, "hard_patch": patch})
 
 
 def about(
@@ -74,6 +78,7 @@ class FrozenMasker(nn.Module):
         super().__init__()
         self.trained = trained.requires_grad_(False)
         self.n_masks: int = trained.n_masks  # type: ignore[assignment]
+        self.disjoint = bool(getattr(trained, "disjoint", False))
         self.said = said
         self.register_buffer("scale", torch.ones(len(said.std), 1, 1))
         self.register_buffer("shift", torch.zeros(len(said.std), 1, 1))

@@ -238,7 +238,8 @@ class SequentialMasker(_LearnedMasker):
                 mask = logits.sigmoid() if room is None else room * logits.sigmoid()
             masks.append(mask)
             if self.disjoint:
-                left = 1 - mask if room is None else room - mask
+                taken = mask.detach() if self.detach else mask
+                left = 1 - taken if room is None else room - taken
                 room = left.clamp(min=0)
         return torch.cat(masks, dim=1)
 

@@ -1,7 +1,8 @@
 """What the adversary pays: pure functions of masks `[B, N, H, W]` in [0, 1], 1 = removed.
 
 Each returns a scalar in at least float32, averaged over the batch, to be *added* to what the mask
-network minimises. `mean(m)` is the share of pixels that a mask removes.
+network minimises, and refuses (`UserError`) what are no masks of this shape. `mean(m)` is the share
+of pixels that a mask removes.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def overlap_penalty(masks: Tensor) -> Tensor:
     From Sam et al. 2022. It grows with the number of pixels: the published weight 1e-4 belongs to
     96×96; at another size multiply it by 9216 / (H·W).
     """
-    masks = at_least_float32(masks)
+    masks = _checked(masks)
     if masks.device.type != "cpu":  # where a product would be rounded under TF32
         return (masks * (masks.cumsum(dim=1) - masks)).sum((2, 3)).mean()
     rows = masks.flatten(2)  # [B, N, H · W]
@@ -71,7 +72,9 @@ def consistency_penalty(masks: Tensor, kernel_size: int = 3) -> Tensor:
         masks: `[B, N, H, W]` in [0, 1].
         kernel_size: side of the pooling window in pixels, odd.
     """
-    masks = at_least_float32(masks)
+    masks = _checked(masks)
+    if kernel_size % 2 == 0:
+        raise UserError(f"kernel_size {kernel_size}: the pooling window has an odd side")
     return (masks - box_filtered(masks, kernel_size)).square().sum((2, 3)).mean()
 
 
@@ -113,7 +116,7 @@ def equipartition_penalty(masks: Tensor) -> Tensor:
     Args:
         masks: `[B, N, H, W]` in [0, 1].
     """
-    return _unevenness(at_least_float32(masks).mean(0))
+    return _unevenness(_checked(masks).mean(0))
 
 
 def _unevenness(mean: Tensor) -> Tensor:
@@ -237,11 +240,16 @@ def weights_at(
 
 
 def _area(masks: Tensor) -> Tensor:
-    """Return the share of pixels removed, `[B, N]`.
+    """Return the share of pixels removed, `[B, N]`."""
+    return _checked(masks).mean((2, 3))
+
+
+def _checked(masks: Tensor) -> Tensor:
+    """Return masks in at least float32.
 
     Raises:
         UserError: no masks `[B, N, H, W]`.
     """
     if masks.ndim != 4:
         raise UserError(f"masks have the shape {list(masks.shape)}: expected [B, N, H, W]")
-    return at_least_float32(masks).mean((2, 3))
+    return at_least_float32(masks)

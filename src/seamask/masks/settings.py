@@ -135,8 +135,8 @@ class PenaltiesConfig:
 
     budget: Annotated[float, Within(0)] = 5.0
     """`(mean(m) − b)²`, mean over masks ([Seq] R_b), in units of what the loss can fall by
-    (NT-Xent: log(2B − 1); of several comparisons the masked ones' share), which it has to hold
-    against. Ours: the paper gives no weight."""
+    (NT-Xent: log(2B − 1), in its cross-view form 1/τ; of several comparisons the masked ones'
+    share), which it has to hold against. Ours: the paper gives no weight."""
     equipartition: Annotated[float, Within(0)] = 0.0
     """Variance over places of each mask's mean over the batch, in the same units. Ours: makes masks
     come from the image, where they would become a fixed pattern of places."""

@@ -23,7 +23,8 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
         - `from_image`: share of the variance over images and places that the mean over images does
             not explain: 0 where the mask is the same for all images (or constant), 1 where no place
             is removed more often than another; free of the bias of a small batch;
-        - `border`: share of what it removes that lies in the outer eighth of the image;
+        - `border`: share of what it removes that lies in the outer eighth of the image, 0 if it
+          removes nothing;
         - `overlap`: share of what it removes that the strongest of the others removes too (0 if
             there is no other);
         - `binary`: share of pixels below 0.1 or above 0.9.
@@ -53,7 +54,7 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
         "empty": (area < EMPTY).to(area.dtype).mean(0),
         "full": (area > 1 - EMPTY).to(area.dtype).mean(0),
         "from_image": torch.where(total > 1e-6, images / total.clamp(min=1e-6), 0.0),
-        "border": 1 - inside / removed,
+        "border": torch.where(removed > 1e-6, 1 - inside / removed, 0.0),
         "overlap": overlap,
         "binary": ((masks < 0.1) | (masks > 0.9)).to(area.dtype).mean((0, 2, 3)),
     }

@@ -114,8 +114,10 @@ def kept_tokens(
     Their pixels are removed already. On top, every other token attends to a token with the weight
     w, the share of its patch that is kept: log w is added to the attention's logits, so that w = 0
     is the same as leaving it out. Tokens with 1 − w above the threshold are left out, and the
-    sequences of a batch cut to the longest; where a gradient for the mask is wanted, all tokens
-    stay, and the gradient goes through pixels and weights.
+    sequences of a batch cut to the longest. Where a gradient for the mask is wanted, all tokens
+    stay, those that would be left out with a weight next to 0: so both players see one loss. The
+    gradient goes through pixels and weights, straight through to the w of those: what it would
+    bring to attend to them again.
 
     Args:
         vit: with a class token or average pooling.
@@ -133,7 +135,9 @@ def kept_tokens(
     weight = _weights(vit, mask)
     order, total = None, weight.shape[1]
     left_out = 1 - weight > threshold
-    weight = weight.clamp(min=FAINT)
+    # Exactly faint, whatever the precision; a clamp would give a patch that is gone no gradient.
+    faint = FAINT + (weight - weight.detach())
+    weight = torch.where(left_out | (weight < FAINT), faint, weight)
     if not mask.requires_grad:
         if longest is None:
             (longest,) = most_kept(vit, [mask], threshold)

@@ -97,7 +97,11 @@ class SimCLR(Objective):
         return nt_xent(a, b, c.temperature, c.form, everyone, self.rank * len(a), reduction)
 
     def range(self, batch_size: int) -> float:
-        """Return the logarithm of the number of candidates: from a guess among them to
-        certainty."""
-        negatives = 2 * batch_size - 2 if self.config.form == "standard" else batch_size - 1
-        return math.log(1 + negatives)
+        """Return the logarithm of the number of candidates: from a guess among them to certainty.
+
+        The cross-view form has no such bound: its positive pair is no candidate, and the loss falls
+        by 1/τ as that pair's cosine rises from 0 to 1.
+        """
+        if self.config.form == "cross-view":
+            return 1 / float(self.config.temperature)
+        return math.log(2 * batch_size - 1)

@@ -194,7 +194,7 @@ def _of_its_own(run: Told) -> Iterable[tuple[str, float]]:
         if (mean := _mean(run.results, f"mask/{name}_")) is not None:
             yield f"masks: {SIGNS[name].words}", SIGNS[name].factor * mean
     if "embedding/rank" in run.results:
-        yield "embeddings: rank", run.results["embedding/rank"]
+        yield "embeddings: rank (of ≤ 64)", run.results["embedding/rank"]
 
 
 def _mean(line: Mapping[str, float], beginning: str) -> float | None:
@@ -275,7 +275,7 @@ def plots(groups: Sequence[Group]) -> list[dict[str, Any]]:
         "share removed (mean over masks)": mean("coverage"),
         "share that comes from the image (mean over masks)": mean("from_image"),
         "effective rank of masks (mean)": mean("rank"),
-        "effective rank of embeddings": of("embedding/rank"),
+        "effective rank of embeddings (up to 64 images)": of("embedding/rank"),
         "images per second": of("images_per_second"),
     }
     colours = {group.name: k for k, group in enumerate(g for g in groups if g.runs)}

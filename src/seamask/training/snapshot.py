@@ -117,7 +117,9 @@ def export_masker(run: Run) -> None:
     masker, config = run.networks.masker, run.config
     about = masker_about(config.masks, config.image_size, *run.data.normalization)
     if isinstance(masker, FrozenMasker):
-        about = masker.said.metadata()
+        said = masker.said
+        hard = config.masks.hard  # by this run's settings, on top of its own
+        about = (said.made_hard(config.masks.hard_patch) if hard else said).metadata()
         masker = masker.trained
     save_weights(masker, run.folder.masker, about)
 
