@@ -36,6 +36,8 @@ from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config, check
+from seamask.data import SOURCES
+from seamask.data.held_out import HeldOut
 from seamask.data.normalize import Normalization
 from seamask.plugins import command, flags, loaded_plugins
 
@@ -60,6 +62,13 @@ def makes_other_run(setting: str) -> bool:
     """Say whether another value of a setting, by its dotted path, is another run: whether it is a
     choice, and no place, no way to start or compute the same, nothing that is only written."""
     return setting not in NO_OTHER_RUN and not setting.startswith("log.")
+
+
+def held_out_of(config: Config, fingerprint: str) -> HeldOut:
+    """Return what a run held out, if it was trained on a folder; `fingerprint`: of its images."""
+    size = config.data.size or config.image_size
+    known = "" if config.data.source in SOURCES else fingerprint
+    return HeldOut(config.seed, config.data.holdout, size, known)
 
 
 def resolved(config: Config) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def steps(out: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def wait_for(found: Callable[[], object], said: Callable[[], object], seconds: float = 300) -> None:
+def wait_for(found: Callable[[], object], said: Callable[[], object], seconds: float = 600) -> None:
     """Wait until something is so; fail with what was said."""
     deadline = time.monotonic() + seconds
     while not found():

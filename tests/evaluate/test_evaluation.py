@@ -487,8 +487,12 @@ def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
     alone = evaluate(file, "knn", **moved, **kept)
     assert (alone.fingerprint, alone.seed) == (said, 1)
     assert alone.metrics == evaluate(out, "knn", **moved).metrics
+    for other in ({"seed": 0}, {"data.holdout": 0.5}):
+        with pytest.raises(UserError, match=r"were trained on: .* held out those of --seed 1"):
+            evaluate(file, "knn", **moved, **kept, **other)
     others = class_folders(tmp_path / "others", seed=1)
     assert evaluate(out, "knn", data=str(others), seed=0).seed == 0  # never trained on
+    assert evaluate(file, "knn", data=str(others), **kept, seed=0).seed == 0
 
 
 def test_a_run_that_held_out_nothing_says_so_when_it_is_measured(cache, tmp_path):

@@ -36,7 +36,6 @@ from seamask.networks.check import channels_of, check_backbone
 from seamask.runs import RunFolder
 
 if TYPE_CHECKING:
-    from seamask.config import Config
     from seamask.evaluate.subject import Subject
 
 Picture = Callable[[Path], None]  # writes one to a path
@@ -84,7 +83,8 @@ def task_config(
     if run.suffix == ".safetensors" and run.is_file():
         from seamask.evaluate.subject import read_about  # imports timm
 
-        held = read_about(run).held_out
+        if (held := read_about(run).held_out) is None:
+            return config
         return replace(config, seed=held.seed, data=replace(config.data, holdout=held.share))
     if not run.is_dir():
         return config
@@ -194,9 +194,7 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     if not own_sizes:
         check_backbone(subject.backbone, subject.name, size, channels_last=False, named="")
     masker = subject.masker(size).to(device) if "masker" in task.needs else None
-    note = ""
-    if subject.run is not None and subject.config is not None and not own_sizes:
-        note = _trained_on(subject.run, subject.config, config)
+    note = "" if own_sizes else _trained_on(subject, config)
     data = open_data(task, config)
     if note:
         data = replace(data, notes=(*data.notes, note))
@@ -205,40 +203,39 @@ def _prepare(encoder: str, task: Task, config: EvaluationConfig) -> Context:
     return Context(subject, data, config, size, device, masker)
 
 
-def _trained_on(run: RunFolder, trained: Config, config: EvaluationConfig) -> str:
-    """Refuse to measure images that a run was trained on, where it held out others of a folder.
+def _trained_on(subject: Subject, config: EvaluationConfig) -> str:
+    """Refuse to measure images that an encoder was trained on, where others were held out.
 
     Returns:
-        A note, where it held out none; else nothing.
+        A note, where none were; else nothing.
 
     Raises:
-        UserError: they are the run's images, held out by another seed or a larger share.
+        UserError: they are of its folder, held out by another seed or a larger share.
     """
-    seed, share, source = trained.seed, trained.data.holdout, config.data.source
-    fewer = config.seed == seed and 0 < config.data.holdout <= share  # some of those it held out
-    if fewer or {trained.data.source, source} & set(SOURCES) or not run.manifest.exists():
+    held, source = subject.held_out, config.data.source
+    if held is None or not held.fingerprint or source in SOURCES:
         return ""
-    there = replace(trained.data, source=source, root=config.data.root)
-    size = trained.data.size or trained.image_size
+    if config.seed == held.seed and 0 < config.data.holdout <= held.share:
+        return ""  # those that were held out, or some of them
+    data = subject.config.data if subject.config else config.data
+    there = replace(data, source=source, root=config.data.root)
 
-    def mark(seed: int, holdout: float) -> str:
-        data = replace(there, holdout=holdout)
-        return fingerprint_of(find_source(data, size, seed), data, size)
+    def mark(seed: int, share: float) -> str:
+        data = replace(there, holdout=share)
+        return fingerprint_of(find_source(data, held.size, seed), data, held.size)
 
     try:
-        own = mark(seed, share)
-    except UserError:  # a folder without what the run's has beside its images
+        own = mark(held.seed, held.share)
+    except UserError:  # a folder without what that of the training has beside its images
         return ""
-    if own != run.read_manifest().get("data", {}).get("fingerprint"):
-        return ""  # another folder
-    if own == mark(config.seed, config.data.holdout):
-        return ""
-    if not share:
-        return f"{run.path} held out nothing (--data.holdout 0): it was trained on these images"
+    if own != held.fingerprint or own == mark(config.seed, config.data.holdout):
+        return ""  # another folder, or one with `val/`
+    if not held.share:
+        return f"{subject.name} held out nothing (--data.holdout 0): it was trained on these images"
     raise UserError(
         f"--seed {config.seed}, --data.holdout {config.data.holdout:g}: some of these images were "
-        f"trained on: {run.path} held out those of --seed {seed}, --data.holdout {share:g}; leave "
-        "both out"
+        f"trained on: {subject.name} held out those of --seed {held.seed}, --data.holdout "
+        f"{held.share:g}; leave both out"
     )
 
 

@@ -21,11 +21,12 @@ from seamask.base.progress import Progress
 from seamask.config import Config
 from seamask.data.files.decode import EXTENSIONS, allow, read_square_and_sides
 from seamask.data.files.depth import as_ranges
+from seamask.data.sets.folder import list_folder
 from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
-from seamask.show.figures import NAME, comparison_figure, mask_figure, overlaid, shortened
+from seamask.show.figures import NAME, comparison_figure, mask_figure, overlaid
 from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
@@ -167,7 +168,7 @@ def _draw_overlays(photos: Sequence[_Photo], masks: Mapping[str, Tensor], path: 
         masks: by the name of a run, `[n, N, CELL, CELL]` in [0, 1].
         path: of the PNG.
     """
-    labels = numbered([shortened(photo.name, NAME) for photo in photos])
+    labels = numbered([photo.name for photo in photos])
     rows, captions = {}, {}
     for k, (label, photo) in enumerate(zip(labels, photos, strict=True)):
         shades = [(own[k] * 255).round().byte().numpy() for own in masks.values()]
@@ -227,9 +228,9 @@ def found_images(paths: Iterable[str | os.PathLike[str]]) -> list[tuple[Path, st
         if not path.is_dir():
             found.append((path, path.name))
             continue
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
-        found += [(file, str(file.relative_to(path))) for file in files if not file.is_dir()]
-        if not files:
+        names = list_folder(path).names
+        found += [(path / name, name) for name in names]
+        if not names:
             raise UserError(f"{printable(path)}: no images in this folder")
     if not found:
         raise UserError("no images are given: name some, or a folder of them, after the run")

@@ -18,13 +18,14 @@ from seamask.base.errors import UserError, first_line, unknown
 from seamask.base.paths import local
 from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
-from seamask.data import DataConfig, Normalization
+from seamask.data import Normalization
+from seamask.data.held_out import HeldOut
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM, Stem
-from seamask.runs import RunFolder
+from seamask.runs import RunFolder, held_out_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Subject:
         run: the folder of the run it comes from, if any.
         config: the settings of that run.
         weights: which ones of that run; see `RunFolder.weights`.
+        held_out: what it was not trained on, of a folder; None: it was trained on none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Subject:
     run: RunFolder | None = None
     config: Config | None = None
     weights: str = ""
+    held_out: HeldOut | None = None
 
     def masker(self, size: int) -> nn.Module:
         """Return the run's mask network, in eval mode.
@@ -103,7 +106,9 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
         size = image_size or config.image_size
         weights = run.weights()  # before they are read: the run may be about to write others
         encoder = load_encoder(path)
-        return Subject(name, encoder, size, _normalization(run), run, config, weights)
+        said = run.read_manifest() if run.manifest.exists() else {}
+        held = held_out_of(config, said.get("data", {}).get("fingerprint", ""))
+        return Subject(name, encoder, size, _normalization(run), run, config, weights, held)
     if path.suffix == ".safetensors":
         return _exported(name, path, image_size)
     if timm.is_model(name):
@@ -137,19 +142,6 @@ def _normalization(run: RunFolder) -> Normalization | None:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Which images of a folder without `val/` a run held out.
-
-    Attributes:
-        seed: by which they were drawn.
-        share: of each class.
-    """
-
-    seed: Annotated[int, Within(0)] = 0
-    share: Annotated[float, Within(0, 1)] = DataConfig.holdout
-
-
-@dataclass(frozen=True)
 class About:
     """What exported weights say of themselves, as `seamask.training.snapshot` writes it."""
 
@@ -157,8 +149,8 @@ class About:
     image_size: Annotated[int, Within(8, MOST_PIXELS)]
     patch_size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     in_chans: Literal[1, 3] = 3
-    normalization: Normalization | None = None  # of weights of before
-    held_out: HeldOut = HeldOut()
+    normalization: Normalization | None = None  # of weights of before, as below
+    held_out: HeldOut | None = None
 
 
 def read_about(path: Path) -> About:
@@ -192,7 +184,8 @@ def _exported(name: str, path: Path, image_size: int) -> Subject:
         said.backbone, said.image_size, stem, said.patch_size, channels=said.in_chans
     )
     size = image_size or said.image_size
-    return Subject(name, read_weights(backbone, path), size, said.normalization)
+    weights = read_weights(backbone, path)
+    return Subject(name, weights, size, said.normalization, held_out=said.held_out)
 
 
 def _pretrained(name: str, image_size: int) -> Subject:

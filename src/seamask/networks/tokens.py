@@ -115,9 +115,10 @@ def kept_tokens(
     w, the share of its patch that is kept: log w is added to the attention's logits, so that w = 0
     is the same as leaving it out. Tokens with 1 − w above the threshold are left out, and the
     sequences of a batch cut to the longest. Where a gradient for the mask is wanted, all tokens
-    stay, those that would be left out with a weight next to 0: so both players see one loss. The
-    gradient goes through pixels and weights, straight through to the w of those: what it would
-    bring to attend to them again.
+    stay, those that would be left out with a weight next to 0: so both players see one loss (but
+    for images of which nothing is kept: what they are worth is arbitrary). The gradient goes
+    through pixels and weights, straight through to the w of those: what it would bring to attend to
+    them again.
 
     Args:
         vit: with a class token or average pooling.

@@ -148,9 +148,9 @@ def comparison_figure(
     """Write a picture with one row per image: the image and what was made of it, side by side.
 
     Args:
-        rows: by name, which stands at the left: a picture a column, uint8 `[h, w, 3]`, shown as a
-            square.
-        columns: names, which stand above.
+        rows: by name, whose end stands at the left: a picture a column, uint8 `[h, w, 3]`, shown as
+            a square.
+        columns: names, whose beginnings stand above.
         captions: a text on each picture; empty: none.
         path: of the PNG.
         cell: side in pixels of a picture.
@@ -159,11 +159,11 @@ def comparison_figure(
     sheet = Image.new("RGB", (MARGIN + step * len(columns), LEGEND + step * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
     for x, column in enumerate(columns):
-        draw.text((MARGIN + x * step + 2, 4), column, fill="black", font_size=14)
+        draw.text((MARGIN + x * step + 2, 4), column[: cell // 8], fill="black", font_size=14)
     style = {"font_size": 12, "stroke_width": 2, "stroke_fill": "black"}
     for y, (name, pictures) in enumerate(rows.items()):
         top = LEGEND + y * step
-        draw.text((6, top + cell // 2 - 8), name, fill="black", font_size=14)
+        draw.text((4, top + cell // 2 - 8), shortened(name, NAME), fill="black", font_size=12)
         for x, (picture, caption) in enumerate(zip(pictures, captions[name], strict=True)):
             small = max(picture.shape[:2]) < cell
             resampling = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC

@@ -269,8 +269,14 @@ def test_tiffs_that_pillow_does_not_read_are_turned_too(tmp_path):
     for name, turned, stored in ("a", 1, values), ("b", 3, values[::-1, ::-1]):
         tags = [(274, "H", 1, turned, True)]
         tifffile.imwrite(tmp_path / f"{name}.tif", stored, photometric="rgb", extratags=tags)
-    a, b = (np.asarray(read_image(tmp_path / f"{name}.tif")) for name in "ab")
-    assert np.array_equal(a, b)
+    odd = {
+        "c": (274, "H", 2, (3, 1), True),
+        "d": (274, "s", 0, "upright", True),
+    }  # as if it said nothing
+    for name, tag in odd.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric="rgb", extratags=[tag])
+    a, *others = (np.asarray(read_image(tmp_path / f"{name}.tif")) for name in "abcd")
+    assert all(np.array_equal(a, other) for other in others)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.int32, np.float32, np.float64])
@@ -281,10 +287,10 @@ def test_of_any_depth_0_is_white_where_a_tiff_says_so(tmp_path, kind, codec):
         tifffile.imwrite(tmp_path / f"{name}.tif", ramp, photometric=how, compression=codec)
     black, white = (np.asarray(read_image(tmp_path / f"{n}.tif")) for n in ("black", "white"))
     assert black[0, 0, 0] == 0
-    assert np.array_equal(white, 255 - black)
+    assert np.abs(255 - black.astype(int) - white).max() <= (kind in (np.float32, np.float64))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".planes.tif"])
 def test_deep_colours_in_an_archive_are_those_of_the_folder(
     tmp_path, write_png16, open_data, suffix
 ):
@@ -293,13 +299,16 @@ def test_deep_colours_in_an_archive_are_those_of_the_folder(
         if suffix == ".png":
             write_png16(tmp_path / f"d/{k}.png", values)
         else:
-            pixels = values.astype(np.uint16)
-            tifffile.imwrite(tmp_path / f"d/{k}.tif", pixels, photometric="rgb", compression="zlib")
+            pixels, how = values.astype(np.uint16), {"planarconfig": "contig"}
+            if "planes" in suffix:
+                pixels, how = np.moveaxis(pixels, 2, 0), {"planarconfig": "separate"}
+            how |= {"photometric": "rgb", "compression": "zlib"}
+            tifffile.imwrite(tmp_path / f"d/{k}.tif", pixels, **how)
     with zipfile.ZipFile(tmp_path / "d.zip", "w") as file:
         for path in sorted((tmp_path / "d").iterdir()):
             file.write(path, path.name)
     folder, archive = open_data(tmp_path / "d"), open_data(tmp_path / "d.zip")
-    assert folder.ranges == archive.ranges
+    assert (folder.ranges, archive.skipped) == (archive.ranges, ())
     assert folder.ranges["16-bit colour"].high == 4095
     assert len(folder.train) == 4
     assert torch.equal(folder.train.pixels, archive.train.pixels)
@@ -315,11 +324,12 @@ def test_16_bits_under_a_name_of_8_are_named(tmp_path, open_data):
     assert (name, reason.split(",")[0]) == ("c.jpg", "a PNG of 16-bit grey")
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
 def test_an_error_that_is_not_the_images_is_not_kept(tmp_path, write, open_data, number):
     write(tmp_path, *(f"{k}.png" for k in range(4)))
     cache = str(tmp_path / ".cache")
-    with monkeypatched_open(number), pytest.raises(UserError, match=os.strerror(number)):
+    said = rf"image (.*/)?1\.png: {os.strerror(number)}; mend that"
+    with monkeypatched_open(number), pytest.raises(UserError, match=said):
         open_data(tmp_path, cache=cache)
     assert len(open_data(tmp_path, cache=cache).train) == 4
 
@@ -331,7 +341,7 @@ def monkeypatched_open(number):
 
     def refuse(file, *more, **named):
         if str(file).endswith("1.png"):
-            raise OSError(number, os.strerror(number), str(file))
+            raise OSError(number, os.strerror(number))
         return real(file, *more, **named)
 
     with pytest.MonkeyPatch.context() as patch:

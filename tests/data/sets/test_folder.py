@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections import Counter
 
 import pytest
@@ -307,6 +308,54 @@ def test_a_split_beside_its_classes_is_refused(photos, write):
     write(photos, *(f"{p}{c}/{i}.png" for p in ("", "val/") for c in ("cat", "dog") for i in "12"))
     with pytest.raises(UserError, match=r"holds val/ and, beside it, .* \(cat, dog\): move those"):
         read_layout(photos, 0.25, 0)
+    shutil.rmtree(photos / "val/dog")
+    with pytest.raises(UserError, match=r"holds val/ and, beside it, .* \(cat\): move those"):
+        read_layout(photos, 0.25, 0)
+
+
+@pytest.mark.parametrize(("train", "test"), [("images", "val"), ("all", "test"), ("mine", "eval")])
+def test_one_folder_beside_a_split_that_has_its_classes_is_train(photos, write, train, test):
+    write(
+        photos, *(f"{p}/{c}/{i}.png" for p in (train, test) for c in ("cat", "dog") for i in "12")
+    )
+    layout = read_layout(photos, 0.25, 0)
+    assert (layout.classes, layout.split, layout.notes) == (("cat", "dog"), f"{test}/", ())
+    assert {path.split("/")[0] for path in layout.train.paths} == {train}
+
+
+def test_images_beside_a_flat_split_are_trained_on_alone(photos, write):
+    write(photos, *(f"{p}/{i}.png" for p in ("images", "val") for i in range(4)))
+    layout = read_layout(photos, 0.25, 0)
+    assert (layout.classes, len(layout.train.paths), layout.held_out) == ((), 4, None)
+    assert layout.notes == ("val/ is left out: 4 images in no class folder of train/",)
+
+
+@pytest.mark.parametrize(
+    "names", [("bus", "car", "train"), ("invalid", "valid"), ("a", "b", "test")]
+)
+@pytest.mark.parametrize("below", ["", "{0}1/", "{0}2/x/"])
+def test_a_class_that_is_called_as_a_split_is_one_and_said(photos, write, names, below):
+    paths = (f"{n}/{below.format(n)}{i}.png" for n in names for i in range(4))
+    more = (f"{n}/{n}0/{i}.png" for n in names for i in range(4) if below)
+    write(photos, *paths, *more)
+    layout = read_layout(photos, 0.25, 0)
+    assert layout.classes == names
+    assert "is taken for a class, as what is beside it" in layout.notes[0]
+
+
+def test_a_folder_around_held_out_classes_is_none_of_them(photos, write):
+    write(photos, *(f"{p}/{c}/{i}.png" for p in ("train", "val/plant") for c in ("leaf", "plant")
+                    for i in "12"))  # fmt: skip
+    assert read_layout(photos, 0.25, 0).held_out.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_what_measures_a_split_that_is_left_out_is_said_where_it_does(photos, write):
+    write(photos, *(f"{p}/{c}/{i}.png" for p in ("train", "dev", "eval", "test") for c in "ab"
+                    for i in "12"))  # fmt: skip
+    notes = read_layout(photos, 0.25, 0).notes
+    assert [note.rsplit("; ")[1] for note in notes] == [
+        "rename it to measure it", "--data.split test measures it",
+    ]  # fmt: skip
 
 
 def test_held_out_images_of_one_class_are_held_out(photos, write):

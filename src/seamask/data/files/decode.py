@@ -47,6 +47,7 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 Bytes = str | os.PathLike[str] | IO[bytes]
 """An image file: its path, or its bytes as an open file that can be gone to and fro in."""
+NAMES = str, os.PathLike  # of `Bytes`, those that are paths
 Opens = Callable[[str], Bytes]
 """From an image's name to its file; `BadImage` where that cannot be read."""
 SMALLEST = 8  # pixels: a smaller side holds no picture
@@ -58,10 +59,8 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
-PASSING = frozenset({  # errors of the machine or the network
-    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
-    errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO,
-})  # fmt: skip
+# Errors of the machine or the network, not of a file.
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 LARGE = 16_000_000  # pixels of a JPEG 2000 from which on not all of it is decoded
 SIDES = "seamask sides"  # of `info`: width and height of the whole image, upright
 PLANAR, SAMPLES, BITS, INTERPRETATION = 284, 277, 258, 262  # tags of a TIFF
@@ -79,8 +78,11 @@ class BadImage(Exception):
 
 
 @contextmanager
-def reasons() -> Iterator[None]:
+def reasons(file: Bytes = "") -> Iterator[None]:
     """Turn whatever goes wrong while an image is read into `BadImage` with the reason.
+
+    Args:
+        file: the image's; not said: it is a part of something.
 
     Raises:
         UserError: it is no fault of the image, and would be kept as if it were.
@@ -99,9 +101,9 @@ def reasons() -> Iterator[None]:
         raise BadImage("not an image, or of an unknown format") from error
     except OSError as error:
         if error.errno in PASSING:
+            what = f"image {printable(file)}" if file and isinstance(file, NAMES) else "images"
             raise UserError(
-                f"cannot read the images{f' ({printable(f)})' if (f := error.filename) else ''}: "
-                f"{error.strerror}; mend that and start again"
+                f"cannot read the {what}: {error.strerror}; mend that and start again"
             ) from error
         raise BadImage(error.strerror or _one_line(error)) from error
     except MemoryError as error:
@@ -178,7 +180,7 @@ def opened(
         BadImage: with the reason.
     """
     with ExitStack() as stack:
-        with reasons(), _header(file) as image:
+        with reasons(file), _header(file) as image:
             if not deep and (kind := kind_of(image)):
                 raise BadImage(
                     f"a {image.format} of {kind}, which its name does not say: give it the suffix "
@@ -207,7 +209,7 @@ def _halvings(file: Bytes, sides: tuple[int, int], size: int) -> int:
     Each halving keeps every other point, not means of two, so what is halved is moved by up to half
     a pixel of its own: an eighth of one that is kept, at most.
     """
-    with open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file) as opened:
+    with open(file, "rb") if isinstance(file, NAMES) else nullcontext(file) as opened:
         opened.seek(0)
         head = opened.read(2**16)
     levels = 0
@@ -250,7 +252,8 @@ def _header(file: Bytes) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         image = _other_tiff(file)
     if image.format == "TIFF" and _is_planar(image):
-        image.close()
+        if isinstance(file, NAMES):
+            image.close()  # else that would close the file itself
         image = _other_tiff(file)
     with image:
         image.info[FILE] = file
@@ -296,7 +299,7 @@ def survey(names: Iterable[str], opens: Opens = str) -> Survey:
 
     def look(name: str) -> tuple[str, tuple[str, Extremes] | None]:
         try:
-            with reasons(), _header(opens(name)) as image:
+            with reasons(name), _header(opens(name)) as image:
                 kind = kind_of(image)
                 if kind is None:
                     return remark(image), None
@@ -335,7 +338,7 @@ def _is_planar(image: Image.Image) -> bool:
 
 def _size(file: Bytes) -> int:
     """Return how many bytes an image file has."""
-    if isinstance(file, str | os.PathLike):
+    if isinstance(file, NAMES):
         return os.path.getsize(file)
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -346,7 +349,7 @@ def _other_tiff(file: Bytes) -> Image.Image:
     """Return what Pillow cannot read of a TIFF, if it is grey or RGB; else say what it is."""
     import tifffile  # slow to import
 
-    if not isinstance(file, str | os.PathLike):
+    if not isinstance(file, NAMES):
         file.seek(0)
     try:
         with tifffile.TiffFile(file) as tiff:
@@ -361,7 +364,7 @@ def _other_tiff(file: Bytes) -> Image.Image:
                 raise Image.DecompressionBombError(f"{pixels} pixels")
             values = page.asarray() if known else None
             tag = page.tags.get(ExifTags.Base.Orientation)
-            turned = int(tag.value) if tag else 1
+            turned = tag.value if tag else 1
     except tifffile.TiffFileError as error:
         raise BadImage("not an image, or of an unknown format") from error
     if values is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 BAND = 2**20  # pixels that are converted at once
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners have
@@ -50,10 +50,11 @@ class Range:
     high: float
     nodata: tuple[float, ...] = ()
 
-    def scale(self, values: Numbers) -> npt.NDArray[np.uint8]:
-        """Return values of any type as 0 to 255; what is no number becomes 0."""
+    def scale(self, values: Numbers, inverted: bool = False) -> npt.NDArray[np.uint8]:
+        """Return values of any type as 0 to 255, or 255 to 0; what is no number becomes 0."""
         wide = np.asarray(values, np.float64)
-        out = (wide - self.low) * (255 / max(self.high - self.low, 1e-12))
+        above = self.high - wide if inverted else wide - self.low
+        out = above * (255 / max(self.high - self.low, 1e-12))
         return (np.nan_to_num(out, posinf=255, neginf=0).clip(0, 255) + 0.5).astype(np.uint8)
 
     def plain(self) -> list[float]:
@@ -203,8 +204,8 @@ def eight_bits(image: Image.Image, kind: str, scale: Range) -> Image.Image:
         return image  # Pillow takes the upper 8 bits
     result = Image.new(image.mode if kind.endswith("colour") else "L", image.size)
     for box, values in numbers(image, kind):
-        result.paste(Image.fromarray(scale.scale(values)), box)
-    return ImageOps.invert(result) if image.info.get(WHITE) else result
+        result.paste(Image.fromarray(scale.scale(values, image.info.get(WHITE, False))), box)
+    return result
 
 
 def bands(image: Image.Image) -> Iterator[Box]:

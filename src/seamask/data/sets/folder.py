@@ -101,8 +101,10 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
     - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
       folder and no other, that one is looked at.
     - `train/` beside `val/` or `test/`, by any of their usual names and in any case (`names.py`),
-      or with class folders in it beside any other: only `train/` is trained on. Of the others,
+      or with class folders in it beside one without: only `train/` is trained on. Of the others,
       `val/` first, one that holds class folders of `train/` is held out; all else is left out.
+      One folder of another name beside them is `train/` if it only says `images`, or has their
+      classes.
     - Otherwise all images are trained on, and a share of every class of two images and more is
       held out.
     - Classes are the folders at the first level, where two and more hold at least two images.
@@ -129,24 +131,8 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
         found.notes.append(f"left out: {amount(others.total(), 'file')} of other types ({some})")
     base = _inside(found.paths, "")
     tops = _tops(found.paths, base)
-    kinds_of = {top: kind for top in tops if (kind := split_of(top))}
-    kinds = set(kinds_of.values())
-    if "train" in kinds and (len(kinds) > 1 or found.classes_in(base, kinds_of, "train")):
-        train, test = found.of_splits(base, kinds_of)
-    elif len(kinds_of) == len(tops) > 1 and "train" not in kinds:
-        named = " and ".join(f"{printable(top)}/" for top in tops)
-        raise UserError(
-            f"--data {printable(root)} holds {named} and no train/: name the one to train on, "
-            f"{printable(root / base / tops[0])}, or rename it"
-        )
-    elif shared := found.classes_in(base, kinds_of) & set(tops):
-        held = next(iter(kinds_of))
-        raise UserError(
-            f"--data {printable(root)} holds {printable(held)}/ and, beside it, folders of the "
-            f"same classes ({_some(sorted(shared))}): move those into train/"
-        )
-    else:
-        train, test = found.of_classes(base), {}
+    kinds = found.splits(base, tops)
+    train, test = found.of_splits(base, kinds) if kinds else (found.of_classes(base), {})
     if split != "auto" and not test:
         raise UserError(
             f"--data.split {split}: {printable(root)} has no {split}/ with class folders beside a "
@@ -175,10 +161,47 @@ class Found:
     split: Chosen
     held_out: str = ""
 
-    def classes_in(self, base: str, kinds: dict[str, Kind], *only: Kind) -> set[str]:
-        """Return the class folders that folders of splits hold, of some kinds or of any."""
-        tops = [top for top, kind in kinds.items() if not only or kind in only]
-        return set().union(*(_classes(self._labels(f"{base}{top}/"), least=1) for top in tops))
+    def splits(self, base: str, tops: list[str]) -> dict[str, Kind]:
+        """Return which split the folders below `base` are, by their names and what is in them.
+
+        Returns:
+            Nothing: they are classes. Those that are missing are neither.
+
+        Raises:
+            UserError: held-out folders alone, or beside classes that they hold, too.
+        """
+        kinds: dict[str, Kind] = {top: kind for top in tops if (kind := split_of(top))}
+        known, others = set(kinds.values()), [top for top in tops if top not in kinds]
+        if len(known) > 1 and "train" in known:
+            return kinds
+        if len(tops) > 1 and not others and "train" not in known:
+            named = " and ".join(f"{printable(top)}/" for top in tops)
+            raise UserError(
+                f"--data {printable(self.root)} holds {named} and no train/: name the one to train "
+                f"on, {printable(self.root / base / tops[0])}, or rename it"
+            )
+        classes = {
+            top: {name for name in self._labels(f"{base}{top}/", tops).values() if name}
+            for top in tops
+        }
+        named_so = set().union(*(classes[top] for top in kinds))
+        if "train" in known:  # others without classes, or with the same: data left over
+            if len(named_so) > 1 and all(not classes[o] or classes[o] & named_so for o in others):
+                return kinds
+        elif len(others) == 1 and (holds_images(others[0]) or classes[others[0]] & named_so):
+            return {**kinds, others[0]: "train"}
+        for top in kinds:
+            if "train" not in known and (shared := sorted(classes[top] & set(others))):
+                raise UserError(
+                    f"--data {printable(self.root)} holds {printable(top)}/ and, beside it, "
+                    f"folders of the same classes ({_some(shared)}): move those into train/"
+                )
+            if others:
+                self.notes.append(
+                    f"{printable(top)}/ is taken for a class, as what is beside it "
+                    f"({_some(others)}): if it is a split, put the others into one, too"
+                )
+        return {}
 
     def of_splits(self, base: str, kinds: dict[str, Kind]) -> tuple[Labels, Labels]:
         """Return the images to train on and those held out, of folders that are splits."""
@@ -195,7 +218,9 @@ class Found:
                 shared: Labels = {p: name for p, name in labels.items() if name in classes}
                 said = f"{printable(top)}/ is left out: {amount(len(labels), 'image')}"
                 if test:
-                    self.notes.append(f"{said}; --data.split {kind} measures it")
+                    other = split_of(self.held_out.rstrip("/")) != kind
+                    how = f"--data.split {kind} measures it" if other else "rename it to measure it"
+                    self.notes.append(f"{said}; {how}")
                 elif self.split not in ("auto", kind):
                     self.notes.append(f"{said}; --data.split is {self.split}")
                 elif not shared:
@@ -304,7 +329,7 @@ def _without_maps(paths: list[str]) -> tuple[list[str], list[str]]:
         of = MAP_OF.fullmatch(os.path.splitext(name)[0])
         if within:
             left_out[printable(within)] += 1
-        elif of and of["image"] in stems[parent]:
+        elif of and {of["image"], os.path.splitext(of["image"])[0]} & stems[parent]:
             left_out["files named after an image and “mask” or the like"] += 1
         else:
             kept.append(path)
@@ -322,8 +347,11 @@ def _tops(paths: list[str], base: str) -> list[str]:
 
 def _inside(paths: list[str], base: str, classes: Container[str] = ()) -> str:
     """Return the innermost folder below `base` that is the only one where it lies, and no class."""
-    while len(tops := _tops(paths, base)) == 1 and tops[0] not in classes:
-        base += f"{tops[0]}/"
+    while len(tops := _tops(paths, base)) == 1:
+        inside = f"{base}{tops[0]}/"
+        if tops[0] in classes and not any(top in classes for top in _tops(paths, inside)):
+            break
+        base = inside
     return base
 
 

@@ -16,6 +16,7 @@ from seamask.base.paths import local
 from seamask.base.progress import Progress
 from seamask.base.threads import in_threads
 from seamask.data.files.decode import EXTENSIONS, BadImage, opened, square
+from seamask.data.files.listing import is_hidden
 from seamask.data.registry import SOURCES, Source
 from seamask.data.sets.folder import Chosen, Layout, read_layout
 from seamask.data.sets.path import of_layout
@@ -154,7 +155,7 @@ def _list(imagenet: Path) -> list[Path]:
             wnid: sorted(
                 path.relative_to(imagenet)
                 for path in (imagenet / part / wnid).glob("*")
-                if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+                if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name)
             )
             for wnid in wnids()
         }

@@ -20,14 +20,10 @@ IMAGES = frozenset({
 MAPS = frozenset({
     "mask", "masks", "label", "labels", "labelmap", "labelmaps", "annotation", "annotations",
     "annot", "annots", "segmentation", "segmentations", "seg", "segs", "groundtruth", "gt", "gts",
-    "matte", "mattes",
+    "matte", "mattes", "trimap", "trimaps", "depth", "depths", "disparity", "disparities",
 })  # fmt: skip
 BESIDE = frozenset({"set", "sets", "split", "folder", "class", "object", "binary", "raw"})
-MAP_OF = re.compile(
-    r"(?P<image>.+?)[-_. ](masks?|labels?|seg|segmentation|annotation|gt|groundtruth|depth)"
-    r"([-_ ]?\d+)?",
-    re.IGNORECASE,
-)
+MAP_OF = re.compile(rf"(?P<image>.+?)[-_. ]({'|'.join(sorted(MAPS))})([-_ ]?\d+)?", re.IGNORECASE)
 
 
 def split_of(name: str) -> Kind | None:
