@@ -24,7 +24,7 @@ def mask_signs(masks: Tensor) -> dict[str, Tensor]:
             not explain: 0 where the mask is the same for all images (or constant), 1 where no place
             is removed more often than another; free of the bias of a small batch;
         - `border`: share of what it removes that lies in the outer eighth of the image, 0 if it
-          removes nothing;
+            removes nothing;
         - `overlap`: share of what it removes that the strongest of the others removes too (0 if
             there is no other);
         - `binary`: share of pixels below 0.1 or above 0.9.
