@@ -17,7 +17,7 @@ from command import call
 from seamask.base import settings
 from seamask.base.devices import uses_gpu
 from seamask.base.errors import UserError
-from seamask.base.options import parse
+from seamask.base.options import free_settings, parse
 from seamask.base.settings import Within, override, to_dict
 from seamask.commands import parse_pretrain
 from seamask.config import Config, check
@@ -219,6 +219,31 @@ def test_settings_come_from_a_file_and_flags_go_over_them(form, tmp_path):
     assert parse_pretrain(arguments) == override(
         recipe_config(DEFAULT), {"epochs": 7, "n_masks": 3}
     )
+
+
+def test_a_file_may_name_the_recipe_that_it_changes(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("recipe: imagenet100s-adios\nepochs: 7\n")
+    expected = override(recipe_config("imagenet100s-adios"), {"epochs": 7})
+    assert parse_pretrain(["--config", str(file)]) == expected
+
+
+@pytest.mark.parametrize("source", ["cifar10", "some/folder"])
+def test_a_file_that_names_data_has_their_recipe(tmp_path, source):
+    file = tmp_path / "my.yaml"
+    file.write_text(f"data: {{source: {source}}}\nepochs: 7\n")
+    recipe = default_recipe(source, lambda: uses_gpu("auto"))
+    expected = override(recipe_config(recipe), {"data": source, "epochs": 7})
+    assert parse_pretrain(["--config", str(file)]) == expected
+    asked = ["--data", "shapes", "--data", source, "--epochs", "7"]  # the last one counts
+    assert parse_pretrain(asked) == expected
+
+
+@pytest.mark.parametrize("text", ["My photos #2", "1.10", "&a b", "a: b", "[x]", "no"])
+def test_texts_of_free_settings_stay_as_they_are_written(text):
+    given = ["--data", text, "--data.cache=" + text, "--epochs", "3", "--data.limit", "7"]
+    found = free_settings(given, Config)
+    assert found == {"data": text, "data.cache": text, "epochs": 3, "data.limit": 7}
 
 
 # What it refuses

@@ -11,7 +11,7 @@ import itertools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Suppress, arg
 
@@ -20,7 +20,7 @@ from seamask.base.options import check_names, command, free_settings, parse, tak
 from seamask.base.output import fitted, print_prose
 from seamask.base.paths import check_writable, local
 from seamask.base.progress import amount
-from seamask.base.settings import read_yaml
+from seamask.base.settings import read_mapping, read_yaml
 from seamask.config import LEAST_EPOCHS, LEAST_IMAGES, Config, check
 from seamask.recipes import (
     DEFAULT,
@@ -63,17 +63,20 @@ def parse_pretrain(arguments: list[str]) -> Config:
     files, arguments = take("--config", arguments)
     if named and files:
         raise UserError("give a recipe or --config, not both")
+    recipe = "".join(named)
+    said = [read_mapping(local(file, "--config")) for file in files]
+    named += [str(about["recipe"]) for about in said if about.get("recipe") in RECIPES]
     if named:
         start = recipe_config(named[0])
     else:
-        source = _value(arguments, "--data", "--data.source")
-        start = recipe_config(default_recipe(source, lambda: bool(files) or _on_gpu(arguments)))
+        source = _value(arguments, "--data", "--data.source") or _source_in(said)
+        start = recipe_config(default_recipe(source, lambda: _on_gpu(arguments)))
     for file in files:
         start = read_yaml(local(file, "--config"), start)
     config = parse(
         start,
         arguments,
-        prog=f"seamask pretrain {named[0] if named else '[RECIPE] [--config FILE]'}",
+        prog=f"seamask pretrain {recipe or '[RECIPE] [--config FILE]'}",
         description=f"Pretrain an encoder. The defaults below are those of {start.recipe}. {WORTH}",
     )
     return check(config)
@@ -87,14 +90,14 @@ def resume(run: Run, /, settings: Rest = ()) -> None:
 
         --data DIR           where its images lie now: the same ones, compared by content
         --data.root DIR      the same of a data set with a name; also --data.objects, --data.cache
-        --epochs N           more than it has
+        --epochs N           more than it has; learning rates go on where a run of N has them
         --device, --devices, --threads, --timeout, --cuda-graph, --data.resident, --log.*
         --plugin FILE.py     needed again, if it was trained with some
 
     Args:
         run: its folder
     """
-    given = free_settings(settings)
+    given = free_settings(settings, Config)
     check_names(given, Config)
     from seamask.terminal import print_summary
     from seamask.training import resume_run
@@ -322,7 +325,7 @@ def study(
         dry_run: only say what is to be done: jobs, images to be seen, hours on this machine.
         table_only: only write the tables of what is done so far, also of a file of `--results`.
     """
-    given = free_settings(settings)
+    given = free_settings(settings, Config)
     check_names((n for n in given if not n.startswith("evaluations.")), Config)
     from seamask.study.study import read_study
     from seamask.study.worker import run_study, tabulate
@@ -417,7 +420,10 @@ def data_pack(*, data: str, size: int, out: Path | None = None, settings: Rest =
         f"{out or config.data.cache}: {images} to train on, {held_out:,} held out, {size} px"
     )
     print_skipped(packed.skipped)
-    print(f"use them with --data {shlex.quote(str(out or data))}")
+    given = [f"--data {shlex.quote(str(out or data))}"]
+    if out is None:  # the same store only with the same settings
+        given += [f"--data.size {size}", *map(shlex.quote, settings)]
+    print(f"use them with {' '.join(given)}")
 
 
 @command
@@ -494,9 +500,14 @@ def _on_gpu(arguments: list[str]) -> bool:
     return uses_gpu(_value(arguments, "--device") or "auto")
 
 
+def _source_in(files: list[dict[str, Any]]) -> str | None:
+    """Return the data that YAML files name; None: none does."""
+    groups = (about.get("data") for about in files)
+    found = [group.get("source") for group in groups if isinstance(group, dict)]
+    return next((str(source) for source in found[::-1] if source), None)
+
+
 def _value(arguments: list[str], *options: str) -> str | None:
     """Return the value of an option, by any of its names; None: it is not given."""
-    for option, value in itertools.pairwise(words_of(arguments)):
-        if option in options:
-            return value
-    return None
+    found = [v for option, v in itertools.pairwise(words_of(arguments)) if option in options]
+    return found[-1] if found else None

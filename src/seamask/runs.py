@@ -36,9 +36,8 @@ from seamask.base.paths import check_writable, local
 from seamask.base.registry import with_parts
 from seamask.base.settings import Within
 from seamask.config import Config, check
-from seamask.data import SOURCES
-from seamask.data.held_out import HeldOut
 from seamask.data.normalize import Normalization
+from seamask.data.registry import HeldOut
 from seamask.plugins import command, flags, loaded_plugins
 
 PLUGIN = "# --plugin "  # begins a line of `config.yaml`: a run's plugins are said, never loaded
@@ -62,13 +61,6 @@ def makes_other_run(setting: str) -> bool:
     """Say whether another value of a setting, by its dotted path, is another run: whether it is a
     choice, and no place, no way to start or compute the same, nothing that is only written."""
     return setting not in NO_OTHER_RUN and not setting.startswith("log.")
-
-
-def held_out_of(config: Config, fingerprint: str) -> HeldOut:
-    """Return what a run held out, if it was trained on a folder; `fingerprint`: of its images."""
-    size = config.data.size or config.image_size
-    known = "" if config.data.source in SOURCES else fingerprint
-    return HeldOut(config.seed, config.data.holdout, size, known)
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -222,18 +214,32 @@ class RunFolder:
         with self.naming_plugins():
             return check(settings.read_yaml(self.config, with_parts(Config())))
 
+    def read_held_out(self) -> HeldOut:
+        """Return what the run held out, where it was trained on a folder without `val/`."""
+        config = self.read_config()
+        data = self.read_manifest().get("data", {}) if self.manifest.exists() else {}
+        size = config.data.size or config.image_size
+        usual = {"seed": config.seed, "share": config.data.holdout, "size": size}  # of runs before
+        said = usual | data.get("held_out", {}) | {"fingerprint": data.get("fingerprint", "")}
+        return settings.record(HeldOut, said, f"{self.manifest}: data.held_out")
+
     @contextmanager
     def naming_plugins(self) -> Iterator[None]:
         """Add to an error the plugins that the run was made with and that are not here."""
         try:
             yield
         except UserError as error:
-            here = {path.name for path in loaded_plugins()}
-            missing = [path for path in self._plugins() if Path(path).name not in here]
-            if not missing:
-                raise
-            given = shlex.join(flags(missing))
-            raise UserError(f"{error}; this run was made with {given}: give it here too") from error
+            if missing := self.missing_plugins():
+                raise UserError(f"{error}; {missing}") from error
+            raise
+
+    def missing_plugins(self) -> str:
+        """Say which plugins the run was made with that are not here; empty: none."""
+        here = {path.name for path in loaded_plugins()}
+        missing = [path for path in self._plugins() if Path(path).name not in here]
+        if not missing:
+            return ""
+        return f"this run was made with {shlex.join(flags(missing))}: give it here too"
 
     def _plugins(self) -> list[str]:
         found = []

@@ -115,7 +115,7 @@ def masks_in_words(results: Mapping[str, float], n: int, asked: float | None) ->
         )
     binary, empty = sum(of("binary")) / n, sum(of("empty")) / n
     soft = "nearly black and white" if binary > 0.8 else "half grey" if binary > 0.4 else "grey"
-    none = "none empty" if empty == 0 else f"{100 * empty:.1g} % of them empty"
+    none = "none empty" if empty == 0 else f"{few(100 * empty)} % of them empty"
     return f"{said}; they are {soft} ({100 * binary:.0f} % of pixels decided), {none}"
 
 
@@ -162,7 +162,10 @@ def print_result(result: Result) -> None:
     from seamask.evaluate import TASKS
 
     measured = f" ({result.split})" if result.split else ""
-    print_prose(f"{result.task} on {result.data}{measured}, {result.encoder}, seed {result.seed}")
+    how = f", protocol {result.protocol['protocol']}" if "protocol" in result.protocol else ""
+    print_prose(
+        f"{result.task} on {result.data}{measured}{how}, {result.encoder}, seed {result.seed}"
+    )
     task, images = TASKS[result.task], result.images
     kind = "held-out image" if "held_out" in images else "image"
     count = images.get("held_out") or images.get("not_held_out", 0)

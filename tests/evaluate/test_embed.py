@@ -8,10 +8,13 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+import seamask
 from command import call
+from seamask.data.files.decode import read_square
 from seamask.data.normalize import IMAGENET
 from seamask.evaluate.features import extract
 from seamask.evaluate.subject import open_subject
+from seamask.runs import RunFolder
 
 
 @pytest.fixture
@@ -48,6 +51,27 @@ def test_features_of_a_folder(photos, tmp_path, capsys):
     ):
         assert found == paths
         np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+def test_a_run_that_was_trained_on_exact_jpegs_is_shown_such(cache, tmp_path):
+    data, out = tmp_path / "photos", tmp_path / "run"
+    data.mkdir()
+    for k in range(16):
+        noise = np.random.default_rng(k).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(data / f"{k}.jpg")
+    seamask.pretrain(
+        data=data, recipe="shapes-simclr", out=out, epochs=1, batch_size=16, image_size=32,
+        device="cpu", threads=1, **{"data.cache": str(cache), "data.jpeg": "exact"},
+    )  # fmt: skip
+    exact = np.stack([read_square(data / f"{k}.jpg", 32, exact=True) for k in range(16)])
+    fast = np.stack([read_square(data / f"{k}.jpg", 32) for k in range(16)])
+    assert not np.array_equal(exact, fast)
+    assert call("embed", out, "--data", data, "--device", "cpu", "--out", tmp_path / "f.npz") == 0
+    found = np.load(tmp_path / "f.npz")
+    order = [int(str(path).split(".")[0]) for path in found["paths"]]
+    normalization = RunFolder(out).read_normalization()
+    wanted = extract(seamask.load_encoder(out), torch.from_numpy(exact), 32, normalization)
+    np.testing.assert_allclose(found["features"], wanted.numpy()[order], rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_embedded(photos, tmp_path, capsys):

@@ -240,7 +240,7 @@ def test_a_result_says_what_its_protocol_was(run, tmp_path):
     assert (found["batch_size"], found["weight_decay"]) == (128, 5e-4)
     assert (found["centre_crop"], found["data.size"], found["image_size"]) == (True, 48, 32)
     # What does not matter to cached features is no part of their protocol.
-    found = protocol("linear", centre_crop=True)
+    found = evaluate(run, "linear", out=str(tmp_path), threads=1).protocol
     assert {p for p in found if not p.startswith("data.")} == {
         "image_size", "protocol", "strengths", "share",
     }  # fmt: skip
@@ -255,6 +255,21 @@ def test_sgd_belongs_to_the_paper_protocol_and_strengths_to_the_cached_one():
     assert "strengths" not in parts(protocol="paper")
     assert "lr" not in parts(protocol="cached")
     assert "strengths" in parts(protocol="cached")
+
+
+@pytest.mark.parametrize(("given", "says"), [
+    ({"lr": 5.0}, "--lr 5.0: --protocol cached has no such setting; leave it out, or take paper"),
+    ({"centre_crop": True}, "--centre-crop True: --protocol cached has no such setting"),
+    ({"protocol": "adios", "share": 0.2}, "--share 0.2: --protocol adios .* or take cached"),
+])  # fmt: skip
+def test_settings_of_another_protocol_are_refused(given, says):
+    with pytest.raises(UserError, match=says):
+        check(settings.override(task_config("linear"), given))
+
+
+def test_a_fine_tuning_that_never_leaves_its_warm_up_says_so(run, tmp_path):
+    found = evaluate(run, "finetune", out=str(tmp_path), threads=1, epochs=1)
+    assert found.notes[-1].startswith("the warm-up of 10 epochs is not over after 1")
 
 
 # What can be evaluated
@@ -417,7 +432,9 @@ CPU = torch.device("cpu")
 def test_linear_leaves_the_backbone_bit_identical_even_when_it_was_training(scenes, backbone):
     before = state(backbone)
     backbone.train()
-    linear_sgd(backbone, scenes, 32, check(LinearConfig(epochs=2, batch_size=64)), CPU)
+    linear_sgd(
+        backbone, scenes, 32, check(LinearConfig(protocol="paper", epochs=2, batch_size=64)), CPU
+    )
     assert same(before, backbone)
     assert all(p.grad is None for p in backbone.parameters())
 
@@ -443,7 +460,8 @@ def test_finetuning_learns_and_a_hopeless_rate_is_named(scenes, backbone):
 @pytest.mark.slow
 def test_the_cached_linear_probe_is_near_the_papers(scenes, run):
     backbone = seamask.load_encoder(run)
-    sgd = linear_sgd(backbone, scenes, 32, check(LinearConfig(epochs=60, batch_size=64)), CPU)
+    asked = check(LinearConfig(protocol="paper", epochs=60, batch_size=64))
+    sgd = linear_sgd(backbone, scenes, 32, asked, CPU)
     cached = evaluate(
         run, "linear", threads=1, **{"data.shapes_train": 256, "data.shapes_test": 128}
     ).metrics["accuracy"]
@@ -478,7 +496,7 @@ def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
     moved = {"data": str(tmp_path / "moved")}
     assert evaluate(out, "knn", **moved).fingerprint == said
     for other in ({"seed": 0}, {"data.holdout": 0.5}):
-        with pytest.raises(UserError, match=r"were trained on: .* held out those of --seed 1"):
+        with pytest.raises(UserError, match=r"were trained on; .* held out those of --seed 1"):
             evaluate(out, "knn", **moved, **other)
     fewer = evaluate(out, "knn", **moved, **{"data.holdout": 0.1})  # of those it held out
     assert fewer.images["held_out"] == 3
@@ -488,11 +506,30 @@ def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
     assert (alone.fingerprint, alone.seed) == (said, 1)
     assert alone.metrics == evaluate(out, "knn", **moved).metrics
     for other in ({"seed": 0}, {"data.holdout": 0.5}):
-        with pytest.raises(UserError, match=r"were trained on: .* held out those of --seed 1"):
+        with pytest.raises(UserError, match=r"were trained on; .* held out those of --seed 1"):
             evaluate(file, "knn", **moved, **kept, **other)
     others = class_folders(tmp_path / "others", seed=1)
     assert evaluate(out, "knn", data=str(others), seed=0).seed == 0  # never trained on
     assert evaluate(file, "knn", data=str(others), **kept, seed=0).seed == 0
+
+
+def test_a_run_on_a_packed_store_is_measured_on_what_was_held_out_there(cache, tmp_path):
+    data, packed, out = class_folders(tmp_path / "photos"), tmp_path / "packed", tmp_path / "run"
+    pack = "data", "pack", "--data", data, "--size", 32, "--out", packed, "--data.holdout", 0.25
+    assert call(*pack, "--data.cache", cache) == 0
+    settings = {
+        "data": packed, "data.cache": str(cache), "seed": 1, "image_size": 32,
+        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
+        "objective.out_dim": 8, "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    kept = {"data.cache": str(cache), "device": "cpu", "out": str(tmp_path / "of-file")}
+    for encoder in (out, out / "encoder.safetensors"):
+        assert evaluate(encoder, "knn", data=str(packed), **kept).images["held_out"] == 9
+        for other in ({"seed": 1}, {"data.holdout": 0.5}):
+            with pytest.raises(UserError, match=r"of --seed 0 --data.holdout 0.25: give both"):
+                evaluate(encoder, "knn", data=str(data), **kept, **other)
+        assert evaluate(encoder, "knn", data=str(data), **kept).images["held_out"] == 9
 
 
 def test_a_run_that_held_out_nothing_says_so_when_it_is_measured(cache, tmp_path):

@@ -13,7 +13,9 @@ from command import call
 from seamask.base.ranges import named
 from seamask.base.settings import override
 from seamask.cli import main
+from seamask.networks.settings import SMALL_ENCODER
 from seamask.recipes import recipe_config
+from seamask.speed import bench as bench_module
 from seamask.speed.bench import Bench, spread, training_images
 from seamask.speed.count import Cost, count, count_ranges, counted
 from seamask.speed.timing import in_ranges, in_turns, median, ratio
@@ -151,6 +153,41 @@ def test_a_busy_machine_is_said_to_be_busy(lie, cores, says):
     told = Bench(tiny(), 8, cpu, 1, 1e9, 1.0, times, cost, 0, [], 10, lie, cores).text()
     assert ("busy" in told) == bool(says)
     assert says in told
+
+
+def test_masks_that_move_in_every_few_steps_are_timed_over_all_of_these():
+    work = Workload(tiny(**{"masks.every": 3}), torch.device("cpu"))
+    moves = []
+    take = work.stepper.take
+    work.stepper.take = lambda images, maps, move, place: (
+        moves.append(move) or take(images, maps, move, place)
+    )
+    work.cycle()
+    work.cycle()
+    assert moves == [True, False, False] * 2
+    assert bench_module._steps([3.0, 6.0], work.config) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("changed", "lever", "works"), [
+    ({"masks.drop": 0.5, "encoder.backbone": "test_vit"}, {"masks.stack": True}, False),
+    ({"masks.drop": 0.5, "encoder.backbone": "test_vit"}, {**SMALL_ENCODER}, False),
+    ({"encoder.patch": 8, "encoder.backbone": "test_vit"}, {**SMALL_ENCODER}, False),
+    ({"masker": "simultaneous", "masks.n_masks": 3}, {"masks.n_masks": 1}, False),
+    ({"masker": "simultaneous", "masks.n_masks": 3}, {"masks.n_masks": 2}, True),
+    ({}, {"masks.stack": True}, True),
+])  # fmt: skip
+def test_only_what_pretrain_takes_is_tried(changed, lever, works):
+    config = tiny(**changed)
+    assert bench_module._applies(config, lever, torch.device("cpu"), learned=True) == works
+
+
+def test_what_was_left_out_is_said():
+    cost, times = {"step": Cost(1.0, 1.0)}, {"step": [1.0], "encoder passes": [0.5]}
+    whole = ("--accumulate 8",)
+    told = Bench(
+        tiny(), 8, torch.device("cpu"), 1, 1e9, 1.0, times, cost, 0, [], 10, whole=whole
+    ).text()
+    assert "of one process and whole batches, without --accumulate 8" in told
 
 
 def test_bench_refuses_in_one_line(capsys):

@@ -167,6 +167,14 @@ def test_a_warmup_begins_no_faster_than_the_peak(per, peak):
     assert rates[:40] == [peak] * 40
 
 
+@pytest.mark.parametrize("per", ["epoch", "step"])
+def test_the_lowest_rate_is_no_higher_than_the_peak(per):
+    config = OptimConfig(warmup_epochs=2, warmup_start=0, min_lr=0.05, per=per)
+    rates = [learning_rate(config, 0.0145, 40, e / 4) for e in range(160)]
+    assert max(rates) == 0.0145
+    assert rates[8:] == [0.0145] * 152
+
+
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_short_warmup_per_epoch_starts_at_the_peak(warmup):
     # One epoch of warm-up has no room to climb: its first epoch is its last.

@@ -6,13 +6,19 @@ from collections import Counter
 
 import pytest
 import torch
+import yaml
 from runs import config_of, lines_of
 
-from seamask.base.settings import override
+from seamask.base.settings import override, to_dict
+from seamask.commands import parse_pretrain
 from seamask.recipes import recipe_config
+from seamask.runs import RunFolder
 from seamask.speed.timing import in_turns
 from seamask.training import pace, start_run
 from seamask.training.pace import first_views, step_seconds, views_of
+from seamask.training.preflight import preflight
+from seamask.training.processes import Processes
+from seamask.training.run import Run
 from seamask.training.workload import Workload
 
 
@@ -64,6 +70,21 @@ def test_a_run_says_it_before_its_first_step_is_over(tiny, tmp_path, capfd, monk
     flags = line.rpartition(": ")[2].split()
     assert flags[::2] <= ["--data.limit", "--epochs", "--optim.warmup-epochs"]
     assert int(flags[flags.index("--epochs") + 1]) <= 4
+
+
+@pytest.mark.parametrize("changed", [
+    {"encoder.patch": 4}, {"encoder.patch": 0}, {"encoder.patch": 4, "masks.drop": 0.5},
+])  # fmt: skip
+def test_what_would_fit_can_be_asked_for_with_a_vit(tiny, tmp_path, changed):
+    more = {"encoder.backbone": "vit_tiny_patch16_224", "image_size": 32, "epochs": 300}
+    config = config_of(tiny, tmp_path / "run", **more, **changed)
+    run = Run(Processes(torch.device("cpu")), config, RunFolder(tmp_path / "run"))
+    flags = pace.fitting(run, step=60.0, share=0.9).split()
+    assert ("--backbone" in flags) == ("masks.drop" not in changed)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    preflight(parse_pretrain(["--config", str(tmp_path / "config.yaml"), *flags]))
+    assert "about an hour" in pace.told(run, 60.0, 0.9, "4 steps")
+    assert "about an hour" not in pace.told(run, 60.0, 0.9, "4 steps", new=False)
 
 
 def test_what_it_says_leaves_out_the_first_step(tiny, tmp_path, capfd):

@@ -29,6 +29,7 @@ from seamask.base.settings import (
     is_group,
     leaves,
     override,
+    required,
     short_names,
 )  # fmt: skip
 
@@ -148,25 +149,35 @@ def check_names(names: Iterable[str], kind: type) -> None:
             raise unknown("setting", _option(name), known)
 
 
-def free_settings(arguments: Iterable[str]) -> dict[str, Any]:
+def free_settings(arguments: Iterable[str], kind: type) -> dict[str, Any]:
     """Return `--NAME VALUE ...` arguments as {name: value}, typed as in YAML.
+
+    Args:
+        arguments: from the command line.
+        kind: of the settings: those of it that are texts stay as they are written.
 
     Raises:
         UserError: a value without a name.
     """
     arguments = list(arguments)
     refuse_empty(arguments)
+    texts = {path for path, hint in leaves(kind) if required(hint)[0] is str}
+    texts |= {name for name, path in short_names(kind).items() if path in texts}
+
+    def typed(name: str, text: str) -> Any:
+        return text if name in texts else _typed(text)
+
     found: dict[str, Any] = {}
     name = None
     for argument in arguments:
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             name = name.replace("-", "_")
-            found[name] = [_typed(value)] if equals else []
+            found[name] = [typed(name, value)] if equals else []
         elif name is None:
             raise UserError(f"unexpected {argument!r}: settings are given as --NAME VALUE")
         else:
-            found[name].append(_typed(argument))
+            found[name].append(typed(name, argument))
     # A name alone switches something on; several values make a list.
     return {n: v[0] if len(v) == 1 else v or True for n, v in found.items()}
 

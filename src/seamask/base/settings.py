@@ -116,13 +116,23 @@ def read_yaml(path: Path, start: T) -> T:
     Raises:
         UserError: the file is missing, not YAML, or holds unknown settings.
     """
-    nested = read_yaml_file(path, "the settings in")
-    if not isinstance(nested, dict):
-        raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
+    nested = read_mapping(path)
     try:
         return from_dict(nested, start)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return what a YAML file of settings says.
+
+    Raises:
+        UserError: the file is missing, not YAML, or no settings.
+    """
+    nested = read_yaml_file(path, "the settings in")
+    if not isinstance(nested, dict):
+        raise UserError(f"cannot read the settings in {path}: expected `name: value` lines")
+    return nested
 
 
 def get(config: Any, path: str) -> Any:

@@ -1,34 +1,15 @@
-"""What is held out of a folder, and whether numbers are of the same images of it or of others."""
+"""Whether numbers are of the same images, or of what each seed holds out of the same folder."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from seamask.base.settings import MOST_PIXELS, Within
 from seamask.data.registry import SOURCES
 from seamask.data.sets.folder import OF_EACH_CLASS
 
 NOTHING = "nothing"  # is held out: neither by a split of its own nor by a draw
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Which images of a folder without `val/` a run held out.
-
-    Attributes:
-        seed: by which they were drawn.
-        share: of each class.
-        size: side in pixels at which its images are stored.
-        fingerprint: of its images; empty: of a data set with a name, or not known.
-    """
-
-    seed: Annotated[int, Within(0)] = 0
-    share: Annotated[float, Within(0, 1)] = 0.1
-    size: Annotated[int, Within(0, MOST_PIXELS)] = 0
-    fingerprint: str = ""
 
 
 class Seen(NamedTuple):

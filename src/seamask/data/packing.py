@@ -50,5 +50,5 @@ def pack(config: DataConfig, out: Path | None = None, seed: int = 0, progress: b
                 "another place"
             )
     if not folder.exists() or is_begun(folder, fingerprint):
-        pack_into(folder, source, fingerprint, config, config.size, progress)
+        pack_into(folder, source, fingerprint, config, config.size, seed, progress)
     return load(there, config.size, seed, progress)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from seamask.base.registry import Registry
+from seamask.base.settings import MOST_PIXELS, Within
 from seamask.data.files.depth import Ranges
 from seamask.data.normalize import IMAGENET, Normalization
 from seamask.data.sets.voc import VocLayout
@@ -30,6 +31,23 @@ class About:
 
     split: str = "test"
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which images of a folder without `val/` are held out.
+
+    Attributes:
+        seed: by which they were drawn.
+        share: of each class.
+        size: side in pixels at which its images are stored.
+        fingerprint: of its images; empty: not known.
+    """
+
+    seed: Annotated[int, Within(0)] = 0
+    share: Annotated[float, Within(0, 1)] = 0.1
+    size: Annotated[int, Within(0, MOST_PIXELS)] = 0
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,7 @@ class Source:
             `load_segmentation`. Raises `UserError` where there are none.
         about: say what is held out, and what became of the rest; called after `identity`.
         packed: the store, where it is made already; then `identity` is the fingerprint itself.
+        held_out: what was, where the store is made already.
         jpeg: how its JPEGs were decoded (`--data.jpeg`), where the store is made already.
         whole: list what masks are scored on, whole and at their own sizes, given the ranges of the
             store; None: the squares of the store are all there is.
@@ -69,6 +88,7 @@ class Source:
     class_maps: Callable[[], VocLayout] | None = None
     about: Callable[[], About] = About
     packed: Path | None = None
+    held_out: HeldOut | None = None
     jpeg: str = ""
     whole: Callable[[Ranges], WholeImages] | None = None
 

@@ -15,7 +15,7 @@ from seamask.base.paths import local
 from seamask.data.files.decode import allow
 from seamask.data.files.depth import Ranges
 from seamask.data.normalize import Normalization, Normalize, imagenet
-from seamask.data.registry import SOURCES, Source
+from seamask.data.registry import SOURCES, HeldOut, Source
 from seamask.data.sets import (  # noqa: F401 (each registers itself)
     imagenet100s,
     inaturalist,
@@ -51,6 +51,7 @@ class Data:
         fingerprint: sha256 hex of what the images are.
         skipped: (path, reason) of images that could not be used.
         split: what `probe_test` is, by the name that its makers or its folder give it.
+        held_out: by which draw, where it is part of a folder without `val/`.
         notes: what became of images and labels that one might miss, a line each.
         ranges: {kind of image: what is shown black and white}, of more than 8 bits a value.
         jpeg: how JPEGs were decoded, `fast` or `exact`.
@@ -67,6 +68,7 @@ class Data:
     fingerprint: str
     skipped: tuple[tuple[str, str], ...] = ()
     split: str = "test"
+    held_out: HeldOut = field(default_factory=HeldOut)
     notes: tuple[str, ...] = ()
     ranges: Ranges = field(default_factory=dict)
     jpeg: str = "fast"
@@ -115,7 +117,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
     else:
         folder = place_in_cache(source, fingerprint, config, size)
         if is_begun(folder, fingerprint):
-            pack_into(folder, source, fingerprint, config, size, progress)
+            pack_into(folder, source, fingerprint, config, size, seed, progress)
         store = open_or_build(folder, size, source.plan, source.name, progress)
     if store.skipped and config.on_bad_image == "stop":
         raise bad_image(*store.skipped[0])
@@ -128,6 +130,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         source.name, train, probe_train, probe_test, store.classes,
         _normalization(config.normalize, source, store),
         fingerprint, store.skipped, about.split if probe_test else "",
+        source.held_out or HeldOut(seed, config.holdout, size, fingerprint),
         (*about.notes, *store.remarks), store.ranges, source.jpeg or config.jpeg,
         source.whole(store.ranges) if source.whole else None,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def embed(
             squares = []
             for path, name in part:
                 try:
-                    squares.append(read_square(path, size, ranges))
+                    squares.append(read_square(path, size, ranges, config.jpeg == "exact"))
                     paths.append(name)
                 except UserError as error:
                     skipped.append(unreadable(path, error))

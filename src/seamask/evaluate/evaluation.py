@@ -88,11 +88,16 @@ def task_config(
         return replace(config, seed=held.seed, data=replace(config.data, holdout=held.share))
     if not run.is_dir():
         return config
-    then = RunFolder.of_run(run).read_config()
+    folder = RunFolder.of_run(run)
+    then = folder.read_config()
     config, data = replace(config, seed=then.seed), then.data
     if source is not None and {source, data.source} & set(SOURCES):
         return config
-    return replace(config, data=replace(data, limit=0, size=0, objects=""))
+    config = replace(config, data=replace(data, limit=0, size=0, objects=""))
+    if source is None:
+        return config
+    held = folder.read_held_out()  # of a store that was packed before, by another seed
+    return replace(config, seed=held.seed, data=replace(config.data, holdout=held.share))
 
 
 @lasting_output()
@@ -234,8 +239,8 @@ def _trained_on(subject: Subject, config: EvaluationConfig) -> str:
         return f"{subject.name} held out nothing (--data.holdout 0): it was trained on these images"
     raise UserError(
         f"--seed {config.seed}, --data.holdout {config.data.holdout:g}: some of these images were "
-        f"trained on: {subject.name} held out those of --seed {held.seed}, --data.holdout "
-        f"{held.share:g}; leave both out"
+        f"trained on; {subject.name} held out those of --seed {held.seed} --data.holdout "
+        f"{held.share:g}: give both"
     )
 
 

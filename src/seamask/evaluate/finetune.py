@@ -56,6 +56,12 @@ class FinetuneConfig(SgdConfig):
 def run(context: Context) -> dict[str, float]:
     """Return the accuracy in %, and that of chance."""
     backbone, data = context.subject.backbone, context.data
+    config: FinetuneConfig = context.config
+    if config.warmup_epochs >= config.epochs:
+        context.note(
+            f"the warm-up of {config.warmup_epochs:g} epochs is not over after {config.epochs}: "
+            "the rate only rises; see --warmup-epochs"
+        )
     accuracy = finetune(backbone, data, context.size, context.config, context.device)
     return {"accuracy": accuracy, "accuracy_chance": data.chance}
 

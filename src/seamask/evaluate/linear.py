@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from seamask.base.errors import UserError
-from seamask.base.settings import Within
+from seamask.base.settings import Within, flag
 from seamask.data import Data
 from seamask.evaluate.features import Features, labelled_features, percent
 from seamask.evaluate.sgd import (
@@ -69,6 +69,18 @@ class LinearConfig(SgdConfig):
             "milestones",
         )  # fmt: skip
         return sgd if self.protocol == "cached" else ("strengths", "share")
+
+    def check(self) -> None:
+        """Refuse settings that another protocol has."""
+        super().check()
+        usual = LinearConfig(protocol=self.protocol).resolved()
+        for name in self.unused():
+            if (value := getattr(self, name)) != getattr(usual, name):
+                raise UserError(
+                    f"{flag(name, LinearConfig)} {value}: --protocol {self.protocol} has no such "
+                    f"setting; leave it out, or take "
+                    f"{'paper or adios' if self.protocol == 'cached' else 'cached'}"
+                )
 
     def resolved(self) -> Self:
         """Return the settings with what is left to the protocol filled in."""

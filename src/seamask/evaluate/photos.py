@@ -90,7 +90,8 @@ class Seer:
     def look(self, path: Path, size: int = 0) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
         """Return what `read` does, and the whole image's width and height."""
         allow(self.config.data.max_megapixels)
-        return read_square_and_sides(path, size or self.size, self._ranges)
+        exact = self.config.data.jpeg == "exact"
+        return read_square_and_sides(path, size or self.size, self._ranges, exact)
 
     def masks(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         """Return the masks of images as they were read, `[n, N, size, size]` in [0, 1]."""

@@ -19,13 +19,13 @@ from seamask.base.paths import local
 from seamask.base.settings import MOST_PIXELS, Within
 from seamask.config import Config
 from seamask.data import Normalization
-from seamask.data.held_out import HeldOut
+from seamask.data.registry import HeldOut
 from seamask.evaluate.task import UNTRAINED
 from seamask.export import load_encoder, load_masker, read_weights
 from seamask.masks import build_masker
 from seamask.networks import build_backbone
 from seamask.networks.backbone import SMALL_STEM, Stem
-from seamask.runs import RunFolder, held_out_of
+from seamask.runs import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +106,7 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
         size = image_size or config.image_size
         weights = run.weights()  # before they are read: the run may be about to write others
         encoder = load_encoder(path)
-        said = run.read_manifest() if run.manifest.exists() else {}
-        held = held_out_of(config, said.get("data", {}).get("fingerprint", ""))
+        held = run.read_held_out()
         return Subject(name, encoder, size, _normalization(run), run, config, weights, held)
     if path.suffix == ".safetensors":
         return _exported(name, path, image_size)

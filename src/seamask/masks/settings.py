@@ -134,7 +134,7 @@ class PenaltiesConfig:
     """What the adversary pays: weights of the terms of [Seq] and [ADIOS]; 0 leaves one out."""
 
     budget: Annotated[float, Within(0)] = 5.0
-    """`(mean(m) − b)²`, mean over masks ([Seq] R_b), in units of what the loss can fall by
+    """`(mean(m) − b)²`, mean over masks (R_b of the paper), in units of what the loss can fall by
     (NT-Xent: log(2B − 1), in its cross-view form 1/τ; of several comparisons the masked ones'
     share), which it has to hold against. Ours: the paper gives no weight."""
     equipartition: Annotated[float, Within(0)] = 0.0

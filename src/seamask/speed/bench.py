@@ -24,11 +24,11 @@ from seamask.base.provenance import PACKAGES, provenance
 from seamask.base.settings import flag, get, override
 from seamask.config import Config
 from seamask.data import SOURCES, find_source
-from seamask.masks import build_masker
 from seamask.networks.settings import SMALL_ENCODER
 from seamask.speed.count import Cost, counted
 from seamask.speed.memory import peak_bytes
 from seamask.speed.timing import Times, in_ranges, in_turns, ratio
+from seamask.training.preflight import preflight
 from seamask.training.workload import Workload
 
 STEPS = 80  # that fit in the time given, about: what decides the batch that is measured
@@ -92,6 +92,7 @@ class Bench:
             the median.
         cores: that are free, of how many.
         untried: names of settings for which there was no time.
+        whole: flags that were left out: one process was measured, with whole batches.
     """
 
     config: Config
@@ -108,6 +109,7 @@ class Bench:
     spread: float = 0.0
     cores: tuple[int, int] = (1, 1)
     untried: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -142,6 +144,7 @@ class Bench:
             "",
             f"{few(self.images_per_second)} images/s, measured with batches of "
             f"{c.batch_size}{asked}",
+            *(f"of one process and whole batches, without {name}" for name in self.whole),
             *self._busy(),
             f"{self.over_floor:.2f} × the time of its encoder passes alone",
             f"{self.memory / 2**30:.2f} GiB at most, at that batch"
@@ -178,9 +181,10 @@ class Bench:
         others = f", {cores - free} of {cores} cores are taken by other work" * (free < cores)
         if self.spread <= BUSY and not others:
             return []
+        times = f": times of a step spread by {self.spread:.0%}" if self.spread else ""
         return [
-            f"this machine is busy{others}: times of a step spread by {self.spread:.0%}, and the "
-            "next answer may differ by as much; ask again when it is idle"
+            f"this machine is busy{others}{times}; the next answer may differ by as much: ask "
+            "again when it is idle"
         ]
 
     def _estimate(self, label: str, gain: float) -> str:
@@ -215,13 +219,16 @@ def measure(config: Config, seconds: float = 60) -> Bench:
     images = training_images(config)
     precision = chosen_precision(config.precision, device.type)
     use_precision(precision, config.deterministic)
+    whole = (f"--accumulate {config.accumulate}",) * (config.accumulate > 1)
+    whole += (f"--devices {config.devices}",) * (config.devices > 1)
     asked = override(config, {"accumulate": 1, "devices": 1, "precision": precision})
     config = replace(asked, batch_size=_batch(asked, device, seconds))
     work = Workload(config, device)
     costs = counted(replace(config, compile=False))
     plain = replace(config, cuda_graph="no")  # a recorded step has no ranges
-    times = in_ranges(Workload(plain, device).step, device, STEPS // 4, left() / 6)
-    step = in_turns({"": work.step}, device, STEPS // 4, left() / 6)[""]
+    rounds = max(1, STEPS // 4 // config.masks.every)
+    times = in_ranges(Workload(plain, device).cycle, device, rounds, left() / 6)
+    step = _steps(in_turns({"": work.cycle}, device, rounds, left() / 6)[""], config)
     # A process of its own takes a few seconds to start, and two steps.
     memory = peak_bytes(config, device) if left() > 10 + 4 * step[0] else 0
     levers = [*LEVERS, *_sizes(config), *_batches(asked, config, device, memory)]
@@ -242,6 +249,7 @@ def measure(config: Config, seconds: float = 60) -> Bench:
         spread(step),
         (free if device.type == "cpu" else cores, cores),
         untried,
+        whole,
     )
 
 
@@ -255,8 +263,14 @@ def images_per_second(config: Config, seconds: float) -> float:
     asked = replace(config, accumulate=1, devices=1)
     batch = _batch(asked, device, seconds)
     work = Workload(replace(asked, batch_size=batch), device)
-    taken = in_turns({"step": work.step}, device, STEPS, seconds / 2)["step"]
-    return batch / statistics.median(taken)
+    rounds = max(1, STEPS // config.masks.every)
+    taken = in_turns({"": work.cycle}, device, rounds, seconds / 2)[""]
+    return batch / statistics.median(_steps(taken, config))
+
+
+def _steps(cycles: Sequence[float], config: Config) -> list[float]:
+    """Return seconds of a step, of those of cycles: see `Workload.cycle`."""
+    return [seconds / config.masks.every for seconds in cycles]
 
 
 def spread(seconds: Sequence[float]) -> float:
@@ -283,7 +297,7 @@ def _batch(config: Config, device: torch.device, seconds: float) -> int:
     """
     least = min(PROBE, config.batch_size)
     probe = Workload(replace(config, batch_size=least, compile=False), device)
-    step = min(in_turns({"step": probe.step}, device, rounds=3)["step"])
+    step = min(_steps(in_turns({"": probe.cycle}, device, rounds=3)[""], config))
     fitting = int(least * seconds / STEPS / step) // PROBE * PROBE
     return max(least, min(config.batch_size, fitting))
 
@@ -351,8 +365,7 @@ def _applies(
         return False
     try:
         with torch.device("meta"):
-            now = override(config, changed)
-            build_masker(now.masks, now.image_size)
+            preflight(override(config, changed))
     except UserError:
         return False
     return True
@@ -368,20 +381,20 @@ def _try(
     """Try as many of some settings as there is time for; see `_trials`."""
     steps: dict[str, Callable[[], object]] = {}
     for i, trial in enumerate(trials):
-        rounds = 3  # the warm-up, and two
+        rounds = 3 * work.config.masks.every  # the warm-up, and two
         if left() < rounds * step * (len(steps) + 2):
             break
-        steps[str(i)] = Workload(override(work.config, trial.changed), device).step
+        steps[str(i)] = Workload(override(work.config, trial.changed), device).cycle
     untried = tuple(dict.fromkeys(trial.name for trial in trials[len(steps) :]))
     if not steps:
         return [], untried, []
-    times = in_turns({"asked": work.step, **steps}, device, ROUNDS, left())
+    times = in_turns({"asked": work.cycle, **steps}, device, ROUNDS, left())
     batch = work.config.batch_size
     found = [
         replace(t, gain=ratio(times, "asked", str(i)) * t.changed.get("batch_size", batch) / batch)
         for i, t in enumerate(trials[: len(steps)])
     ]
-    return found, untried, times["asked"]
+    return found, untried, _steps(times["asked"], work.config)
 
 
 def _flags(changed: Mapping[str, Any]) -> list[str]:

@@ -248,12 +248,20 @@ def _check_same(then: Config, now: Config, fixed: Sequence[str] = ()) -> None:
 @contextmanager
 def _going_on(folder: RunFolder, config: Config, place: Place) -> Iterator[Plan]:
     """Plan to go on with a run with settings that make the same of it."""
-    with folder.naming_plugins(), folder.claimed():
+    if missing := folder.missing_plugins():  # one may have replaced a part of ours
+        raise UserError(f"{folder.path}: {missing}")
+    with folder.claimed():
         _look_ahead(config, place)
         config = _settled(config, place)
         latest = folder.latest_checkpoint()
         if latest is not None:
             snapshot.read(latest)  # says what is wrong before anything is started
+            if config.epochs > (before := folder.read_config().epochs):
+                print_prose(
+                    f"{amount(config.epochs, 'epoch')} instead of {before:,}: learning rates, and "
+                    "all else that moves over the training, go on where a run of that many epochs "
+                    "has them now; one that is started so has other weights at its end"
+                )
         elif folder.manifest.exists():
             again = command("pretrain", "--config", folder.config, "--out", folder.path)
             raise UserError(

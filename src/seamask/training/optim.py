@@ -75,7 +75,8 @@ def learning_rate(config: OptimConfig, peak: float, epochs: int, epoch: float) -
         )
     else:
         done = (epoch - warmup) / max(epochs - warmup, 1)
-        rate = config.min_lr + (peak - config.min_lr) * (1 + math.cos(math.pi * done)) / 2
+        end = min(config.min_lr, peak)  # as above
+        rate = end + (peak - end) * (1 + math.cos(math.pi * done)) / 2
     return rate
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -44,7 +44,7 @@ class Pace:
     """
 
     def __init__(self, run: Run, journal: Journal) -> None:
-        self.run, self.journal = run, journal
+        self.run, self.journal, self.new = run, journal, run.step == 0
         self.spent: Counter[str] = Counter()  # seconds by named range, of this step so far
         self.taken: list[float] = []  # seconds of each step
         self.shares: list[float] = []  # of encoder passes in it
@@ -65,7 +65,9 @@ class Pace:
         measured = self.taken[1:]
         if not self.silent and (len(measured) == SETTLED or sum(measured) > SLOW):
             share = statistics.median(self.shares[1:])
-            self._say(statistics.median(measured), share, amount(len(measured), "step"))
+            # Where masks move in every few steps, all of these count.
+            middle = statistics.fmean if self.run.config.masks.every > 1 else statistics.median
+            self._say(middle(measured), share, amount(len(measured), "step"))
 
     def _hear(self, name: str, seconds: float) -> None:
         before, self.spent[name] = self.spent[name], self.spent[name] + seconds  # type: ignore[assignment]
@@ -78,11 +80,11 @@ class Pace:
             self._say(step, encoder / step, "the first part of the first step")
 
     def _say(self, step: float, share: float, source: str) -> None:
-        self.journal.progress.say(told(self.run, step, share, source))
+        self.journal.progress.say(told(self.run, step, share, source, self.new))
         self.silent = True
 
 
-def told(run: Run, step: float, share: float, source: str) -> str:
+def told(run: Run, step: float, share: float, source: str, new: bool = True) -> str:
     """Return the line: seconds of a step, of the run, and flags with which it is about an hour.
 
     Args:
@@ -90,13 +92,14 @@ def told(run: Run, step: float, share: float, source: str) -> str:
         step: seconds of a step.
         share: of encoder passes in it.
         source: what the seconds are known from.
+        new: it has just begun; one that goes on takes no such flags.
     """
     left = step * (run.total_steps - run.step)
     said = (
         f"about {few(step)} s a step, {duration(left)} to the end of epoch {run.config.epochs:,} "
         f"(from {source})"
     )
-    if left <= PATIENCE:
+    if left <= PATIENCE or not new:
         return said
     return f"{said}; in about an hour: {fitting(run, step, share)}"
 
@@ -151,11 +154,12 @@ def fitting(run: Run, step: float, share: float) -> str:
     epochs = PATIENCE / (step * run.steps_per_epoch)
     if epochs < min(config.epochs / 4, 50):
         area = min(1.0, (SMALL_SIZE / config.image_size) ** 2)
-        ratio = min(1.0, SLOWER * operations(config, small=True) / operations(config))
+        small = small_encoder(config)
+        ratio = min(1.0, SLOWER * operations(config, small) / operations(config)) if small else 1.0
         if ratio < 0.8:
             if config.image_size > SMALL_SIZE:
                 changed["image_size"] = SMALL_SIZE
-            changed |= SMALL_ENCODER
+            changed |= small
             epochs /= share * ratio + (1 - share) * area
     if epochs < WORTH:
         changed["data.limit"] = max(config.batch_size, int(len(run.data.train) * epochs / WORTH))
@@ -166,11 +170,18 @@ def fitting(run: Run, step: float, share: float) -> str:
     return " ".join(f"{flag(path, Config)} {value}" for path, value in changed.items())
 
 
-def operations(config: Config, small: bool = False) -> float:
+def small_encoder(config: Config) -> dict[str, object]:
+    """Return the settings of a small encoder in place of theirs; none: no small one can do it."""
+    if config.masks.drop:  # of a ViT
+        return {}
+    return SMALL_ENCODER | ({"encoder.patch": 0} if config.encoder.patch else {})
+
+
+def operations(config: Config, small: Mapping[str, object] | None = None) -> float:
     """Return the operations of a pass of one image through the backbone, or through a small one."""
     encoder, size = config.encoder, config.image_size
     if small:
-        encoder = override(config, SMALL_ENCODER).encoder
+        encoder = override(config, small).encoder
         size = min(size, SMALL_SIZE)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         channels = config.data.channels

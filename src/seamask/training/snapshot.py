@@ -19,7 +19,7 @@ from seamask.data.normalize import IMAGENET
 from seamask.export import save_weights, timm_config
 from seamask.masks.frozen import FrozenMasker
 from seamask.masks.frozen import about as masker_about
-from seamask.runs import NO_OTHER_RUN, held_out_of, makes_other_run, resolved
+from seamask.runs import NO_OTHER_RUN, makes_other_run, resolved
 from seamask.training.health import Finiteness
 from seamask.training.report import manifest
 from seamask.training.run import Run
@@ -101,7 +101,7 @@ def export(run: Run) -> None:
     about = {"backbone": networks.backbone_name}  # for `seamask evaluate`
     about |= {name: str(value) for name, value in size.items()}
     about["normalization"] = json.dumps(settings.to_dict(run.data.normalization))
-    about["held_out"] = json.dumps(asdict(held_out_of(run.config, run.data.fingerprint)))
+    about["held_out"] = json.dumps(asdict(run.data.held_out))
     save_weights(networks.encoder.backbone, folder.encoder, about)
     folder.link_encoder()
     export_masker(run)

@@ -84,3 +84,8 @@ class Workload:
             self.metrics = taken[1]
             self.objective.update(self.networks.encoder, 0.0)
         self.steps += 1
+
+    def cycle(self) -> None:
+        """Take as many steps as there are from one in which masks move to the next."""
+        for _ in range(self.config.masks.every):
+            self.step()

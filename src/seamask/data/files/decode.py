@@ -132,23 +132,23 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def read_square(
-    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None
+    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None, exact: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Read an image file as `read_image` does, as pretraining cuts it: uint8 [size, size, 3].
 
-    `ranges` are those of a data set, for values of more than 8 bits.
+    `ranges` are those of a data set, for values of more than 8 bits; `exact`: see `--data.jpeg`.
 
     Raises:
         UserError: it is missing or cannot be used; the message gives the reason.
     """
-    return read_square_and_sides(path, size, ranges)[0]
+    return read_square_and_sides(path, size, ranges, exact)[0]
 
 
 def read_square_and_sides(
-    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None
+    path: str | os.PathLike[str], size: int, ranges: Ranges | None = None, exact: bool = False
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Read what `read_square` does, and the whole image's width and height, upright."""
-    with _or_user_error(path), opened(path, size, ranges) as image:
+    with _or_user_error(path), opened(path, 0 if exact else size, ranges) as image:
         return square(image, size), image.info[SIDES]
 
 

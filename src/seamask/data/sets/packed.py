@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seamask.base.documents import read_json
 from seamask.base.errors import UserError, printable
 from seamask.data.normalize import Normalization
-from seamask.data.registry import About, Source
+from seamask.data.registry import About, HeldOut, Source
 from seamask.data.store.arrays import META
 from seamask.data.store.packed import Store, open_store
 from seamask.data.store.pieces import build_together, parts_of
@@ -28,7 +28,13 @@ def is_packed(root: Path) -> bool:
 
 
 def pack_into(
-    folder: Path, source: Source, fingerprint: str, config: DataConfig, size: int, show: bool
+    folder: Path,
+    source: Source,
+    fingerprint: str,
+    config: DataConfig,
+    size: int,
+    seed: int,
+    show: bool,
 ) -> None:
     """Pack images together with whoever else does, and from what others have left half-made.
 
@@ -38,12 +44,13 @@ def pack_into(
         fingerprint: of them.
         config: how they are read.
         size: side in pixels.
+        seed: by which some are held out.
         show: show progress.
 
     Raises:
         UserError: see `build_together`.
     """
-    about = _about(source, fingerprint, config)
+    about = _about(source, fingerprint, config, seed)
     key = fingerprint[:16]
     build_together(folder, size, source.plan(), about, source.name, key, show)
 
@@ -53,14 +60,14 @@ def is_begun(folder: Path, fingerprint: str) -> bool:
     return parts_of(folder, fingerprint[:16]).exists()
 
 
-def _about(source: Source, fingerprint: str, config: DataConfig) -> dict[str, Any]:
+def _about(source: Source, fingerprint: str, config: DataConfig, seed: int) -> dict[str, Any]:
     """Return what a store notes so that it is a source by itself."""
     about = source.about()
     return {
         "packed": {
             "name": source.name, "fingerprint": fingerprint, "split": about.split,
             "notes": about.notes, "normalization": source.normalization and [*source.normalization],
-            "settings": {name: getattr(config, name) for name in FIXED},
+            "settings": {name: getattr(config, name) for name in FIXED}, "seed": seed,
         }
     }  # fmt: skip
 
@@ -82,6 +89,8 @@ def packed(root: Path, config: DataConfig) -> Source:
         images = int(meta["splits"]["train"]["n"])
         channels = int(meta["splits"]["train"].get("channels", 3))
         then = {setting: about["settings"][setting] for setting in FIXED}
+        # Stores of before do not say it: of the default, most likely.
+        held = HeldOut(int(about.get("seed", 0)), float(then["holdout"]), size, fingerprint)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"--data {printable(root)}: a store that was not made by `seamask data pack`; give "
@@ -109,7 +118,7 @@ def packed(root: Path, config: DataConfig) -> Source:
 
     return Source(
         name, lambda: fingerprint, plan, normalization, images,
-        about=lambda: said, packed=root, jpeg=str(then["jpeg"]),
+        about=lambda: said, packed=root, held_out=held, jpeg=str(then["jpeg"]),
     )  # fmt: skip
 
 
