@@ -229,9 +229,10 @@ def test_a_file_may_name_the_recipe_that_it_changes(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["cifar10", "some/folder"])
-def test_a_file_that_names_data_has_their_recipe(tmp_path, source):
+@pytest.mark.parametrize("said", ["data: {{source: {}}}", "data: {}", "data.source: {}"])
+def test_a_file_that_names_data_has_their_recipe(tmp_path, source, said):
     file = tmp_path / "my.yaml"
-    file.write_text(f"data: {{source: {source}}}\nepochs: 7\n")
+    file.write_text(f"{said.format(source)}\nepochs: 7\n")
     recipe = default_recipe(source, lambda: uses_gpu("auto"))
     expected = override(recipe_config(recipe), {"data": source, "epochs": 7})
     assert parse_pretrain(["--config", str(file)]) == expected

@@ -11,7 +11,7 @@ import itertools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Suppress, arg
 
@@ -20,7 +20,7 @@ from seamask.base.options import check_names, command, free_settings, parse, tak
 from seamask.base.output import fitted, print_prose
 from seamask.base.paths import check_writable, local
 from seamask.base.progress import amount
-from seamask.base.settings import read_mapping, read_yaml
+from seamask.base.settings import read_mapping, read_settings
 from seamask.config import LEAST_EPOCHS, LEAST_IMAGES, Config, check
 from seamask.recipes import (
     DEFAULT,
@@ -64,15 +64,20 @@ def parse_pretrain(arguments: list[str]) -> Config:
     if named and files:
         raise UserError("give a recipe or --config, not both")
     recipe = "".join(named)
-    said = [read_mapping(local(file, "--config")) for file in files]
-    named += [str(about["recipe"]) for about in said if about.get("recipe") in RECIPES]
-    if named:
-        start = recipe_config(named[0])
-    else:
-        source = _value(arguments, "--data", "--data.source") or _source_in(said)
-        start = recipe_config(default_recipe(source, lambda: _on_gpu(arguments)))
-    for file in files:
-        start = read_yaml(local(file, "--config"), start)
+    said = [(file, read_mapping(local(file, "--config"))) for file in files]
+
+    def over(start: Config) -> Config:
+        for file, lines in said:
+            start = read_settings(lines, start, file)
+        return start
+
+    if not named:
+        told = over(recipe_config(DEFAULT))  # a file may name a recipe, or data that has one
+        source = None if told.data.source == Config().data.source else told.data.source
+        source = _value(arguments, "--data", "--data.source") or source
+        usual = told.recipe == DEFAULT or told.recipe not in RECIPES
+        named = [default_recipe(source, lambda: _on_gpu(arguments)) if usual else told.recipe]
+    start = over(recipe_config(named[0]))
     config = parse(
         start,
         arguments,
@@ -498,13 +503,6 @@ def _on_gpu(arguments: list[str]) -> bool:
     from seamask.base.devices import uses_gpu
 
     return uses_gpu(_value(arguments, "--device") or "auto")
-
-
-def _source_in(files: list[dict[str, Any]]) -> str | None:
-    """Return the data that YAML files name; None: none does."""
-    groups = (about.get("data") for about in files)
-    found = [group.get("source") for group in groups if isinstance(group, dict)]
-    return next((str(source) for source in found[::-1] if source), None)
 
 
 def _value(arguments: list[str], *options: str) -> str | None:

@@ -532,6 +532,21 @@ def test_a_run_on_a_packed_store_is_measured_on_what_was_held_out_there(cache, t
         assert evaluate(encoder, "knn", data=str(data), **kept).images["held_out"] == 9
 
 
+@pytest.mark.parametrize("changed", [{"data.jpeg": "exact"}, {"data.max_megapixels": 50.0}])
+def test_exported_weights_are_guarded_however_images_were_read(cache, tmp_path, changed):
+    data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
+    settings = {
+        "data": data, "data.cache": str(cache), "seed": 1, "image_size": 32, "batch_size": 16,
+        "epochs": 1, "masks.width": 4, "objective.hidden": (16,), "objective.out_dim": 8,
+        "device": "cpu", "threads": 1, **changed,
+    }  # fmt: skip
+    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    kept = {"data": str(data), "data.cache": str(cache), "out": str(tmp_path)}
+    for encoder in (out, out / "encoder.safetensors"):
+        with pytest.raises(UserError, match=r"held out those of --seed 1 --data.holdout 0.1"):
+            evaluate(encoder, "knn", **kept, seed=0)
+
+
 def test_a_run_that_held_out_nothing_says_so_when_it_is_measured(cache, tmp_path):
     data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
     settings = {

@@ -3,17 +3,20 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from command import call
+from command import call, parts_of_seamask
 from seamask.base.ranges import named
+from seamask.base.registry import with_parts
 from seamask.base.settings import override
 from seamask.cli import main
 from seamask.networks.settings import SMALL_ENCODER
+from seamask.plugins import load_plugin
 from seamask.recipes import recipe_config
 from seamask.speed import bench as bench_module
 from seamask.speed.bench import Bench, spread, training_images
@@ -179,6 +182,14 @@ def test_masks_that_move_in_every_few_steps_are_timed_over_all_of_these():
 def test_only_what_pretrain_takes_is_tried(changed, lever, works):
     config = tiny(**changed)
     assert bench_module._applies(config, lever, torch.device("cpu"), learned=True) == works
+
+
+def test_a_masker_of_ones_own_is_tried_too():
+    with parts_of_seamask():
+        load_plugin(Path(__file__).parents[2] / "examples/plugins/masker.py")
+        config = override(with_parts(tiny()), {"masker": "discs", "masks.radius": 0.2})
+        lever = {"masks.stack": True}
+        assert bench_module._applies(config, lever, torch.device("cpu"), learned=False)
 
 
 def test_what_was_left_out_is_said():

@@ -132,6 +132,18 @@ def test_evaluations_use_the_data_and_the_place_of_their_pretraining(raw, write)
     assert config.data.cache == raw["settings"]["data.cache"]
 
 
+def test_what_all_evaluations_are_given_is_for_those_that_have_it(raw, write):
+    raw["evaluations"] = {"linear": {"task": "linear"}, "fine-tune": {"task": "finetune"}}
+    raw.pop("published", None)
+    raw["settings"]["evaluations.epochs"] = 5
+    study = write(raw)
+    linear, finetune = (e.config(study.methods["SimCLR"]) for e in study.evaluations.values())
+    assert (linear.protocol, linear.epochs, finetune.epochs) == ("cached", 100, 5)
+    raw["evaluations"]["linear"]["lr"] = 5.0  # of its own lines it can have none
+    with pytest.raises(UserError, match=r"--lr 5.0: --protocol cached has no such setting"):
+        write(raw)
+
+
 def test_jobs_come_seed_by_seed_each_evaluation_after_its_pretraining(raw, write):
     raw["untrained"] = True
     study = write(raw)

@@ -116,9 +116,17 @@ def read_yaml(path: Path, start: T) -> T:
     Raises:
         UserError: the file is missing, not YAML, or holds unknown settings.
     """
-    nested = read_mapping(path)
+    return read_settings(read_mapping(path), start, path)
+
+
+def read_settings(lines: dict[str, Any], start: T, path: Path | str) -> T:
+    """Return settings with what a file says over them.
+
+    Raises:
+        UserError: it holds unknown settings, or values that cannot be.
+    """
     try:
-        return from_dict(nested, start)
+        return from_dict(lines, start)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

@@ -7,7 +7,7 @@ def mine(config: MineSettings, size: int, seed: int) -> Source: ...
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,12 +42,14 @@ class HeldOut:
         share: of each class.
         size: side in pixels at which its images are stored.
         fingerprint: of its images; empty: not known.
+        settings: of the data, besides: those that are part of the fingerprint.
     """
 
     seed: Annotated[int, Within(0)] = 0
     share: Annotated[float, Within(0, 1)] = 0.1
     size: Annotated[int, Within(0, MOST_PIXELS)] = 0
     fingerprint: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

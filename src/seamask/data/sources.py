@@ -130,7 +130,7 @@ def load(config: DataConfig, image_size: int, seed: int = 0, progress: bool = Tr
         source.name, train, probe_train, probe_test, store.classes,
         _normalization(config.normalize, source, store),
         fingerprint, store.skipped, about.split if probe_test else "",
-        source.held_out or HeldOut(seed, config.holdout, size, fingerprint),
+        source.held_out or held_out_by(config, seed, size, fingerprint),
         (*about.notes, *store.remarks), store.ranges, source.jpeg or config.jpeg,
         source.whole(store.ranges) if source.whole else None,
     )  # fmt: skip
@@ -169,6 +169,12 @@ def fingerprint_of(source: Source, config: DataConfig, size: int) -> str:
     if config.channels != DataConfig.channels:
         text += f" {config.channels} channel"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def held_out_by(config: DataConfig, seed: int, size: int, fingerprint: str) -> HeldOut:
+    """Return what is held out of a folder by these settings."""
+    settings = {name: getattr(config, name) for name in ("jpeg", "max_megapixels", "split")}
+    return HeldOut(seed, config.holdout, size, fingerprint, settings)
 
 
 def find_source(config: DataConfig, size: int, seed: int = 0) -> Source:

@@ -223,7 +223,7 @@ def _trained_on(subject: Subject, config: EvaluationConfig) -> str:
     if config.seed == held.seed and 0 < config.data.holdout <= held.share:
         return ""  # those that were held out, or some of them
     data = subject.config.data if subject.config else config.data
-    there = replace(data, source=source, root=config.data.root)
+    there = replace(settings.override(data, held.settings), source=source, root=config.data.root)
 
     def mark(seed: int, share: float) -> str:
         data = replace(there, holdout=share)

@@ -63,7 +63,11 @@ class LinearConfig(SgdConfig):
     """`cached`: share of the training images on which C is chosen."""
 
     def unused(self) -> tuple[str, ...]:
-        """Return the settings of the other protocol."""
+        """Return the settings of other protocols."""
+        return self.foreign()
+
+    def foreign(self) -> tuple[str, ...]:
+        """Return the settings of other protocols."""
         sgd = (
             "epochs", "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "centre_crop",
             "milestones",
@@ -74,7 +78,7 @@ class LinearConfig(SgdConfig):
         """Refuse settings that another protocol has."""
         super().check()
         usual = LinearConfig(protocol=self.protocol).resolved()
-        for name in self.unused():
+        for name in self.foreign():
             if (value := getattr(self, name)) != getattr(usual, name):
                 raise UserError(
                     f"{flag(name, LinearConfig)} {value}: --protocol {self.protocol} has no such "

@@ -65,6 +65,10 @@ class EvaluationConfig:
         """Return the settings that do not matter to what is found, as they are set."""
         return ()
 
+    def foreign(self) -> tuple[str, ...]:
+        """Return the settings of other protocols than the one that is asked for."""
+        return ()
+
     def resolved(self) -> Self:
         """Return the settings with what is left to the protocol filled in."""
         return self

@@ -297,7 +297,7 @@ def _batch(config: Config, device: torch.device, seconds: float) -> int:
     """
     least = min(PROBE, config.batch_size)
     probe = Workload(replace(config, batch_size=least, compile=False), device)
-    step = min(_steps(in_turns({"": probe.cycle}, device, rounds=3)[""], config))
+    step = min(in_turns({"": probe.step}, device, rounds=3)[""])
     fitting = int(least * seconds / STEPS / step) // PROBE * PROBE
     return max(least, min(config.batch_size, fitting))
 
@@ -364,8 +364,7 @@ def _applies(
     if changed.get("masks.downscale", 4) < config.masks.downscale:  # a heavier one
         return False
     try:
-        with torch.device("meta"):
-            preflight(override(config, changed))
+        preflight(override(config, changed))
     except UserError:
         return False
     return True

@@ -161,10 +161,12 @@ def _evaluation(
     config = task_config(task)
     for metric in metrics:
         TASKS[task].check_metric(metric)
-    given: dict[str, Any] = {}
-    for layer in (common, about, over):
-        given |= _flattened(layer, type(config))
+    shared, own, changed = (_flattened(layer, type(config)) for layer in (common, about, over))
+    given = shared | own | changed
     _refuse_own(given)
+    # What all evaluations are given is for those whose protocol has it.
+    foreign = set(settings.override(config, given).foreign()) - own.keys()
+    given = {path: value for path, value in given.items() if path not in foreign}
     resolved = flat(settings.override(config, given).resolved())
     kept = {
         path: value

@@ -41,7 +41,7 @@ class OptimConfig:
     """Learning rate at the start of the warm-up, for both players ([ADIOS] code); of a player whose
     own rate is lower, that one."""
     min_lr: Annotated[float, Within(0)] = 0.0
-    """Where the cosine ends."""
+    """Where the cosine ends, of a player whose own rate is not lower still."""
     constant_predictor: bool = False
     """`byol`, `simsiam`: the predictor keeps the encoder's peak rate from the first step on
     ([ADIOS] SimSiam scripts; Chen & He 2021)."""

@@ -327,7 +327,7 @@ def test_images_beside_a_flat_split_are_trained_on_alone(photos, write):
     write(photos, *(f"{p}/{i}.png" for p in ("images", "val") for i in range(4)))
     layout = read_layout(photos, 0.25, 0)
     assert (layout.classes, len(layout.train.paths), layout.held_out) == ((), 4, None)
-    assert layout.notes == ("val/ is left out: 4 images in no class folder of train/",)
+    assert layout.notes == ("val/ is left out: 4 images in no class folder of images/",)
 
 
 @pytest.mark.parametrize(
@@ -338,6 +338,12 @@ def test_a_class_that_is_called_as_a_split_is_one_and_said(photos, write, names,
     paths = (f"{n}/{below.format(n)}{i}.png" for n in names for i in range(4))
     more = (f"{n}/{n}0/{i}.png" for n in names for i in range(4) if below)
     write(photos, *paths, *more)
+    if below and "train" in names:  # these may be its classes, or not
+        with pytest.raises(
+            UserError, match=r"\(bus, car\): name the one to train on, .*/train, or"
+        ):
+            read_layout(photos, 0.25, 0)
+        return
     layout = read_layout(photos, 0.25, 0)
     assert layout.classes == names
     assert "is taken for a class, as what is beside it" in layout.notes[0]

@@ -59,8 +59,11 @@ DEEP = frozenset({
 _together = Allowance(179_000_000)  # pixels that are decoded at once: what Pillow allows one image
 # What is not listed is refused whatever its extension says: Pillow runs Ghostscript on an EPS.
 _FORMATS = ["JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "ICO"]
-# Errors of the machine or the network, not of a file.
-PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
+# Errors of the machine or the network, not of a file; EIO may be a bad sector, which stays one.
+PASSING = frozenset({
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN,
+    errno.EHOSTDOWN,
+})  # fmt: skip
 LARGE = 16_000_000  # pixels of a JPEG 2000 from which on not all of it is decoded
 SIDES = "seamask sides"  # of `info`: width and height of the whole image, upright
 PLANAR, SAMPLES, BITS, INTERPRETATION = 284, 277, 258, 262  # tags of a TIFF

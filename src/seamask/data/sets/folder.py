@@ -101,10 +101,10 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
     - Folders of label images (`masks/` beside `images/`) are left out; of a folder that holds one
       folder and no other, that one is looked at.
     - `train/` beside `val/` or `test/`, by any of their usual names and in any case (`names.py`),
-      or with class folders in it beside one without: only `train/` is trained on. Of the others,
-      `val/` first, one that holds class folders of `train/` is held out; all else is left out.
-      One folder of another name beside them is `train/` if it only says `images`, or has their
-      classes.
+      or with class folders in it beside others that have none or some of the same: only `train/` is
+      trained on. Of the others, `val/` first, one that holds class folders of `train/` is held out;
+      all else is left out. Where there is no `train/`, one folder of another name beside them is
+      it, if that only says `images`, or if it has classes that they have.
     - Otherwise all images are trained on, and a share of every class of two images and more is
       held out.
     - Classes are the folders at the first level, where two and more hold at least two images.
@@ -119,7 +119,8 @@ def layout_of(files: Files, holdout: float, seed: int, split: Chosen = "auto") -
 
     Raises:
         UserError: there are no images; held-out folders alone, or beside classes that they hold,
-            too; or no `split` of that name, or none with a class of `train/`.
+            too; `train/` that may be a class; or no `split` of that name, or none with a class of
+            `train/`.
     """
     root, others = files.root, files.others
     if not files.names:
@@ -168,7 +169,8 @@ class Found:
             Nothing: they are classes. Those that are missing are neither.
 
         Raises:
-            UserError: held-out folders alone, or beside classes that they hold, too.
+            UserError: held-out folders alone, or beside classes that they hold, too; or `train/`
+                that may be a class: with folders in it, beside others with folders of other names.
         """
         kinds: dict[str, Kind] = {top: kind for top in tops if (kind := split_of(top))}
         known, others = set(kinds.values()), [top for top in tops if top not in kinds]
@@ -180,13 +182,19 @@ class Found:
                 f"--data {printable(self.root)} holds {named} and no train/: name the one to train "
                 f"on, {printable(self.root / base / tops[0])}, or rename it"
             )
-        classes = {
-            top: {name for name in self._labels(f"{base}{top}/", tops).values() if name}
-            for top in tops
-        }
+        if not kinds:
+            return {}
+        classes = self._classes_in(base, tops)
         named_so = set().union(*(classes[top] for top in kinds))
-        if "train" in known:  # others without classes, or with the same: data left over
-            if len(named_so) > 1 and all(not classes[o] or classes[o] & named_so for o in others):
+        if "train" in known:
+            if len(named_so) > 1:  # others without classes, or with the same: data left over
+                if odd := [o for o in others if classes[o] and not classes[o] & named_so]:
+                    raise UserError(
+                        f"--data {printable(self.root)} holds train/ and, beside it, folders with "
+                        f"others in them ({_some(odd)}): name the one to train on, "
+                        f"{printable(self.root / base / next(iter(kinds)))}, or rename it if it is "
+                        "a class"
+                    )
                 return kinds
         elif len(others) == 1 and (holds_images(others[0]) or classes[others[0]] & named_so):
             return {**kinds, others[0]: "train"}
@@ -203,10 +211,22 @@ class Found:
                 )
         return {}
 
+    def _classes_in(self, base: str, tops: list[str]) -> dict[str, set[str]]:
+        """Return the class folders in each folder below `base`."""
+        inside: dict[str, list[str]] = {top: [] for top in tops}
+        for path in self.paths:
+            top, below, _ = path.removeprefix(base).partition("/")
+            if below and top in inside:
+                inside[top].append(path)
+        known = set(tops)
+        labels = {top: _labels(paths, f"{base}{top}/", known) for top, paths in inside.items()}
+        return {top: set(found.values()) - {None} for top, found in labels.items()}  # type: ignore[misc]
+
     def of_splits(self, base: str, kinds: dict[str, Kind]) -> tuple[Labels, Labels]:
         """Return the images to train on and those held out, of folders that are splits."""
         train: Labels = {}
-        for top in (top for top, kind in kinds.items() if kind == "train"):
+        trained = [top for top, kind in kinds.items() if kind == "train"]
+        for top in trained:
             train |= self._labels(f"{base}{top}/")
         classes = set(_classes(train, least=1))
         if not classes:
@@ -224,7 +244,7 @@ class Found:
                 elif self.split not in ("auto", kind):
                     self.notes.append(f"{said}; --data.split is {self.split}")
                 elif not shared:
-                    self.notes.append(f"{said} in no class folder of train/")
+                    self.notes.append(f"{said} in no class folder of {printable(trained[0])}/")
                 else:
                     test, self.held_out = shared, f"{printable(top)}/"
                     self._note_unknown(top, {p: n for p, n in labels.items() if p not in shared})
@@ -256,9 +276,7 @@ class Found:
         return dict.fromkeys(labels)
 
     def _labels(self, folder: str, known: Container[str] = ()) -> Labels:
-        paths = [path for path in self.paths if path.startswith(folder)]
-        inside = _inside(paths, folder, known)
-        return {path: _folder_below(path, inside) for path in paths}
+        return _labels([path for path in self.paths if path.startswith(folder)], folder, known)
 
     def layout(
         self,
@@ -353,6 +371,12 @@ def _inside(paths: list[str], base: str, classes: Container[str] = ()) -> str:
             break
         base = inside
     return base
+
+
+def _labels(paths: list[str], folder: str, known: Container[str] = ()) -> Labels:
+    """Return what images in a folder are labelled by their folders; `known`: names of classes."""
+    inside = _inside(paths, folder, known)
+    return {path: _folder_below(path, inside) for path in paths}
 
 
 def _folder_below(path: str, base: str) -> str | None:

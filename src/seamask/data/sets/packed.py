@@ -90,7 +90,10 @@ def packed(root: Path, config: DataConfig) -> Source:
         channels = int(meta["splits"]["train"].get("channels", 3))
         then = {setting: about["settings"][setting] for setting in FIXED}
         # Stores of before do not say it: of the default, most likely.
-        held = HeldOut(int(about.get("seed", 0)), float(then["holdout"]), size, fingerprint)
+        held = HeldOut(
+            int(about.get("seed", 0)), float(then["holdout"]), size, fingerprint,
+            {name: then[name] for name in FIXED if name != "holdout"},
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"--data {printable(root)}: a store that was not made by `seamask data pack`; give "
