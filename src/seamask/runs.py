@@ -220,8 +220,8 @@ class RunFolder:
         data = self.read_manifest().get("data", {}) if self.manifest.exists() else {}
         size = config.data.size or config.image_size
         usual = {"seed": config.seed, "share": config.data.holdout, "size": size}  # of runs before
-        said = usual | data.get("held_out", {}) | {"fingerprint": data.get("fingerprint", "")}
-        return settings.record(HeldOut, said, f"{self.manifest}: data.held_out")
+        said = usual | data.get("held_out_by", {}) | {"fingerprint": data.get("fingerprint", "")}
+        return settings.record(HeldOut, said, f"{self.manifest}: data.held_out_by")
 
     @contextmanager
     def naming_plugins(self) -> Iterator[None]:

@@ -295,13 +295,9 @@ def manifest(run: Run, results: dict[str, Any] | None = None) -> dict[str, Any]:
             "fingerprint": data.fingerprint,
             "images": len(data.train),
             "classes": list(data.classes),
-            "held_out": {
-                "split": data.split,
-                "images": len(data.probe_test or ()),
-                "seed": data.held_out.seed,
-                "share": data.held_out.share,
-                "size": data.held_out.size,
-            },
+            "held_out": {"split": data.split, "images": len(data.probe_test or ())},
+            # Of a folder without `val/`; see `RunFolder.read_held_out`.
+            "held_out_by": {n: getattr(data.held_out, n) for n in ("seed", "share", "size")},
             "skipped": [list(pair) for pair in data.skipped],
             "notes": list(data.notes),
             "ranges": {kind: scale.plain() for kind, scale in data.ranges.items()},
