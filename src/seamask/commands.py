@@ -63,7 +63,7 @@ def parse_pretrain(arguments: list[str]) -> Config:
     files, arguments = take("--config", arguments)
     if named and files:
         raise UserError("give a recipe or --config, not both")
-    recipe = "".join(named)
+    usage = named[0] if named else "[RECIPE] [--config FILE]"
     said = [(file, read_mapping(local(file, "--config"))) for file in files]
 
     def over(start: Config) -> Config:
@@ -81,7 +81,7 @@ def parse_pretrain(arguments: list[str]) -> Config:
     config = parse(
         start,
         arguments,
-        prog=f"seamask pretrain {recipe or '[RECIPE] [--config FILE]'}",
+        prog=f"seamask pretrain {usage}",
         description=f"Pretrain an encoder. The defaults below are those of {start.recipe}. {WORTH}",
     )
     return check(config)

@@ -214,9 +214,8 @@ class RunFolder:
         with self.naming_plugins():
             return check(settings.read_yaml(self.config, with_parts(Config())))
 
-    def read_held_out(self) -> HeldOut:
-        """Return what the run held out, where it was trained on a folder without `val/`."""
-        config = self.read_config()
+    def read_held_out(self, config: Config) -> HeldOut:
+        """Return what the run, of these settings, held out of a folder without `val/`."""
         data = self.read_manifest().get("data", {}) if self.manifest.exists() else {}
         size = config.data.size or config.image_size
         usual = {"seed": config.seed, "share": config.data.holdout, "size": size}  # of runs before

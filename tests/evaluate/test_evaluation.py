@@ -480,14 +480,19 @@ def class_folders(root, seed=0, each=12):
     return root
 
 
-def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
-    data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
+def train_on(data, out, cache, **changed):
+    """Train for one epoch on a folder, or a store of it."""
     settings = {
-        "data": data, "data.cache": str(cache), "data.holdout": 0.25, "seed": 1, "image_size": 32,
-        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
-        "objective.out_dim": 8, "device": "cpu", "threads": 1,
+        "data": data, "data.cache": str(cache), "image_size": 32, "batch_size": 16, "epochs": 1,
+        "masks.width": 4, "objective.hidden": (16,), "objective.out_dim": 8, "device": "cpu",
+        "threads": 1, **changed,
     }  # fmt: skip
     seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+
+
+def test_a_run_is_measured_on_the_images_that_it_held_out(cache, tmp_path):
+    data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
+    train_on(data, out, cache, seed=1, **{"data.holdout": 0.25})
     said = json.loads((out / "manifest.json").read_text())["data"]["fingerprint"]
     found = evaluate(out, "knn")
     assert (found.fingerprint, found.seed, found.images["held_out"]) == (said, 1, 9)
@@ -517,12 +522,7 @@ def test_a_run_on_a_packed_store_is_measured_on_what_was_held_out_there(cache, t
     data, packed, out = class_folders(tmp_path / "photos"), tmp_path / "packed", tmp_path / "run"
     pack = "data", "pack", "--data", data, "--size", 32, "--out", packed, "--data.holdout", 0.25
     assert call(*pack, "--data.cache", cache) == 0
-    settings = {
-        "data": packed, "data.cache": str(cache), "seed": 1, "image_size": 32,
-        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
-        "objective.out_dim": 8, "device": "cpu", "threads": 1,
-    }  # fmt: skip
-    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    train_on(packed, out, cache, seed=1)
     kept = {"data.cache": str(cache), "device": "cpu", "out": str(tmp_path / "of-file")}
     for encoder in (out, out / "encoder.safetensors"):
         assert evaluate(encoder, "knn", data=str(packed), **kept).images["held_out"] == 9
@@ -535,12 +535,7 @@ def test_a_run_on_a_packed_store_is_measured_on_what_was_held_out_there(cache, t
 @pytest.mark.parametrize("changed", [{"data.jpeg": "exact"}, {"data.max_megapixels": 50.0}])
 def test_exported_weights_are_guarded_however_images_were_read(cache, tmp_path, changed):
     data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
-    settings = {
-        "data": data, "data.cache": str(cache), "seed": 1, "image_size": 32, "batch_size": 16,
-        "epochs": 1, "masks.width": 4, "objective.hidden": (16,), "objective.out_dim": 8,
-        "device": "cpu", "threads": 1, **changed,
-    }  # fmt: skip
-    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    train_on(data, out, cache, seed=1, **changed)
     kept = {"data": str(data), "data.cache": str(cache), "out": str(tmp_path)}
     for encoder in (out, out / "encoder.safetensors"):
         with pytest.raises(UserError, match=r"held out those of --seed 1 --data.holdout 0.1"):
@@ -549,12 +544,7 @@ def test_exported_weights_are_guarded_however_images_were_read(cache, tmp_path, 
 
 def test_a_run_that_held_out_nothing_says_so_when_it_is_measured(cache, tmp_path):
     data, out = class_folders(tmp_path / "photos"), tmp_path / "run"
-    settings = {
-        "data": data, "data.cache": str(cache), "data.holdout": 0.0, "image_size": 32,
-        "batch_size": 16, "epochs": 1, "masks.width": 4, "objective.hidden": (16,),
-        "objective.out_dim": 8, "device": "cpu", "threads": 1,
-    }  # fmt: skip
-    seamask.pretrain(recipe="shapes-simclr", out=out, **settings)
+    train_on(data, out, cache, **{"data.holdout": 0.0})
     found = evaluate(out, "knn", **{"data.holdout": 0.25})
     assert "it was trained on these images" in found.notes[-1]
     others = class_folders(tmp_path / "others", seed=1)

@@ -96,7 +96,7 @@ def task_config(
     config = replace(config, data=replace(data, limit=0, size=0, objects=""))
     if source is None:
         return config
-    held = folder.read_held_out()  # of a store that was packed before, by another seed
+    held = folder.read_held_out(then)  # of a store that was packed before, by another seed
     return replace(config, seed=held.seed, data=replace(config.data, holdout=held.share))
 
 

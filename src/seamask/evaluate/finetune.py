@@ -62,7 +62,7 @@ def run(context: Context) -> dict[str, float]:
             f"the warm-up of {config.warmup_epochs:g} epochs is not over after {config.epochs}: "
             "the rate only rises; see --warmup-epochs"
         )
-    accuracy = finetune(backbone, data, context.size, context.config, context.device)
+    accuracy = finetune(backbone, data, context.size, config, context.device)
     return {"accuracy": accuracy, "accuracy_chance": data.chance}
 
 

@@ -62,10 +62,6 @@ class LinearConfig(SgdConfig):
     share: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
     """`cached`: share of the training images on which C is chosen."""
 
-    def unused(self) -> tuple[str, ...]:
-        """Return the settings of other protocols."""
-        return self.foreign()
-
     def foreign(self) -> tuple[str, ...]:
         """Return the settings of other protocols."""
         sgd = (

@@ -26,12 +26,11 @@ from seamask.evaluate.following import predict
 from seamask.export import load_encoder, load_masker
 from seamask.masks.masker import asks
 from seamask.runs import RunFolder
-from seamask.show.figures import NAME, comparison_figure, mask_figure, overlaid
+from seamask.show.figures import LETTER, NAME, comparison_figure, mask_figure, overlaid
 from seamask.views.fill import filled_pixels
 
 A_SHEET = 8  # images
 CELL = 224  # side in pixels of a picture on a sheet
-ON_CELL = CELL // 8  # characters of a name that fit above it
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def draw_masks_of_photos(
     skipped: list[tuple[str, str]] = []
     drawn: list[Path] = []
     readable = _readable(photos, seers, skipped)
-    names = names_apart(runs, ON_CELL if overlay else NAME)
+    names = names_apart(runs, CELL // LETTER if overlay else NAME)
     with Progress("masks", len(photos), "images") as progress:
         while shown := list(itertools.islice(readable, A_SHEET)):
             masks = []

@@ -106,7 +106,7 @@ def open_subject(name: str, image_size: int = 0, seed: int = 0) -> Subject:
         size = image_size or config.image_size
         weights = run.weights()  # before they are read: the run may be about to write others
         encoder = load_encoder(path)
-        held = run.read_held_out()
+        held = run.read_held_out(config)
         return Subject(name, encoder, size, _normalization(run), run, config, weights, held)
     if path.suffix == ".safetensors":
         return _exported(name, path, image_size)

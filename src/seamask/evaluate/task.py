@@ -63,7 +63,7 @@ class EvaluationConfig:
 
     def unused(self) -> tuple[str, ...]:
         """Return the settings that do not matter to what is found, as they are set."""
-        return ()
+        return self.foreign()
 
     def foreign(self) -> tuple[str, ...]:
         """Return the settings of other protocols than the one that is asked for."""

@@ -29,6 +29,7 @@ KELLY = (
     "654522", "E25822", "2B3D26",
 )  # fmt: skip
 LEGEND = 24  # pixels of a line of the legend
+LETTER = 8  # pixels that a letter of a column's name takes at most
 
 
 def mask_figure(
@@ -159,7 +160,7 @@ def comparison_figure(
     sheet = Image.new("RGB", (MARGIN + step * len(columns), LEGEND + step * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
     for x, column in enumerate(columns):
-        draw.text((MARGIN + x * step + 2, 4), column[: cell // 8], fill="black", font_size=14)
+        draw.text((MARGIN + x * step + 2, 4), column[: cell // LETTER], fill="black", font_size=14)
     style = {"font_size": 12, "stroke_width": 2, "stroke_fill": "black"}
     for y, (name, pictures) in enumerate(rows.items()):
         top = LEGEND + y * step

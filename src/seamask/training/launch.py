@@ -194,7 +194,7 @@ def _new(config: Config, place: Place) -> Iterator[Plan]:
                 _check_same(then, _settled(now, place))
             except UserError as error:
                 raise UserError(f"--out {config.out} holds another run: {error}") from error
-            with _going_on(there, now, place) as plan:
+            with _going_on(there, then, now, place) as plan:
                 yield plan
             return
     folder = RunFolder.for_new_run(config)
@@ -217,7 +217,7 @@ def _old(path: str | os.PathLike[str], changed: dict[str, Any], place: Place) ->
     then = folder.read_config()
     config = settings.override(then, changed)
     _check_same(then, config, ONE_START)
-    with _going_on(folder, _over(config, place), place) as plan:
+    with _going_on(folder, then, _over(config, place), place) as plan:
         yield plan
 
 
@@ -246,8 +246,8 @@ def _check_same(then: Config, now: Config, fixed: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def _going_on(folder: RunFolder, config: Config, place: Place) -> Iterator[Plan]:
-    """Plan to go on with a run with settings that make the same of it."""
+def _going_on(folder: RunFolder, then: Config, config: Config, place: Place) -> Iterator[Plan]:
+    """Plan to go on with a run of some settings with others that make the same of it."""
     if missing := folder.missing_plugins():  # one may have replaced a part of ours
         raise UserError(f"{folder.path}: {missing}")
     with folder.claimed():
@@ -256,11 +256,11 @@ def _going_on(folder: RunFolder, config: Config, place: Place) -> Iterator[Plan]
         latest = folder.latest_checkpoint()
         if latest is not None:
             snapshot.read(latest)  # says what is wrong before anything is started
-            if config.epochs > (before := folder.read_config().epochs):
+            if config.epochs > then.epochs:
                 print_prose(
-                    f"{amount(config.epochs, 'epoch')} instead of {before:,}: learning rates, and "
-                    "all else that moves over the training, go on where a run of that many epochs "
-                    "has them now; one that is started so has other weights at its end"
+                    f"{amount(config.epochs, 'epoch')} instead of {then.epochs:,}: learning rates, "
+                    "and all else that moves over the training, go on where a run of that many "
+                    "epochs has them now; one that is started so has other weights at its end"
                 )
         elif folder.manifest.exists():
             again = command("pretrain", "--config", folder.config, "--out", folder.path)

@@ -29,6 +29,7 @@ from seamask.base.errors import UserError, printable
 from seamask.base.threads import Allowance, in_threads
 from seamask.data.files.depth import (
     FILE,
+    NAMES,
     WHITE,
     Extremes,
     Ranges,
@@ -47,7 +48,6 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 Bytes = str | os.PathLike[str] | IO[bytes]
 """An image file: its path, or its bytes as an open file that can be gone to and fro in."""
-NAMES = str, os.PathLike  # of `Bytes`, those that are paths
 Opens = Callable[[str], Bytes]
 """From an image's name to its file; `BadImage` where that cannot be read."""
 SMALLEST = 8  # pixels: a smaller side holds no picture

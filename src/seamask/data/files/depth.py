@@ -23,9 +23,10 @@ LOW_BYTES = {
     "B": "L",
     "N": "B" if sys.byteorder == "little" else "L",
 }  # of 16 bits, see `_pairs`
+NAMES = str, os.PathLike
 # Of an image's `info`, what the rest must know of it:
 COLOURS = "seamask colours"  # see `holding`
-FILE = "seamask file"  # what it is read from, path or bytes
+FILE = "seamask file"  # what it is read from, a path (of `NAMES`) or bytes
 WHITE = "seamask white"  # 0 is white, and the highest value black
 GDAL_NODATA = 42113  # of a TIFF: the value that stands for no data, as text
 
@@ -223,7 +224,7 @@ def _pairs(image: Image.Image) -> Iterator[tuple[Box, Numbers]]:
     """
     assert isinstance(image, ImageFile.ImageFile)
     file = image.info[FILE]
-    if not isinstance(file, str | os.PathLike):
+    if not isinstance(file, NAMES):
         file.seek(0)
     with Image.open(file) as other:
         raw = _rawmode(other)

@@ -39,8 +39,10 @@ def path(config: DataConfig, size: int, seed: int) -> Source:
         files = find_files(config.source, local(config.cache, "--data.cache"))
         layout = layout_of(files, config.holdout, seed, config.split)
     name = source_name(root)
-    scored = [item.image.name for item in layout.scored] if isinstance(layout, VocLayout) else []
-    names = [*layout.names, *scored] if isinstance(layout, VocLayout) else layout.files.names
+    if isinstance(layout, VocLayout):
+        names = [*layout.names, *(item.image.name for item in layout.scored)]
+    else:
+        names = layout.files.names
     tiffs = any(name.lower().endswith((".tif", ".tiff")) for name in names)
     version = f"{VERSION}, TIFFs {TIFFS}" if tiffs else VERSION
     source = of_layout(name, config, size, lambda: layout, len(layout.names), version)
