@@ -48,7 +48,7 @@ def numbers(out: Path) -> str:
     return (out / "table.md").read_text().split("## Pretraining")[0]
 
 
-def until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
+def until(condition, process: subprocess.Popen, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -85,10 +84,8 @@ def test_what_ends_one_ends_all(do, codes, says):
     port = free_port()
     late = 9 if codes == [0, 0] else 0  # the first comes after more than the silence of one
     both = [start(0, port, do, late), start(1, port, do)]
-    before = time.monotonic()
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == codes, said
-    assert time.monotonic() - before < 60
     for text, wanted in zip(said, says, strict=True):
         wanted = wanted.replace("HOST", socket.gethostname())
         assert wanted in text if wanted else "error" not in text, said

@@ -258,7 +258,7 @@ def start(photos, cache, delay=0.0, limit=0, within=()):
 
 
 def wait_for(folder, pattern):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(folder.glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
