@@ -65,7 +65,9 @@ def test_the_notebook(tmp_path, monkeypatch):
     run.source = run.source.replace(
         "**{", '**{"data.shapes_train": 96, "data.shapes_test": 32, "batch_size": 32, '
     )
-    client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": tmp_path}})
+    client = NotebookClient(
+        notebook, timeout=None, startup_timeout=600, resources={"metadata": {"path": tmp_path}}
+    )
     client.execute()
     shown = [o for cell in notebook.cells for o in cell.get("outputs", ()) if "data" in o]
     assert sum("image/png" in o["data"] for o in shown) == 3  # two epochs' masks, the curves

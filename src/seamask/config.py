@@ -46,7 +46,7 @@ class Config:
     recipe: tyro.conf.Suppress[str] = "shapes-seamask"
     """Name of the recipe these settings started from."""
     out: str = ""
-    """Folder of the run; default `runs/<recipe>-<date>`."""
+    """Folder of the run; default `runs/<recipe>-<date>-seed<N>`."""
     overwrite: bool = False
     """Replace what `--out` holds."""
     resume: Literal["no", "auto"] = "no"
@@ -82,7 +82,7 @@ class Config:
     """`fp32` is fp32 everywhere, also in a GPU's convolutions; `tf32`: products and convolutions in
     TF32, on a GPU of NVIDIA; `bf16`: networks in bfloat16, where that is safe, and weights, losses
     and penalties in fp32; `auto`: `bf16` on a GPU that has it or a CPU that multiplies it at least
-    twice as fast, else `fp32` (written to `config.yaml` as chosen)."""
+    1.4 times as fast, else `fp32` (written to `config.yaml` as chosen)."""
     deterministic: bool = False
     """On a GPU, only algorithms that give the same bits again, which may be slower. On a CPU the
     same number of threads gives them anyway."""

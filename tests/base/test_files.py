@@ -10,19 +10,20 @@ from seamask.base.errors import UserError
 from seamask.base.files import atomic, is_empty, remove_leftovers
 
 WRITE = """
-import sys, time
+import sys
 from pathlib import Path
 from seamask.base.files import atomic
 with atomic(Path(sys.argv[1])) as temporary:
     temporary.write_text("half of it")
     print(temporary, flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
-def start(path, seconds=60):
-    command = [sys.executable, "-c", WRITE, str(path), str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start(path):
+    """Start to write a file; it is whole once the process is told so by `communicate`."""
+    command = [sys.executable, "-c", WRITE, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
 
@@ -92,15 +93,15 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, as_new):
 
 
 def test_what_a_running_process_writes_is_kept(tmp_path, as_new):
-    process, temporary = start(tmp_path / "file", seconds=2)
+    process, temporary = start(tmp_path / "file")
     assert process.poll() is None
     assert is_empty(tmp_path)
     with atomic(tmp_path / "other"):
         remove_leftovers(tmp_path)
         assert len(list(tmp_path.glob("*.tmp"))) == 2
     assert os.path.exists(temporary)
-    assert process.wait() == 0
-    process.stdout.close()
+    process.communicate()
+    assert process.returncode == 0
     assert (tmp_path / "file").read_text() == "half of it"
     assert sorted(os.listdir(tmp_path)) == ["file", "other"]
     assert not is_empty(tmp_path)

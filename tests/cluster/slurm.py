@@ -58,6 +58,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=30
+MinJobAge=86400
 MailProg=/bin/true
 SlurmctldPort={ctld}
 NodeName=DEFAULT CPUs={os.cpu_count()} RealMemory=100
@@ -107,7 +108,7 @@ def _running(command: list[str], env: dict[str, str], said: Path) -> Iterator[No
 
 
 def _wait_for(found, what: str, folder: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not found():
         said = "\n".join(p.read_text() for p in folder.glob(f"{what}*.out"))
         assert time.monotonic() < deadline, f"{what} does not come up: {said}"

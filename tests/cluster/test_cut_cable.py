@@ -48,7 +48,7 @@ def test_a_cable_that_is_cut_ends_both_sides(hosts, cache, tmp_path):
         wait_for(lambda: steps(out) >= 3 and RunFolder(out).latest_checkpoint(), said)
         hosts[0].unplug()
         for process in processes:
-            process.wait(timeout=60)
+            process.wait(timeout=600)
     finally:
         for process in processes:
             process.kill()

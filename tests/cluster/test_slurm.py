@@ -37,11 +37,12 @@ def submit(script, output, cluster, *more):
 def state(job, cluster):
     shown = ["scontrol", "show", "job", job]
     text = subprocess.run(shown, env=cluster, capture_output=True, text=True).stdout
-    return text.split("JobState=")[1].split()[0]
+    found = re.search(r"JobState=(\w+)", text)
+    return found[1] if found else ""  # a controller that is busy does not answer
 
 
 def over(job, cluster):
-    return state(job, cluster) not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
+    return state(job, cluster) not in ("", "PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
 
 
 def wait_until_done(job, output, cluster):

@@ -19,7 +19,7 @@ def points(request: pytest.FixtureRequest) -> Callable[[int], Sequence[int]]:
         everything = range(1, n + 1)
         if asked == "all" or int(asked) >= n:
             return everything
-        return sorted(random.Random(n).sample(everything, int(asked)))
+        return sorted(random.Random(request.node.name).sample(everything, int(asked)))
 
     return choose
 

@@ -27,17 +27,23 @@ from seamask.training import Stopped
 from seamask.training.run import Run
 
 WORK = """\
-import sys
+import sys, time
+from seamask.training.run import Run
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
+take = Run.take_step
+def slowly(run, images, maps):
+    time.sleep(float(sys.argv[3]))
+    return take(run, images, maps)
+Run.take_step = slowly
 print("table", run_study(read_study(sys.argv[1]), sys.argv[2]))
 """
 
 
-def worker(study: Path, out: Path) -> subprocess.Popen:
-    """Start a worker in a process of its own."""
+def worker(study: Path, out: Path, seconds: float = 0) -> subprocess.Popen:
+    """Start a worker in a process of its own, whose steps take so many seconds longer."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORK, str(study), str(out)],
+        [sys.executable, "-c", WORK, str(study), str(out), str(seconds)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -134,7 +140,7 @@ def test_workers_share_a_study_and_each_job_is_done_once(whole, tmp_path):
     path, done = whole
     out = tmp_path / "out"
     workers = [worker(path, out) for _ in range(2)]
-    said = [process.communicate(timeout=180)[0] for process in workers]
+    said = [process.communicate(timeout=600)[0] for process in workers]
     assert all(process.returncode == 0 for process in workers), said
     jobs = re.findall(r"^\[(\d+)/5\] ", "".join(said), re.MULTILINE)
     assert sorted(map(int, jobs)) == list(range(1, 6))
@@ -146,7 +152,7 @@ def test_workers_share_a_study_and_each_job_is_done_once(whole, tmp_path):
 @pytest.mark.ddp
 def test_a_killed_worker_costs_nothing_but_time(whole, partly, capfd):
     path, out = partly("sequential")
-    process = worker(path, out)
+    process = worker(path, out, seconds=1)
     run = out / "sequential/seed0"
     until(lambda: list((run / "checkpoints").glob("*.pt")), process)  # after the first epoch
     process.kill()

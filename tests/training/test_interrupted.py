@@ -47,7 +47,7 @@ def start(*arguments, **more):
     )  # fmt: skip
 
 
-def wait_for(found, process, seconds=120):
+def wait_for(found, process, seconds=600):
     deadline = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()
@@ -368,7 +368,7 @@ def test_several_processes_heed_a_signal_soon_whatever_the_log(tmp_path, cache):
     process = start("pretrain", *words(out=out, **changed))
     wait_for(lambda: RunFolder(out).latest_checkpoint(), process)  # by time, too
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)  # the next line of the log would be hours away
+    _, said = process.communicate(timeout=600)  # the next line of the log would be hours away
     assert process.returncode == 128 + signal.SIGTERM, said
     assert f"go on with: seamask resume {out}" in said
 
@@ -424,7 +424,7 @@ def test_the_cursor_comes_back_and_nothing_is_left_half(tmp_path, name):
     process = subprocess.Popen(
         [sys.executable, "-m", "seamask", "pretrain",
          *words(**changed, **{"data.shapes-train": 100_000})],
-        stdout=its, stderr=its,
+        stdout=its, stderr=its, env=os.environ | {"TERM": "xterm"},
     )  # fmt: skip
     os.close(its)
     said = b""
@@ -436,7 +436,7 @@ def test_the_cursor_comes_back_and_nothing_is_left_half(tmp_path, name):
             said += more
     except OSError:  # so ends a terminal
         pass
-    assert process.wait(timeout=30) == 128 + getattr(signal, name)
+    assert process.wait(timeout=600) == 128 + getattr(signal, name)
     assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
     assert f"seamask: stopped by {name}".encode() in said
     assert not (tmp_path / "run").exists()

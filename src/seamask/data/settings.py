@@ -22,8 +22,8 @@ class AnyData:
     `shards-{000..099}.tar`, parquet, csv, txt)."""
     root: str = "data"
     """Folder that holds the named data sets; they are downloaded to it where there is a network
-    (`ecssd`, `duts-te` and `dut-omron` are to be unpacked there). For `imagenet100s`: the folder
-    with `train/<class>/` and `val/<class>/`."""
+    (`ecssd`, `duts-te` and `dut-omron` are to be unpacked there). `imagenet100s`, with
+    `train/<class>/` and `val/<class>/`, is the folder itself or the one of that name in it."""
     objects: str = ""
     """Folder of label images of the training images, for `--masker given`: of `a/1.jpg` the
     palette or grey PNG `a/1.png`, of an image in Pascal VOC layout that of its name (so its

@@ -58,7 +58,7 @@ def pretrain(
 
     Args:
         data: a folder of images or the name of a data set; the recipe's if None.
-        out: folder of the run; `runs/<recipe>-<date>` if None.
+        out: folder of the run; `runs/<recipe>-<date>-seed<N>` if None.
         recipe: where the settings start from (`seamask recipes`); if None, our own masks on
             `data`: `shapes-seamask`, `cifar10-seamask`, …, `folder-seamask` (`folder-small` on a
             CPU).

@@ -42,6 +42,13 @@ def test_made_and_read(tmp_path, imagenet, open_data):
         assert np.abs(np.asarray(small) - wanted).mean() < 6  # quality 95 of noise
 
 
+def test_it_lies_among_other_data_sets(tmp_path, imagenet, open_data):
+    make(imagenet, tmp_path / "data/imagenet100s")  # where `seamask data imagenet100s` puts it
+    (tmp_path / "data/cifar-10-batches-py").mkdir()
+    data = open_data("imagenet100s", 12, root=str(tmp_path / "data"))
+    assert (len(data.train), len(data.probe_test)) == (200, 100)
+
+
 def test_goes_on_where_it_stopped(tmp_path, imagenet):
     out = tmp_path / "made"
     make(imagenet, out)
@@ -103,5 +110,6 @@ def test_a_folder_that_cannot_be_written(tmp_path, imagenet):
 
 
 def test_data_that_was_not_made_names_the_command(tmp_path, open_data):
-    with pytest.raises(UserError, match=r"by `seamask data imagenet100s --imagenet DIR --out .*`,"):
+    asked = r"by `seamask data imagenet100s --imagenet DIR --out .*imagenet100s`,"
+    with pytest.raises(UserError, match=asked):
         open_data("imagenet100s", root=str(tmp_path))

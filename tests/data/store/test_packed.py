@@ -358,10 +358,10 @@ def test_a_power_cut_leaves_a_whole_store_or_none(tmp_path, photos, open_data):
 def _cut_after_building(disk, photos, open_data):
     place = disk.place
     expected = open_data(photos, 224).train.pixels.clone()
-    (place / "not synced").write_bytes(b"1" * 2**20)
     script = SCRIPT.replace("16, progress", "224, progress")
     command = [sys.executable, "-c", script, str(photos), str(place / "cache"), "0", "0"]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "ready\n6\n"
+    (place / "not synced").write_bytes(b"1" * 2**20)
     disk.cut()
     lost = place / "not synced"
     assert not lost.exists() or lost.read_bytes() != b"1" * 2**20  # the power was cut

@@ -32,8 +32,10 @@ IMAGES = 126_689  # to train on
 
 @SOURCES.register("imagenet100s")
 def imagenet100s(config: DataConfig, size: int, seed: int) -> Source:
-    """Return the source: what `make_imagenet100s` made, in `config.root`."""
+    """Return the source: what `make_imagenet100s` made, in `config.root` or in a folder there."""
     root = local(config.root, "--data.root")
+    if root.name != "imagenet100s" and not any((root / part).is_dir() for part in SPLITS):
+        root /= "imagenet100s"
     read = partial(read_imagenet100s, root, config.holdout, seed, config.split)
     return of_layout("imagenet100s", config, size, read, IMAGES)
 
