@@ -1,6 +1,6 @@
 """Make what README shows of the default run: its picture, its numbers, its row of the table.
 
-python docs/results/default_run.py          # about 20 minutes on two idle cores, then README
+python docs/results/default_run.py          # 7 to 20 minutes on two idle cores, then README
 python docs/results/default_run.py --text   # README again, from what was measured last
 
 Runs that are finished in --runs are not repeated. `tests/test_readme.py` compares what README shows
