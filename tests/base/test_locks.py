@@ -51,7 +51,7 @@ def path(tmp_path):
 def test_it_falls_with_the_process_that_is_killed(path):
     other = start(path)
     assert other.stdout.readline() == "held\n"
-    holder = f"^process {other.pid} on {os.uname().nodename} since \\d{{4}}-\\d\\d-\\d\\d"
+    holder = f"^process {other.pid} on {os.uname().nodename} since {time.strftime('%Y-%m-%d')}"
     with pytest.raises(Held, match=holder), locked(path, give_up):
         pass
     kill(other)

@@ -33,10 +33,15 @@ def pretrain(out: Path, cache: Path, **changed: object) -> list[str]:
     return ["pretrain", "shapes-sequential", *words]
 
 
+def slowly(seconds: float) -> str:
+    """Return code after which each step takes so many seconds longer."""
+    return SLOWLY.replace("SECONDS", str(seconds))
+
+
 def plugin(folder: Path, seconds: float = 0.3) -> list[str]:
     """Return the words with which steps take a while."""
     file = folder / "slowly.py"
-    file.write_text(SLOWLY.replace("SECONDS", str(seconds)))
+    file.write_text(slowly(seconds))
     return ["--plugin", str(file)]
 
 

@@ -136,7 +136,7 @@ def test_bench_keeps_to_its_time_and_writes_nothing_unasked(tmp_path, capsys, mo
     monkeypatch.chdir(tmp_path)
     begin = time.process_time()  # of a busy machine others have the rest
     assert call("bench", "shapes-seamask", "--seconds", "8", "--threads", "1") == 0
-    assert time.process_time() - begin < 40  # the set-up of a slow machine is among them
+    assert time.process_time() - begin < 16
     assert list(tmp_path.iterdir()) == []
     assert "--backbone" not in capsys.readouterr().out  # it is the smallest already
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.jobs import slowly
 from seamask.base.errors import UserError
 from seamask.evaluate import TASKS, EvaluationConfig, Metric, Task, evaluation
 from seamask.runs import RunFolder
@@ -25,17 +26,12 @@ from seamask.study.study import read_study
 from seamask.study.worker import POLL, check_data, run_study, tabulate
 from seamask.training import Stopped
 from seamask.training.run import Run
+from training.runs import wait_for
 
 WORK = """\
-import sys, time
-from seamask.training.run import Run
+import sys
 from seamask.study.study import read_study
 from seamask.study.worker import run_study
-take = Run.take_step
-def slowly(run, images, maps):
-    time.sleep(float(sys.argv[3]))
-    return take(run, images, maps)
-Run.take_step = slowly
 print("table", run_study(read_study(sys.argv[1]), sys.argv[2]))
 """
 
@@ -43,7 +39,7 @@ print("table", run_study(read_study(sys.argv[1]), sys.argv[2]))
 def worker(study: Path, out: Path, seconds: float = 0) -> subprocess.Popen:
     """Start a worker in a process of its own, whose steps take so many seconds longer."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORK, str(study), str(out), str(seconds)],
+        [sys.executable, "-c", slowly(seconds) + WORK, str(study), str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -52,14 +48,6 @@ def worker(study: Path, out: Path, seconds: float = 0) -> subprocess.Popen:
 def numbers(out: Path) -> str:
     """Return the table proper: nothing of how long it took."""
     return (out / "table.md").read_text().split("## Pretraining")[0]
-
-
-def until(condition, process: subprocess.Popen, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +142,7 @@ def test_a_killed_worker_costs_nothing_but_time(whole, partly, capfd):
     path, out = partly("sequential")
     process = worker(path, out, seconds=1)
     run = out / "sequential/seed0"
-    until(lambda: list((run / "checkpoints").glob("*.pt")), process)  # after the first epoch
+    wait_for(lambda: list((run / "checkpoints").glob("*.pt")), process)  # after the first epoch
     process.kill()
     process.communicate()
     assert not (run / "summary.json").exists()

@@ -1,8 +1,9 @@
-"""Looking at runs, and interrupting them."""
+"""Looking at runs, waiting for them, and interrupting them."""
 
 import json
 import os
 import signal
+import time
 
 import torch
 from safetensors.torch import load_file
@@ -29,6 +30,15 @@ def assert_same_weights(a, b):
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
+
+
+def wait_for(found, process):
+    """Wait until something is found that a process leaves; fail with what it said if it ends."""
+    deadline = time.monotonic() + 600
+    while not found():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def after_each_step(monkeypatch, do):

@@ -113,7 +113,7 @@ def test_settings_combine(tiny, tmp_path, changed):
     settings = {**tiny, "epochs": 1, "log.every": 3, **changed}
     summary = seamask.pretrain(out=tmp_path / "run", **settings)
     assert all(torch.isfinite(t).all() for t in weights_of(tmp_path / "run").values())
-    assert summary.results["probe/linear"] >= 0  # of 32 images
+    assert summary.results["probe/linear"] > 0
 
 
 def test_an_exact_budget_moves_over_the_training(tiny, tmp_path):

@@ -101,4 +101,4 @@ def test_what_it_says_leaves_out_the_first_step(tiny, tmp_path, capfd, monkeypat
     rates = [
         line["images_per_second"] for line in lines_of(tmp_path / "run") if "loss/encoder" in line
     ]
-    assert 0.1 < float(said[0]) / statistics.median(16 / rate for rate in rates) < 10
+    assert 0.2 < float(said[0]) / statistics.median(16 / rate for rate in rates) < 2

@@ -8,8 +8,8 @@ import pytest
 
 from cluster.jobs import plugin
 from command import call
-from training.runs import assert_same_weights
-from training.test_interrupted import wait_for, words
+from training.runs import assert_same_weights, wait_for
+from training.test_interrupted import words
 from training.test_watch import free_port
 
 

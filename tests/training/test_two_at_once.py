@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
 import seamask
 from command import call
 from seamask.base.errors import UserError
-from training.runs import lines_of
+from training.runs import lines_of, wait_for
 
 
 def arguments(tiny, out, **changed):
@@ -29,14 +28,6 @@ def start(*words):
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def refusal(capsys, *words):
